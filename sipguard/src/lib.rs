@@ -1,0 +1,1 @@
+//! sipguard: policy, loader and command line.

@@ -1,0 +1,3 @@
+//! The `sipguard` command.
+
+fn main() {}
