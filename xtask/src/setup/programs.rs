@@ -1,0 +1,84 @@
+//! The programs that the tests and the demo drive.
+
+use anyhow::{Context as _, Result, bail};
+
+use super::apt;
+use crate::machine;
+
+struct Program {
+    name: &'static str,
+    package: &'static str,
+    why: &'static str,
+}
+
+const fn program(name: &'static str, package: &'static str, why: &'static str) -> Program {
+    Program { name, package, why }
+}
+
+const PROGRAMS: &[Program] = &[
+    program(
+        "sipp",
+        "sip-tester",
+        "the gateway and the provider that calls it",
+    ),
+    program("svmap", "sipvicious", "the scanner that looks for gateways"),
+    program(
+        "sipsak",
+        "sipsak",
+        "single SIP requests, over TCP and IPv6 too",
+    ),
+    program(
+        "ip",
+        "iproute2",
+        "hosts and links: network namespaces, veth, VLAN",
+    ),
+    program(
+        "nsenter",
+        "util-linux",
+        "running a program inside such a host",
+    ),
+    program(
+        "ping",
+        "iputils-ping",
+        "shows that ICMP and neighbour discovery go on",
+    ),
+    program("python3", "python3", "the gateway's web page"),
+    program("curl", "curl", "fetches that page"),
+];
+
+pub(super) fn ensure() -> Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let listed: Vec<String> = missing
+        .iter()
+        .map(|program| {
+            format!(
+                "  {:<8} {:<13} {}",
+                program.name, program.package, program.why
+            )
+        })
+        .collect();
+    let listed = listed.join("\n");
+    eprintln!("programs that are missing, their Debian packages, and what for:\n{listed}");
+
+    let mut packages: Vec<&str> = missing.iter().map(|program| program.package).collect();
+    packages.dedup();
+    apt::install(&packages).with_context(|| {
+        format!("install these programs by hand, then run this again:\n{listed}\nthe reason")
+    })?;
+
+    let still: Vec<&str> = self::missing().iter().map(|program| program.name).collect();
+    if !still.is_empty() {
+        bail!("installed, but not on PATH: {}", still.join(" "));
+    }
+    Ok(())
+}
+
+fn missing() -> Vec<&'static Program> {
+    PROGRAMS
+        .iter()
+        .filter(|program| machine::find(program.name).is_none())
+        .collect()
+}
