@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya_build::{Package, Toolchain, build_ebpf};
 
+const OBJECT: &str = "sipguard-ebpf";
 /// The name under which `cargo xtask setup` links the compiler of the kernel side.
 const TOOLCHAIN: &str = "sipguard-bpf";
 
@@ -27,6 +28,9 @@ fn main() -> Result<()> {
         return Ok(());
     }
 
+    let log = env::var_os("CARGO_FEATURE_LOG").is_some();
+    let shared = shared_folder(&workspace, log)?;
+    let own = PathBuf::from(env::var_os("OUT_DIR").context("not run by cargo")?);
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths([tools].into_iter().chain(env::split_paths(&path)))?;
     // SAFETY: nothing else runs in this process yet.
@@ -34,24 +38,33 @@ fn main() -> Result<()> {
         env::set_var("PATH", path);
         // Where the linked compiler is a stable release, this is what lets it build `core` for BPF.
         env::set_var("RUSTC_BOOTSTRAP", "1");
+        env::set_var("OUT_DIR", &shared);
+        // aya-build shows each line that the inner commands print as a warning: only complaints are worth that.
+        env::set_var("CARGO_TERM_QUIET", "true");
+        env::set_var("RUSTUP_LOG", "error");
     }
 
     let root = workspace.join("sipguard-ebpf");
-    let root = root
-        .to_str()
-        .context("the path of the checkout is not UTF-8")?;
-    let features: &[&str] = if env::var_os("CARGO_FEATURE_LOG").is_some() {
-        &["log"]
-    } else {
-        &[]
-    };
     let package = Package {
-        name: "sipguard-ebpf",
-        root_dir: root,
-        features,
+        name: OBJECT,
+        root_dir: root
+            .to_str()
+            .context("the path of the checkout is not UTF-8")?,
+        features: if log { &["log"] } else { &[] },
         ..Package::default()
     };
-    build_ebpf([package], Toolchain::Custom(TOOLCHAIN))
+    build_ebpf([package], Toolchain::Custom(TOOLCHAIN))?;
+    fs::copy(shared.join(OBJECT), own.join(OBJECT)).context("copying the object")?;
+    Ok(())
+}
+
+/// Each of cargo's commands and profiles has its own `OUT_DIR`, and `core` for BPF takes a minute: they share one.
+fn shared_folder(workspace: &Path, log: bool) -> Result<PathBuf> {
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").context("not run by cargo")?;
+    let variant = if log { "log" } else { "shipped" };
+    let folder = workspace.join("target/bpf").join(arch).join(variant);
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    Ok(folder)
 }
 
 fn workspace() -> Result<PathBuf> {
