@@ -1,2 +1,12 @@
-//! What runs in the kernel, and what both sides must agree on.
+//! The part of sipguard that runs in the kernel, compiled for BPF and for the host: the same bodies on both.
+//!
+//! [`frame`] reads headers, [`parse`] finds what a frame is about, [`verdict`] decides, [`abi`] is what the kernel program
+//! and the loader must agree on. Nothing here knows of maps or packet pointers: those come in through the traits
+//! [`frame::Frame`] and [`verdict::Tables`].
 #![no_std]
+
+pub mod abi;
+pub mod frame;
+pub mod parse;
+pub mod prefix;
+pub mod verdict;

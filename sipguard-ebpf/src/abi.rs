@@ -1,0 +1,267 @@
+//! What the kernel program and the loader must agree on: constants, keys, values, counters, answers.
+//!
+//! Every integer is in host byte order; addresses are turned into host order when they are read from a frame. Structures are
+//! `repr(C)` with all padding spelled out, because they are copied into maps byte by byte.
+
+use core::mem::size_of;
+
+use crate::prefix::{Prefix, V4, V6};
+
+/// Changes with every change of what is in this file; pinned maps of another version are never adopted.
+pub const VERSION: u32 = 1;
+
+/// The most services a policy may have. A service's number is also its place among the counters.
+pub const SERVICES: usize = 16;
+
+/// Stands where a service would, for verdicts that no service gave.
+pub const NO_SERVICE: u8 = 16;
+
+/// How many reasons a service's row of counters has room for.
+pub const REASONS: usize = 16;
+
+/// How many counters an interface has: one for every service (and none) and every reason.
+pub const COUNTERS: usize = (SERVICES + 1) * REASONS;
+
+/// How many pages of 256 ports can be guarded, which is also how many ports always can.
+pub const PORT_PAGES: usize = 64;
+
+/// A protocol that has ports where UDP has them: in the first four bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Protocol {
+    /// UDP, RFC 768.
+    Udp = 0,
+    /// TCP, RFC 9293.
+    Tcp = 1,
+    /// SCTP, RFC 9260.
+    Sctp = 2,
+    /// UDP-Lite, RFC 3828.
+    UdpLite = 3,
+}
+
+impl Protocol {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::Sctp, Self::UdpLite];
+
+    /// This protocol's bit in the mask of guarded protocols.
+    #[must_use]
+    pub const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// Why a frame got its verdict, which is also the name of the counter that counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// No business of ours: passed and not counted.
+    None = 0,
+    /// More VLAN tags or extension headers than are followed.
+    TooDeep = 1,
+    /// A broken or cut header.
+    Malformed = 2,
+    /// A fragment that is not the first.
+    Fragment = 3,
+    /// An entry denies the source.
+    Denied = 4,
+    /// An entry allows the source.
+    Allowed = 5,
+    /// No entry covers the source, and the service denies by default.
+    Unlisted = 6,
+    /// No entry covers the source, and the service allows by default.
+    Open = 7,
+}
+
+impl Reason {
+    /// The reasons that are counted.
+    pub const COUNTED: [Self; 7] = [
+        Self::TooDeep,
+        Self::Malformed,
+        Self::Fragment,
+        Self::Denied,
+        Self::Allowed,
+        Self::Unlisted,
+        Self::Open,
+    ];
+
+    /// The name in JSON, metrics and tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::TooDeep => "too_deep",
+            Self::Malformed => "malformed",
+            Self::Fragment => "fragment",
+            Self::Denied => "denied",
+            Self::Allowed => "allowed",
+            Self::Unlisted => "unlisted",
+            Self::Open => "open",
+        }
+    }
+
+    /// What the policy does with a frame for this reason.
+    #[must_use]
+    pub const fn action(self) -> Action {
+        match self {
+            Self::None | Self::Fragment | Self::Allowed | Self::Open => Action::Pass,
+            Self::TooDeep | Self::Malformed | Self::Denied | Self::Unlisted => Action::Drop,
+        }
+    }
+}
+
+/// What the policy says is to be done with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Action {
+    /// Hand it on to the network stack.
+    Pass = 0,
+    /// Forget it.
+    Drop = 1,
+}
+
+/// What an interface's frames begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum LinkKind {
+    /// An Ethernet header.
+    Ethernet = 0,
+    /// An IP header: tun, wireguard, ppp.
+    Ip = 1,
+}
+
+/// The key of one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct Key<A> {
+    /// The prefix's address, host bits zero.
+    pub address: A,
+    /// The service's number.
+    pub service: u8,
+    /// The prefix's length in bits.
+    pub length: u8,
+    /// Always zero.
+    pub padding: [u8; 2],
+}
+
+impl<A: Prefix> Key<A> {
+    /// The key of `prefix/length` in `service`; the prefix's host bits must be zero.
+    #[inline(always)]
+    pub const fn new(service: u8, address: A, length: u8) -> Self {
+        Self {
+            address,
+            service,
+            length,
+            padding: [0; 2],
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Key<V4>>() == 8 && size_of::<Key<V6>>() == 20);
+
+/// An entry of the config file allows.
+pub const ALLOW_CONFIG: u8 = 1;
+/// An entry of the config file denies.
+pub const DENY_CONFIG: u8 = 2;
+/// An entry of the command line allows.
+pub const ALLOW_OWN: u8 = 4;
+/// An entry of the command line denies.
+pub const DENY_OWN: u8 = 8;
+
+/// What is said of one prefix in one service. The config file's word and the command line's are kept apart so that taking
+/// one back leaves the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Value {
+    /// Denied until then, nanoseconds of the boot clock; 0 where there is no timed deny.
+    pub deny_until: u64,
+    /// Allowed until then, nanoseconds of the boot clock; 0 where there is no timed allow.
+    pub allow_until: u64,
+    /// [`ALLOW_CONFIG`], [`DENY_CONFIG`], [`ALLOW_OWN`], [`DENY_OWN`] or none of them.
+    pub permanent: u8,
+    /// Always zero.
+    pub padding: [u8; 5],
+    /// Which of the generation's origins the config file's word comes from.
+    pub origin: u16,
+}
+
+const _: () = assert!(size_of::<Value>() == 24);
+
+impl Value {
+    /// What the entry decides, if anything of it is in force. On one prefix a timed deny comes before a timed allow, that before a
+    /// permanent deny, that before a permanent allow. The clock (boot time, nanoseconds) is asked only where something is timed.
+    #[inline(always)]
+    pub fn live(&self, now: impl FnOnce() -> u64) -> Option<Reason> {
+        if self.deny_until | self.allow_until != 0 {
+            let now = now();
+            if self.deny_until > now {
+                return Some(Reason::Denied);
+            }
+            if self.allow_until > now {
+                return Some(Reason::Allowed);
+            }
+        }
+        if self.permanent & (DENY_CONFIG | DENY_OWN) != 0 {
+            Some(Reason::Denied)
+        } else if self.permanent != 0 {
+            Some(Reason::Allowed)
+        } else {
+            None
+        }
+    }
+}
+
+/// The prefix lengths that a service has entries of, longest first: bit `n` counted from the lowest of the first word stands
+/// for the length `BITS - n`. A length may stay here after its last entry is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Lengths {
+    /// Of IPv4 prefixes: 32 to 0.
+    pub v4: [u64; 1],
+    /// Of IPv6 prefixes: 128 to 0.
+    pub v6: [u64; 3],
+}
+
+const _: () = assert!(size_of::<Lengths>() == 32);
+
+/// One counter of one CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counter {
+    /// Frames.
+    pub packets: u64,
+    /// Bytes of those frames, as long as they arrived.
+    pub bytes: u64,
+}
+
+const _: () = assert!(size_of::<Counter>() == 16);
+
+/// Which counter counts a verdict.
+#[must_use]
+#[inline(always)]
+pub const fn counter(service: u8, reason: Reason) -> u32 {
+    service as u32 * REASONS as u32 + reason as u32
+}
+
+/// The whole verdict on one frame, as the checking program leaves it behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Answer {
+    /// A [`Reason`] as its number.
+    pub reason: u8,
+    /// The service's number or [`NO_SERVICE`].
+    pub service: u8,
+    /// The length of the prefix that decided; 0 where none did.
+    pub length: u8,
+    /// 4 or 6; 0 where the frame was not parsed as far as the ports.
+    pub family: u8,
+    /// A [`Protocol`] as its number.
+    pub protocol: u8,
+    /// Always zero.
+    pub padding: u8,
+    /// Destination port.
+    pub port: u16,
+    /// The source address as four words; an IPv4 address stands in the first.
+    pub source: [u32; 4],
+}
+
+const _: () = assert!(size_of::<Answer>() == 24);

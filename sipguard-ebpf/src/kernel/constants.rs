@@ -1,0 +1,91 @@
+//! Read-only constants, set for each interface before its program is loaded. The verifier sees their values, so that what they
+//! rule out costs nothing.
+//!
+//! They are read through volatile pointers because the compiler would otherwise fold in the zeros that stand here; the tables
+//! are read one element at a time because a whole one does not fit on the stack.
+
+use sipguard_ebpf::abi::{LinkKind, PORT_PAGES, Protocol};
+
+/// Which page of [`PORT_SERVICES`] a port's upper byte leads to; page 0 guards nothing.
+#[unsafe(no_mangle)]
+static PORT_PAGE: [u8; 256] = [0; 256];
+
+/// For each port of a page one word: byte `p` is the service that guards it for protocol `p`, plus one; 0 where none does.
+#[unsafe(no_mangle)]
+static PORT_SERVICES: [[u32; 256]; PORT_PAGES + 1] = [[0; 256]; PORT_PAGES + 1];
+
+/// The mask of protocols that some service guards.
+#[unsafe(no_mangle)]
+static PROTOCOLS: u32 = 0;
+
+/// Bit `s`: service `s` drops nothing; the bit behind the last service's: nor do verdicts that no service gave.
+#[unsafe(no_mangle)]
+static MONITOR: u32 = 0;
+
+/// Bit `s`: service `s` lets unlisted sources pass.
+#[unsafe(no_mangle)]
+static DEFAULT_ALLOW: u32 = 0;
+
+/// 32 less the size of a service's region of the prefilter, in bits as a power of two.
+#[unsafe(no_mangle)]
+static PREFILTER_SHIFT: u32 = 0;
+
+/// What the interface's frames begin with, as the number of a [`LinkKind`].
+#[unsafe(no_mangle)]
+static LINK_KIND: u32 = 0;
+
+/// Which of the policy's interfaces this program is for.
+#[unsafe(no_mangle)]
+static SLOT: u32 = 0;
+
+#[inline(always)]
+fn read<T: Copy>(constant: *const T) -> T {
+    // SAFETY: every caller passes the address of a static, or of an element inside one.
+    unsafe { constant.read_volatile() }
+}
+
+#[inline(always)]
+pub(super) fn service(protocol: Protocol, port: u16) -> Option<u8> {
+    let page = read(&raw const PORT_PAGE[usize::from(port >> 8)]);
+    if page == 0 || usize::from(page) > PORT_PAGES {
+        return None;
+    }
+    let services = read(&raw const PORT_SERVICES[usize::from(page)][usize::from(port & 0xff)]);
+    let service = (services >> (protocol as u32 * 8)) as u8;
+    service.checked_sub(1)
+}
+
+#[inline(always)]
+pub(super) fn protocols() -> u32 {
+    read(&raw const PROTOCOLS)
+}
+
+#[inline(always)]
+pub(super) fn monitored(service: u8) -> bool {
+    read(&raw const MONITOR) >> (service & 31) & 1 == 1
+}
+
+#[inline(always)]
+pub(super) fn allows_by_default(service: u8) -> bool {
+    read(&raw const DEFAULT_ALLOW) >> (service & 31) & 1 == 1
+}
+
+#[inline(always)]
+pub(super) fn prefilter_shift() -> u32 {
+    read(&raw const PREFILTER_SHIFT) & 31
+}
+
+#[inline(always)]
+pub(super) fn link() -> LinkKind {
+    if read(&raw const LINK_KIND) == LinkKind::Ip as u32 {
+        LinkKind::Ip
+    } else {
+        LinkKind::Ethernet
+    }
+}
+
+#[cfg(feature = "log")]
+#[inline(always)]
+pub(super) fn slot() -> u32 {
+    read(&raw const SLOT)
+}

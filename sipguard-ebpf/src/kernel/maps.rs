@@ -1,0 +1,121 @@
+//! The maps, private to this module. Sizes are set by the loader, which knows the policy.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    helpers::bpf_ktime_get_boot_ns,
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray},
+};
+use sipguard_ebpf::{
+    abi::{
+        Answer, COUNTERS as COUNTER_COUNT, Counter, Key, Lengths, LinkKind, Protocol, SERVICES,
+        Value, counter,
+    },
+    prefix::{V4, V6},
+    verdict::{Entries, Tables, Verdict},
+};
+
+use super::constants;
+
+// Without preallocation the kernel frees a removed entry only when no program looks at it any more, so that a program never
+// sees another entry's value; and an almost empty table takes almost no memory.
+#[map]
+static ENTRIES4: HashMap<Key<V4>, Value> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static ENTRIES6: HashMap<Key<V6>, Value> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static PREFILTER: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
+static LENGTHS: Array<Lengths> = Array::with_max_entries(SERVICES as u32, 0);
+#[map]
+static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(COUNTER_COUNT as u32, 0);
+#[map]
+static ANSWER: Array<Answer> = Array::with_max_entries(1, 0);
+
+/// Counts a verdict on a frame of `bytes` bytes.
+#[inline(always)]
+pub(super) fn count(verdict: Verdict, bytes: u64) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(counter(verdict.service, verdict.reason)) {
+        // SAFETY: the element is this CPU's own, and a program is not interrupted by another of its kind on the same CPU.
+        unsafe {
+            (*counter).packets += 1;
+            (*counter).bytes += bytes;
+        }
+    }
+}
+
+/// Leaves an answer behind for the process that asked.
+#[inline(always)]
+pub(super) fn answer(answer: Answer) {
+    if let Some(place) = ANSWER.get_ptr_mut(0) {
+        // SAFETY: the map belongs to the process that asked, which waits for the answer.
+        unsafe { *place = answer };
+    }
+}
+
+/// The policy of this generation: constants and maps.
+pub(super) struct Policy;
+
+impl Entries<V4> for Policy {
+    #[inline(always)]
+    fn entry(&self, key: &Key<V4>) -> Option<Value> {
+        // SAFETY: the map is not preallocated, so an element's memory stays what it was while the program runs.
+        unsafe { ENTRIES4.get(key) }.copied()
+    }
+}
+
+impl Entries<V6> for Policy {
+    #[inline(always)]
+    fn entry(&self, key: &Key<V6>) -> Option<Value> {
+        // SAFETY: as above.
+        unsafe { ENTRIES6.get(key) }.copied()
+    }
+}
+
+impl Tables for Policy {
+    #[inline(always)]
+    fn link(&self) -> LinkKind {
+        constants::link()
+    }
+
+    #[inline(always)]
+    fn protocols(&self) -> u32 {
+        constants::protocols()
+    }
+
+    #[inline(always)]
+    fn service(&self, protocol: Protocol, port: u16) -> Option<u8> {
+        constants::service(protocol, port)
+    }
+
+    #[inline(always)]
+    fn allows_by_default(&self, service: u8) -> bool {
+        constants::allows_by_default(service)
+    }
+
+    #[inline(always)]
+    fn prefilter_shift(&self) -> u32 {
+        constants::prefilter_shift()
+    }
+
+    #[inline(always)]
+    fn prefilter(&self, service: u8, bit: u32) -> bool {
+        // A region has 2^(32 - shift) bits, 64 to a word.
+        let words = 26 - constants::prefilter_shift();
+        let word = u32::from(service) << words | bit >> 6;
+        PREFILTER
+            .get(word)
+            .is_some_and(|word| word >> (bit & 63) & 1 == 1)
+    }
+
+    #[inline(always)]
+    fn lengths(&self, service: u8) -> Option<&Lengths> {
+        LENGTHS.get(u32::from(service))
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: takes nothing and only reads the clock.
+        unsafe { bpf_ktime_get_boot_ns() }
+    }
+}

@@ -1,0 +1,64 @@
+//! A frame as the kernel hands it over.
+
+use core::mem::{MaybeUninit, size_of};
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    programs::XdpContext,
+};
+use sipguard_ebpf::frame::{Frame, Header};
+
+/// A frame; with `FRAGS` it may go on behind the piece that can be read directly.
+pub(super) struct Packet<'a, const FRAGS: bool> {
+    ctx: &'a XdpContext,
+}
+
+impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
+    #[inline(always)]
+    pub(super) fn new(ctx: &'a XdpContext) -> Self {
+        Self { ctx }
+    }
+
+    /// The whole frame's length in bytes.
+    #[inline(always)]
+    pub(super) fn len(&self) -> u64 {
+        if FRAGS {
+            // SAFETY: the helper takes the context it was made for.
+            unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) }
+        } else {
+            (self.ctx.data_end() - self.ctx.data()) as u64
+        }
+    }
+
+    #[cfg(feature = "log")]
+    pub(super) fn context(&self) -> &XdpContext {
+        self.ctx
+    }
+}
+
+impl<const FRAGS: bool> Frame for Packet<'_, FRAGS> {
+    #[inline(always)]
+    fn read<T: Header>(&self, offset: usize) -> Option<T> {
+        let start = self.ctx.data() + offset;
+        if start + size_of::<T>() <= self.ctx.data_end() {
+            // SAFETY: the bytes lie inside the frame, any bytes are a `T`, and the read does not ask for alignment.
+            return Some(unsafe { (start as *const T).read_unaligned() });
+        }
+        if !FRAGS {
+            return None;
+        }
+        let mut header = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper writes all bytes of `header` or fails.
+        let result = unsafe {
+            bpf_xdp_load_bytes(
+                self.ctx.as_ptr().cast(),
+                offset as u32,
+                header.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+            )
+        };
+        // SAFETY: the helper has filled it, and any bytes are a `T`.
+        (result == 0).then(|| unsafe { header.assume_init() })
+    }
+}

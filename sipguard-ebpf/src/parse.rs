@@ -1,0 +1,251 @@
+//! From a frame to what the policy asks about: source, protocol, destination port. Or the reason why there is none.
+//!
+//! The order of the checks is the order of the verdict table's rows 1 to 6.
+
+use network_types::{
+    eth::{EthHdr, EtherType},
+    ip::{IpProto, Ipv4Hdr, Ipv6Hdr},
+    vlan::VlanHdr,
+};
+
+use crate::{
+    abi::{LinkKind, Protocol, Reason},
+    frame::Frame,
+    prefix::{V4, V6},
+};
+
+/// How many VLAN tags are followed.
+pub const TAGS: usize = 4;
+/// How many extension headers are followed.
+pub const EXTENSIONS: usize = 8;
+
+/// No header that we reach begins behind this: 14 + 4 × 4 + 8 + 60 bytes and 8 extension headers of at most 2,048 bytes. The mask
+/// changes no offset; it lets the verifier see that none grows without end.
+const OFFSETS: usize = 0x7fff;
+
+/// PPPoE session, RFC 2516.
+const PPPOE_SESSION: u16 = 0x8864;
+/// PPP's numbers for IPv4 and IPv6, RFC 1332 and RFC 5072.
+const PPP_IPV4: u16 = 0x0021;
+const PPP_IPV6: u16 = 0x0057;
+
+/// What the policy asks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Source address.
+    pub source: Source,
+    /// A guarded protocol.
+    pub protocol: Protocol,
+    /// Destination port.
+    pub port: u16,
+}
+
+/// A source address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Of IPv4.
+    V4(V4),
+    /// Of IPv6.
+    V6(V6),
+}
+
+/// Finds source, protocol and destination port; `protocols` is the mask of guarded protocols.
+///
+/// # Errors
+/// The reason why there is nothing to ask the policy about; [`Reason::None`] where the frame is no business of ours.
+#[inline(always)]
+pub fn parse(
+    frame: &(impl Frame + ?Sized),
+    link: LinkKind,
+    protocols: u32,
+) -> Result<Packet, Reason> {
+    let (family, offset) = match link {
+        LinkKind::Ethernet => ethernet(frame)?,
+        LinkKind::Ip => bare(frame)?,
+    };
+    let (source, header, offset) = match family {
+        Family::V4 => ipv4(frame, offset)?,
+        Family::V6 => ipv6(frame, offset)?,
+    };
+    let (header, offset) = extensions(frame, family, header, offset)?;
+    let protocol = match header {
+        UDP => Protocol::Udp,
+        TCP => Protocol::Tcp,
+        SCTP => Protocol::Sctp,
+        UDP_LITE => Protocol::UdpLite,
+        _ => return Err(Reason::None),
+    };
+    if protocols & protocol.bit() == 0 {
+        return Err(Reason::None);
+    }
+    let [_, _, high, low] = frame
+        .read::<[u8; 4]>(offset & OFFSETS)
+        .ok_or(Reason::Malformed)?;
+    Ok(Packet {
+        source,
+        protocol,
+        port: u16::from_be_bytes([high, low]),
+    })
+}
+
+const UDP: u8 = IpProto::Udp as u8;
+const TCP: u8 = IpProto::Tcp as u8;
+const SCTP: u8 = IpProto::Sctp as u8;
+const UDP_LITE: u8 = IpProto::UdpLite as u8;
+const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
+const ROUTING: u8 = IpProto::Ipv6Route as u8;
+const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
+const DESTINATION: u8 = IpProto::Ipv6Opts as u8;
+const AUTHENTICATION: u8 = IpProto::Ah as u8;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Family {
+    V4,
+    V6,
+}
+
+/// Behind the Ethernet header, its tags and a PPPoE session's header. A frame that ends before its IP header begins is no
+/// business of ours.
+#[inline(always)]
+fn ethernet(frame: &(impl Frame + ?Sized)) -> Result<(Family, usize), Reason> {
+    let mut kind = frame.read::<EthHdr>(0).ok_or(Reason::None)?.ether_type;
+    let mut offset = size_of::<EthHdr>();
+    let mut tags = 0;
+    while kind == EtherType::Ieee8021q as u16 || kind == EtherType::Ieee8021ad as u16 {
+        if tags == TAGS {
+            return Err(Reason::TooDeep);
+        }
+        tags += 1;
+        kind = frame
+            .read::<VlanHdr>(offset & OFFSETS)
+            .ok_or(Reason::None)?
+            .ether_type;
+        offset += size_of::<VlanHdr>();
+    }
+    if kind == EtherType::Ipv4 as u16 {
+        Ok((Family::V4, offset))
+    } else if kind == EtherType::Ipv6 as u16 {
+        Ok((Family::V6, offset))
+    } else if kind == PPPOE_SESSION.to_be() {
+        pppoe(frame, offset)
+    } else {
+        Err(Reason::None)
+    }
+}
+
+/// Behind a PPPoE session's header and the PPP protocol field, which may be compressed to one byte: a number whose first byte is
+/// odd ends there (RFC 1661 section 6.5; Linux took it so until 2026).
+#[inline(always)]
+fn pppoe(frame: &(impl Frame + ?Sized), offset: usize) -> Result<(Family, usize), Reason> {
+    let [.., first] = frame
+        .read::<[u8; 7]>(offset & OFFSETS)
+        .ok_or(Reason::None)?;
+    let (protocol, offset) = if first & 1 == 1 {
+        (u16::from(first), offset + 7)
+    } else {
+        let [.., first, second] = frame
+            .read::<[u8; 8]>(offset & OFFSETS)
+            .ok_or(Reason::None)?;
+        (u16::from_be_bytes([first, second]), offset + 8)
+    };
+    match protocol {
+        PPP_IPV4 => Ok((Family::V4, offset)),
+        PPP_IPV6 => Ok((Family::V6, offset)),
+        _ => Err(Reason::None),
+    }
+}
+
+/// A frame that begins with its IP header, whose version says which it is.
+#[inline(always)]
+fn bare(frame: &(impl Frame + ?Sized)) -> Result<(Family, usize), Reason> {
+    let [first] = frame.read::<[u8; 1]>(0).ok_or(Reason::None)?;
+    match first >> 4 {
+        4 => Ok((Family::V4, 0)),
+        6 => Ok((Family::V6, 0)),
+        _ => Err(Reason::None),
+    }
+}
+
+/// Source, number of the next header, and where that begins. RFC 791 section 3.1.
+#[inline(always)]
+fn ipv4(frame: &(impl Frame + ?Sized), offset: usize) -> Result<(Source, u8, usize), Reason> {
+    let header = frame
+        .read::<Ipv4Hdr>(offset & OFFSETS)
+        .ok_or(Reason::Malformed)?;
+    if header.version() != 4 || header.ihl() < 20 {
+        return Err(Reason::Malformed);
+    }
+    // The whole header must be there, options too.
+    let end = offset + usize::from(header.ihl());
+    frame
+        .read::<[u8; 1]>((end - 1) & OFFSETS)
+        .ok_or(Reason::Malformed)?;
+    if header.frag_offset() != 0 {
+        return Err(Reason::Fragment);
+    }
+    let source = Source::V4(V4(u32::from_be_bytes(header.src_addr)));
+    Ok((source, header.proto, end))
+}
+
+/// Source, number of the next header, and where that begins. RFC 8200 section 3.
+#[inline(always)]
+fn ipv6(frame: &(impl Frame + ?Sized), offset: usize) -> Result<(Source, u8, usize), Reason> {
+    let header = frame
+        .read::<Ipv6Hdr>(offset & OFFSETS)
+        .ok_or(Reason::Malformed)?;
+    if header.version() != 6 {
+        return Err(Reason::Malformed);
+    }
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = header.src_addr;
+    let source = Source::V6(V6([
+        u32::from_be_bytes([a, b, c, d]),
+        u32::from_be_bytes([e, f, g, h]),
+        u32::from_be_bytes([i, j, k, l]),
+        u32::from_be_bytes([m, n, o, p]),
+    ]));
+    Ok((source, header.next_hdr, offset + size_of::<Ipv6Hdr>()))
+}
+
+/// Walks the extension headers (RFC 8200 section 4; the authentication header, RFC 4302, behind IPv4 too) in whatever order they come:
+/// Linux takes more orders than the RFC recommends. Returns the number of the first header that is none, and where it begins.
+#[inline(always)]
+fn extensions(
+    frame: &(impl Frame + ?Sized),
+    family: Family,
+    mut header: u8,
+    mut offset: usize,
+) -> Result<(u8, usize), Reason> {
+    let mut walked = 0;
+    loop {
+        let known = match header {
+            AUTHENTICATION => true,
+            HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION => family == Family::V6,
+            _ => false,
+        };
+        if !known {
+            return Ok((header, offset));
+        }
+        if walked == EXTENSIONS {
+            return Err(Reason::TooDeep);
+        }
+        walked += 1;
+        // Every extension header is at least eight bytes long.
+        let [next, length, high, low, ..] = frame
+            .read::<[u8; 8]>(offset & OFFSETS)
+            .ok_or(Reason::Malformed)?;
+        let bytes = match header {
+            // The lowest three bits are flags; what is left is the offset (RFC 8200 section 4.5).
+            FRAGMENT if u16::from_be_bytes([high, low]) & 0xfff8 != 0 => {
+                return Err(Reason::Fragment);
+            }
+            FRAGMENT => 8,
+            AUTHENTICATION => (usize::from(length) + 2) * 4,
+            _ => (usize::from(length) + 1) * 8,
+        };
+        header = next;
+        offset += bytes;
+        frame
+            .read::<[u8; 1]>((offset - 1) & OFFSETS)
+            .ok_or(Reason::Malformed)?;
+    }
+}

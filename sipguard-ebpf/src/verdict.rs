@@ -1,0 +1,137 @@
+//! The decision: from what a frame is about to pass or drop, and why. No map, no pointer, no clock of its own.
+
+use crate::{
+    abi::{Action, Key, Lengths, LinkKind, NO_SERVICE, Protocol, Reason, Value},
+    frame::Frame,
+    parse::{Packet, Source, parse},
+    prefix::{Prefix, V4, V6, cell_bit, marker_bit},
+};
+
+/// The policy as the decision asks for it: maps and read-only constants in the kernel, memory on the host.
+pub trait Tables: Entries<V4> + Entries<V6> {
+    /// What the interface's frames begin with.
+    fn link(&self) -> LinkKind;
+    /// The mask of guarded protocols, see [`Protocol::bit`].
+    fn protocols(&self) -> u32;
+    /// The service that guards this port for this protocol.
+    fn service(&self, protocol: Protocol, port: u16) -> Option<u8>;
+    /// Whether the service lets unlisted sources pass.
+    fn allows_by_default(&self, service: u8) -> bool;
+    /// 32 less the size of a service's region of the prefilter, in bits as a power of two.
+    fn prefilter_shift(&self) -> u32;
+    /// One bit of a service's region of the prefilter.
+    fn prefilter(&self, service: u8, bit: u32) -> bool;
+    /// The prefix lengths that the service has entries of.
+    fn lengths(&self, service: u8) -> Option<&Lengths>;
+    /// The boot clock in nanoseconds.
+    fn now(&self) -> u64;
+}
+
+/// The entries of one family of addresses.
+pub trait Entries<A> {
+    /// What is said of one prefix in one service.
+    fn entry(&self, key: &Key<A>) -> Option<Value>;
+}
+
+/// What happens to a frame, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Why; the action follows from it.
+    pub reason: Reason,
+    /// The service whose port the frame goes to, or [`NO_SERVICE`].
+    pub service: u8,
+    /// The length of the prefix whose entry decided; 0 where none did.
+    pub length: u8,
+}
+
+impl Verdict {
+    /// A verdict that no service gave.
+    #[must_use]
+    #[inline(always)]
+    pub const fn without_service(reason: Reason) -> Self {
+        Self {
+            reason,
+            service: NO_SERVICE,
+            length: 0,
+        }
+    }
+
+    /// What the policy says is to be done.
+    #[must_use]
+    #[inline(always)]
+    pub const fn action(self) -> Action {
+        self.reason.action()
+    }
+}
+
+/// The verdict on a frame, with what was found in it.
+#[inline(always)]
+pub fn judge(frame: &(impl Frame + ?Sized), tables: &impl Tables) -> (Option<Packet>, Verdict) {
+    match parse(frame, tables.link(), tables.protocols()) {
+        Ok(packet) => (Some(packet), decide(&packet, tables)),
+        Err(reason) => (None, Verdict::without_service(reason)),
+    }
+}
+
+/// Rows 7 to 11 of the verdict table.
+#[inline(always)]
+pub fn decide(packet: &Packet, tables: &impl Tables) -> Verdict {
+    let Some(service) = tables.service(packet.protocol, packet.port) else {
+        return Verdict::without_service(Reason::None);
+    };
+    let found = match packet.source {
+        Source::V4(address) => look_up(tables, service, address),
+        Source::V6(address) => look_up(tables, service, address),
+    };
+    let (reason, length) = found.unwrap_or_else(|| {
+        let reason = if tables.allows_by_default(service) {
+            Reason::Open
+        } else {
+            Reason::Unlisted
+        };
+        (reason, 0)
+    });
+    Verdict {
+        reason,
+        service,
+        length,
+    }
+}
+
+/// The most specific entry in force, and its prefix length. An entry of which nothing is in force is as if it were not there.
+#[inline(always)]
+fn look_up<A: Prefix>(
+    tables: &(impl Tables + Entries<A>),
+    service: u8,
+    address: A,
+) -> Option<(Reason, u8)> {
+    let shift = tables.prefilter_shift();
+    if !tables.prefilter(service, cell_bit(address.cell(), shift)) {
+        return None;
+    }
+    let lengths = A::lengths(tables.lengths(service)?);
+    let mut word = 0;
+    while word < A::WORDS {
+        let mut in_use = lengths[word];
+        // A word has 64 bits; a bound that the verifier sees.
+        let mut turn = 0;
+        while in_use != 0 && turn < 64 {
+            turn += 1;
+            let place = (word * 64) as u32 + in_use.trailing_zeros();
+            in_use &= in_use - 1;
+            let length = (u32::from(A::BITS).wrapping_sub(place)) as u8;
+            let prefix = address.masked(length);
+            if !tables.prefilter(service, marker_bit(prefix, length, shift)) {
+                continue;
+            }
+            let Some(value) = tables.entry(&Key::new(service, prefix, length)) else {
+                continue;
+            };
+            if let Some(reason) = value.live(|| tables.now()) {
+                return Some((reason, length));
+            }
+        }
+        word += 1;
+    }
+    None
+}
