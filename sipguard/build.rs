@@ -1,19 +1,26 @@
 //! Builds the kernel program and leaves its object at `$OUT_DIR/sipguard-ebpf`.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya_build::{Package, Toolchain, build_ebpf};
 
 const OBJECT: &str = "sipguard-ebpf";
 /// The name under which `cargo xtask setup` links the compiler of the kernel side.
 const TOOLCHAIN: &str = "sipguard-bpf";
 
-fn main() -> Result<()> {
+fn main() {
+    if let Err(error) = build() {
+        println!("cargo::error={error:#}");
+    }
+}
+
+fn build() -> Result<()> {
     let workspace = workspace()?;
     let tools = workspace.join("target/tools/bin");
     let linker = tools.join("bpf-linker");
@@ -21,11 +28,10 @@ fn main() -> Result<()> {
     println!("cargo::rerun-if-changed={}", linker.display());
 
     if !linker.exists() || !toolchain_answers() {
-        println!(
-            "cargo::error=the compiler of the kernel program is not set up: run `cargo xtask setup` in {}",
+        bail!(
+            "the compiler of the kernel program is not set up: run `cargo xtask setup` in {}",
             workspace.display()
         );
-        return Ok(());
     }
 
     let log = env::var_os("CARGO_FEATURE_LOG").is_some();
@@ -53,6 +59,9 @@ fn main() -> Result<()> {
         features: if log { &["log"] } else { &[] },
         ..Package::default()
     };
+    // Builds of two profiles may run at once, and one must not copy what the other is writing.
+    let lock = File::create(shared.join("lock"))?;
+    lock.lock()?;
     build_ebpf([package], Toolchain::Custom(TOOLCHAIN))?;
     fs::copy(shared.join(OBJECT), own.join(OBJECT)).context("copying the object")?;
     Ok(())

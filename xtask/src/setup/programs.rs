@@ -37,11 +37,7 @@ const PROGRAMS: &[Program] = &[
         "util-linux",
         "running a program inside such a host",
     ),
-    program(
-        "ping",
-        "iputils-ping",
-        "shows that ICMP and neighbour discovery go on",
-    ),
+    program("ping", "iputils-ping", "shows that ICMP goes on"),
     program("python3", "python3", "the gateway's web page"),
     program("curl", "curl", "fetches that page"),
 ];
