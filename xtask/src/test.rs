@@ -16,17 +16,22 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     setup::run()?;
-    // `cargo test` builds a package's command only for tests of that package; ours are in one of their own.
-    succeed(machine::cargo().args(["build", "--workspace"]))?;
-    let mut test = machine::cargo();
-    test.arg("test");
-    if !arguments
+    let chosen = arguments
         .cargo
         .iter()
-        .any(|it| it == "-p" || it.starts_with("--package"))
-    {
+        .any(|it| it.starts_with("-p") || it.starts_with("--package"));
+    // `cargo test` builds a package's command only for tests of that package; ours are in one of their own.
+    let mut build = machine::cargo();
+    build.arg("build");
+    let mut test = machine::cargo();
+    test.arg("test");
+    if chosen {
+        build.args(["--package", "sipguard"]);
+    } else {
+        build.arg("--workspace");
         test.arg("--workspace");
     }
+    succeed(&mut build)?;
     if !machine::is_root() {
         machine::ask_for_sudo()?;
         // Built as the user, run as root: nothing in `target/` ends up belonging to root.
