@@ -1,0 +1,128 @@
+//! The config file: from text to a validated [`Policy`]. What is wrong is reported by file, line and column, as much of it at
+//! once as can be found without guessing; nothing is taken from a file that has anything wrong in it.
+
+mod document;
+mod interfaces;
+mod list;
+mod problems;
+mod services;
+mod sources;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+use toml::de::DeTable;
+
+use self::document::Document;
+pub use self::problems::{Problem, Problems};
+use crate::policy::{Mode, Policy};
+
+/// Where the config file is unless said otherwise.
+pub const PATH: &str = "/etc/sipguard/sipguard.toml";
+
+/// Why there is no policy.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The config file can't be read.
+    #[error("cannot read {}: {error}; {hint}", file.display())]
+    Read {
+        /// The config file.
+        file: PathBuf,
+        /// What the system says.
+        error: io::Error,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The config file, or a list file it names, is wrong.
+    #[error(transparent)]
+    Wrong(#[from] Problems),
+}
+
+/// Reads the config file and the list files it names.
+pub fn load(file: &Path) -> Result<Policy, ConfigError> {
+    let bytes = fs::read(file).map_err(|error| ConfigError::Read {
+        file: file.to_owned(),
+        hint: match error.kind() {
+            io::ErrorKind::NotFound => "`sipguard init` writes one",
+            io::ErrorKind::PermissionDenied => "run sipguard as root",
+            _ => "name another with --config",
+        },
+        error,
+    })?;
+    match str::from_utf8(&bytes) {
+        Ok(text) => Ok(parse(text, file)?),
+        Err(error) => {
+            let (valid, _) = bytes.split_at(error.valid_up_to());
+            let valid = String::from_utf8_lossy(valid);
+            let mut document = Document::new(file, &valid);
+            document.problem(
+                valid.len()..valid.len(),
+                "this is not UTF-8; save the file as UTF-8",
+            );
+            Err(document.into_problems().into())
+        }
+    }
+}
+
+/// Takes `text` for the config file `file`, whose folder is where relative paths begin, and reads the list files it names.
+pub fn parse(text: &str, file: &Path) -> Result<Policy, Problems> {
+    let mut document = Document::new(file, text);
+    let (table, errors) = DeTable::parse_recoverable(document.text());
+    if errors.is_empty() {
+        let policy = policy(&mut document, table.get_ref());
+        document.finish(policy)
+    } else {
+        // What stands behind a syntax error may be misread.
+        for error in errors {
+            let span = error.span().unwrap_or_default();
+            document.problem(span, error.message().replace('\n', ", "));
+        }
+        Err(document.into_problems())
+    }
+}
+
+/// What could be read; without meaning where the document has problems.
+fn policy(document: &mut Document<'_>, table: &DeTable<'_>) -> Policy {
+    let [names, tables, mode, sources, services] = document.fields(
+        table,
+        "the config file",
+        ["interfaces", "interface", "mode", "sources", "services"],
+    );
+    let default = Policy::default();
+    let interfaces = interfaces::read(document, names, tables);
+    let mode = mode
+        .and_then(|mode| {
+            document.choice(
+                mode,
+                "mode",
+                &[Mode::Enforce, Mode::Monitor].map(|mode| (mode.name(), mode)),
+            )
+        })
+        .unwrap_or_default();
+    let mut sources = sources
+        .map(|sources| sources::read(document, sources))
+        .unwrap_or_default();
+    let written = match services {
+        Some(services) => services::read(document, services, mode, &mut sources),
+        None => default
+            .services
+            .into_iter()
+            .map(|service| services::Written::without_lists(service, mode))
+            .collect(),
+    };
+    let origins = sources::origins(&mut sources);
+    let entries = services::entries(&written, &sources);
+    Policy {
+        interfaces,
+        mode,
+        services: written.into_iter().map(|written| written.service).collect(),
+        origins,
+        entries,
+    }
+}
+
+#[cfg(test)]
+mod tests;

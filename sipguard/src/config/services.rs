@@ -1,0 +1,267 @@
+//! `[services.NAME]`: guarded ports, and who may reach them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sipguard_ebpf::abi::Protocol;
+use toml::de::DeTable;
+
+use super::{
+    document::{Document, Key, Value, hint},
+    sources::Source,
+};
+use crate::{
+    policy::{
+        Action, Entry, MAX_PORTS, MAX_SERVICES, Mode, Ports, Service, is_service_name,
+        protocol_name,
+    },
+    prefix::{self, Excerpt, PrefixError},
+};
+
+/// A service with the sources it names, as indices.
+pub(super) struct Written {
+    pub(super) service: Service,
+    lists: Vec<(Action, usize)>,
+}
+
+impl Written {
+    pub(super) fn without_lists(service: Service, mode: Mode) -> Self {
+        Self {
+            service: Service { mode, ..service },
+            lists: Vec::new(),
+        }
+    }
+}
+
+/// Which service guards a port, and the line that says so.
+type Guarded = BTreeMap<(Protocol, u16), (String, usize)>;
+
+/// Reads the services; the global mode is the one of services that don't say theirs.
+pub(super) fn read(
+    document: &mut Document<'_>,
+    value: &Value<'_>,
+    mode: Mode,
+    sources: &mut [Source],
+) -> Vec<Written> {
+    let Some(table) = document.table(value, "services", "[services.sip]") else {
+        return Vec::new();
+    };
+    let mut guarded = Guarded::new();
+    let mut services = Vec::new();
+    for (name, value) in table {
+        let Some(fields) = document.table(value, "a service", "[services.sip]") else {
+            continue;
+        };
+        if services.len() == MAX_SERVICES {
+            document.problem(
+                name.span(),
+                format!("this is one service too many; at most {MAX_SERVICES} are possible"),
+            );
+            break;
+        }
+        services.push(service(document, name, fields, mode, sources, &mut guarded));
+    }
+    services
+}
+
+fn service(
+    document: &mut Document<'_>,
+    name: &Key<'_>,
+    fields: &DeTable<'_>,
+    global: Mode,
+    sources: &mut [Source],
+    guarded: &mut Guarded,
+) -> Written {
+    let text = name.get_ref();
+    if !is_service_name(text) {
+        document.problem(
+            name.span(),
+            format!(
+                "{} is no name for a service; write 1 to 15 of a-z, 0-9, _ and -",
+                Excerpt::of(text)
+            ),
+        );
+    }
+    let place = format!("the service {text}");
+    let [udp, tcp, sctp, udplite, allow, deny, default, mode] = document.fields(
+        fields,
+        &place,
+        [
+            "udp", "tcp", "sctp", "udplite", "allow", "deny", "default", "mode",
+        ],
+    );
+    let mut all = Ports::new();
+    let mut silent = true;
+    for (protocol, value) in [
+        (Protocol::Udp, udp),
+        (Protocol::Tcp, tcp),
+        (Protocol::Sctp, sctp),
+        (Protocol::UdpLite, udplite),
+    ] {
+        let Some(value) = value else { continue };
+        silent = false;
+        let ports = ports(document, value, protocol, text, guarded);
+        if !ports.is_empty() {
+            all.insert(protocol, ports);
+        }
+    }
+    if silent {
+        document.problem(
+            name.span(),
+            format!("{place} guards no ports; write for example udp = [5060] below it"),
+        );
+    }
+    let default = default
+        .and_then(|value| {
+            document.choice(
+                value,
+                "default",
+                &[Action::Deny, Action::Allow].map(|action| (action.name(), action)),
+            )
+        })
+        .unwrap_or(Action::Deny);
+    let mode = mode
+        .and_then(|value| {
+            document.choice(
+                value,
+                "mode",
+                &[Mode::Enforce, Mode::Monitor].map(|mode| (mode.name(), mode)),
+            )
+        })
+        .unwrap_or(global);
+    let mut lists = Vec::new();
+    for (action, value) in [(Action::Deny, deny), (Action::Allow, allow)] {
+        let Some(value) = value else { continue };
+        let example = format!("{action} = [\"providers\"]");
+        for value in document.array(value, action.name(), &example) {
+            lists.extend(named(document, value, sources).map(|source| (action, source)));
+        }
+    }
+    // Naming a source twice is no mistake, and its entries are needed once.
+    lists.sort_unstable();
+    lists.dedup();
+    Written {
+        service: Service {
+            name: text.to_string(),
+            ports: all,
+            default,
+            mode,
+        },
+        lists,
+    }
+}
+
+fn ports(
+    document: &mut Document<'_>,
+    value: &Value<'_>,
+    protocol: Protocol,
+    service: &str,
+    guarded: &mut Guarded,
+) -> BTreeSet<u16> {
+    let protocol_name = protocol_name(protocol);
+    let mut ports = BTreeSet::new();
+    for value in document.array(value, protocol_name, &format!("{protocol_name} = [5060]")) {
+        let Some(port) = port(document, value) else {
+            continue;
+        };
+        if let Some((other, line)) = guarded.get(&(protocol, port)) {
+            let message = if other == service {
+                format!("{protocol_name} port {port} is there twice; leave one out")
+            } else {
+                format!(
+                    "{protocol_name} port {port} is already guarded by the service {other} (line {line}); leave it out of one"
+                )
+            };
+            document.problem(value.span(), message);
+            continue;
+        }
+        let known = guarded.keys().any(|&(_, known)| known == port);
+        let distinct = guarded
+            .keys()
+            .map(|&(_, port)| port)
+            .collect::<BTreeSet<_>>();
+        if !known && distinct.len() == MAX_PORTS {
+            document.problem(
+                value.span(),
+                format!("port {port} is one too many; at most {MAX_PORTS} different ports can be guarded"),
+            );
+            continue;
+        }
+        guarded.insert(
+            (protocol, port),
+            (service.to_owned(), document.line(&value.span())),
+        );
+        ports.insert(port);
+    }
+    ports
+}
+
+fn port(document: &mut Document<'_>, value: &Value<'_>) -> Option<u16> {
+    let Some(integer) = value.get_ref().as_integer() else {
+        document.wrong_type(value, "a port", "an integer", "5060");
+        return None;
+    };
+    match u16::from_str_radix(integer.as_str(), integer.radix()) {
+        Ok(port) if port > 0 => Some(port),
+        _ => {
+            let text = &document.text()[value.span()];
+            let text = Excerpt::of(text);
+            document.problem(
+                value.span(),
+                format!("{text} is no port; write a number from 1 to 65535"),
+            );
+            None
+        }
+    }
+}
+
+/// The index of the source that a service names.
+fn named(document: &mut Document<'_>, value: &Value<'_>, sources: &mut [Source]) -> Option<usize> {
+    let name = document.string(value, "a source's name", "\"providers\"")?;
+    if let Some(index) = sources
+        .iter()
+        .position(|source| source.origin.source == name)
+    {
+        sources[index].used = true;
+        return Some(index);
+    }
+    let excerpt = Excerpt::of(name);
+    let message = match prefix::parse(name) {
+        Err(PrefixError::Address(_) | PrefixError::Empty) => {
+            let names = sources.iter().map(|source| source.origin.source.as_str());
+            let hint = hint(name, names)
+                .unwrap_or_else(|| "define it in [sources], or correct the name".to_owned());
+            format!("no source is called {excerpt}; {hint}")
+        }
+        Ok(_) | Err(_) => format!(
+            "{excerpt} is an address, not a source's name; give it one in [sources], such as mine = [{excerpt}], and write \"mine\" here"
+        ),
+    };
+    document.problem(value.span(), message);
+    None
+}
+
+/// Every prefix of every source that a service names, as an entry of that service.
+pub(super) fn entries(services: &[Written], sources: &[Source]) -> Vec<Entry> {
+    let lists = || {
+        // At most 16 services, so that their numbers fit.
+        services.iter().zip(0u8..).flat_map(|(service, number)| {
+            service
+                .lists
+                .iter()
+                .map(move |&(action, source)| (number, action, &sources[source]))
+        })
+    };
+    let mut entries = Vec::with_capacity(lists().map(|(_, _, source)| source.prefixes.len()).sum());
+    for (service, action, source) in lists() {
+        let Some(origin) = source.number else {
+            continue;
+        };
+        entries.extend(source.prefixes.iter().map(|&prefix| Entry {
+            prefix,
+            service,
+            action,
+            origin,
+        }));
+    }
+    entries
+}

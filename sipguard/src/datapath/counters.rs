@@ -1,0 +1,126 @@
+//! What has been counted. Counters belong to an interface, not to a generation: they survive every apply.
+
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Map, MapData, MapType, PerCpuArray, PerCpuValues};
+use sipguard_ebpf::abi::{COUNTERS, Counter, REASONS, Reason, counter};
+
+use super::{Error, pins};
+
+/// The counters of one interface, all CPUs added up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counts(Vec<Counter>);
+
+impl Counts {
+    /// What was counted for one service ([`sipguard_ebpf::abi::NO_SERVICE`] for none) and reason.
+    pub fn of(&self, service: u8, reason: Reason) -> Counter {
+        self.0
+            .get(counter(service, reason) as usize)
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+/// Where an interface's counters are pinned.
+pub(super) fn path(interface: &str) -> PathBuf {
+    pins::counters().join(pins::pin_name(interface))
+}
+
+/// Makes sure that what is pinned there, if anything, is what the program expects: aya adopts a pin unchecked.
+pub(super) fn check(path: &Path) -> Result<(), Error> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let other = || Error::OtherVersion {
+        path: path.display().to_string(),
+    };
+    let map = open(path)?;
+    let info = map
+        .info()
+        .map_err(|error| Error::kernel(path.display().to_string(), &error))?;
+    let expected = info
+        .map_type()
+        .is_ok_and(|kind| kind == MapType::PerCpuArray)
+        && info.key_size() as usize == size_of::<u32>()
+        && info.value_size() as usize == size_of::<Counter>()
+        && info.max_entries() as usize == COUNTERS;
+    if expected { Ok(()) } else { Err(other()) }
+}
+
+fn open(path: &Path) -> Result<MapData, Error> {
+    MapData::from_pin(path)
+        .map_err(|error| Error::kernel(format!("can't open {}", path.display()), &error))
+}
+
+/// A [`Counter`] as aya reads it.
+type Raw = [u64; 2];
+
+fn array(path: &Path) -> Result<PerCpuArray<MapData, Raw>, Error> {
+    check(path)?;
+    Map::from_map_data(open(path)?)
+        .and_then(PerCpuArray::try_from)
+        .map_err(|error| Error::kernel(format!("can't open {}", path.display()), &error))
+}
+
+/// Everything counted on an interface; `None` where nothing ever was.
+///
+/// # Errors
+/// Where the map can't be read.
+pub fn counts(interface: &str) -> Result<Option<Counts>, Error> {
+    let path = path(interface);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let array = array(&path)?;
+    let mut sums = Vec::with_capacity(COUNTERS);
+    for values in array.iter() {
+        let values = values
+            .map_err(|error| Error::kernel(format!("can't read {}", path.display()), &error))?;
+        let sum = |place: usize| values.iter().map(|value: &Raw| value[place]).sum();
+        sums.push(Counter {
+            packets: sum(0),
+            bytes: sum(1),
+        });
+    }
+    Ok(Some(Counts(sums)))
+}
+
+/// Sets a service's counters to zero on every interface, before its number goes to another service.
+///
+/// # Errors
+/// Where a map can't be written.
+pub fn clear_service(service: u8) -> Result<(), Error> {
+    let cpus = aya::util::nr_cpus().map_err(|(what, error)| Error::io(what, &error))?;
+    for name in pins::names(&pins::counters())? {
+        let path = pins::counters().join(name);
+        let mut array = array(&path)?;
+        let first = u32::from(service) * REASONS as u32;
+        for index in first..first + REASONS as u32 {
+            let zeros = PerCpuValues::try_from(vec![[0; 2]; cpus])
+                .map_err(|error| Error::io("can't clear counters", &error))?;
+            array.set(index, zeros, 0).map_err(|error| {
+                Error::kernel(format!("can't clear {}", path.display()), &error)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes an interface's counters.
+///
+/// # Errors
+/// Where the pin can't be removed.
+pub fn forget_counters(interface: &str) -> Result<(), Error> {
+    Ok(pins::remove(&path(interface))?)
+}
+
+/// The interfaces that have counters.
+///
+/// # Errors
+/// Where the folder can't be read.
+pub fn counted_interfaces() -> Result<Vec<String>, Error> {
+    Ok(pins::names(&pins::counters())?
+        .iter()
+        .map(|pin| pins::interface_name(pin))
+        .collect())
+}

@@ -1,0 +1,73 @@
+//! What a generation says of itself, kept in the kernel beside its maps.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::{
+    policy::{Interface, Mode, Origin, Service},
+    tables::Constants,
+};
+
+/// Everything about a generation that its maps don't hold as such.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// [`sipguard_ebpf::abi::VERSION`] of the sipguard that made it.
+    pub abi: u32,
+    /// The version of the sipguard that made it.
+    pub version: String,
+    /// When it was made.
+    pub applied: Timestamp,
+    /// The config file it was made from.
+    pub config: PathBuf,
+    /// Fingerprint of everything it was made from but the command line's own entries.
+    pub digest: String,
+    /// Enforce or monitor, for frames that no service is concerned with.
+    pub mode: Mode,
+    /// The services.
+    pub services: Vec<ServiceDescription>,
+    /// The interfaces it is for.
+    pub interfaces: Vec<Interface>,
+    /// Where the config file's entries come from; an entry's `origin` is an index into this.
+    pub origins: Vec<Origin>,
+    /// How many entries the config file gave it.
+    pub entries: usize,
+    /// 32 less the size of a service's region of the prefilter, in bits as a power of two.
+    pub prefilter_shift: u32,
+}
+
+/// One service of a generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceDescription {
+    /// Its number in the kernel.
+    pub slot: u8,
+    /// What the policy says of it.
+    #[serde(flatten)]
+    pub service: Service,
+}
+
+impl Description {
+    /// The constants of this generation's programs.
+    pub(super) fn constants(&self) -> Result<Constants, Error> {
+        let services = self
+            .services
+            .iter()
+            .map(|found| (&found.service, found.slot));
+        Constants::new(self.mode, services, self.prefilter_shift)
+            .map_err(|error| Error::kernel("the description is damaged", &error))
+    }
+
+    /// The service with this name.
+    pub fn service(&self, name: &str) -> Option<&ServiceDescription> {
+        self.services
+            .iter()
+            .find(|found| found.service.name == name)
+    }
+
+    /// The service with this number in the kernel.
+    pub fn service_at(&self, slot: u8) -> Option<&ServiceDescription> {
+        self.services.iter().find(|found| found.slot == slot)
+    }
+}

@@ -1,0 +1,344 @@
+//! One loaded set of programs and policy maps.
+
+use std::{collections::BTreeMap, io, path::Path};
+
+use aya::Ebpf;
+use ipnet::IpNet;
+use sipguard_ebpf::{
+    abi::{Key, Lengths, LinkKind, VERSION, Value},
+    prefix::{V4, V6},
+};
+
+use super::{
+    Description, Error, counters,
+    load::{self, Plan, Sizes},
+    pins,
+    plain::Plain,
+    table::Table,
+};
+use crate::{
+    policy::Interface,
+    tables::{Family, Tables, prefilter_words},
+};
+
+/// How many entries can be added in place before a new generation is needed. Room costs memory only where it is used, but for
+/// 16 bytes a bucket.
+const ROOM: usize = 65_536;
+
+/// A generation, pinned or not.
+pub struct Generation {
+    /// What it is made from.
+    pub description: Description,
+    entries4: Table<Key<V4>, Value>,
+    entries6: Table<Key<V6>, Value>,
+    prefilter: Table<u32, u64>,
+    lengths: Table<u32, Lengths>,
+    revision: Table<u32, u64>,
+}
+
+/// One entry of a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The service's number in the kernel.
+    pub service: u8,
+    /// The prefix.
+    pub prefix: IpNet,
+    /// What is said of it.
+    pub value: Value,
+}
+
+/// An interface that a generation is made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The interface as the policy has it.
+    pub interface: Interface,
+    /// What its frames begin with.
+    pub link: LinkKind,
+}
+
+impl Generation {
+    /// Loads and pins generation `number` with a program for every target. Nothing is attached yet. Where it fails, nothing stays pinned.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn create(
+        number: u64,
+        tables: &Tables,
+        description: Description,
+        targets: &[Target],
+        revision: u64,
+    ) -> Result<Self, Error> {
+        let folder = pins::generation(number);
+        pins::remove_folder(&folder)?;
+        pins::make_folder(&folder)?;
+        let made =
+            Self::load(tables, description, LinkKind::Ethernet, revision).and_then(|(made, _)| {
+                made.pin(&folder)?;
+                for (slot, target) in (0u32..).zip(targets) {
+                    made.add_program(&folder, tables, target, slot)?;
+                }
+                Ok(made)
+            });
+        if made.is_err() {
+            // The first error is the one to tell; what can't be removed now is cleared up by the next command.
+            let _ = pins::remove_folder(&folder);
+        }
+        made
+    }
+
+    /// Loads a generation that lives as long as this process, with the object whose programs look into its maps. None of them is
+    /// loaded yet.
+    pub(super) fn load(
+        tables: &Tables,
+        description: Description,
+        link: LinkKind,
+        revision: u64,
+    ) -> Result<(Self, Ebpf), Error> {
+        let size = |used: usize| u32::try_from(used + ROOM).unwrap_or(u32::MAX);
+        let sizes = Sizes {
+            entries4: size(tables.entries4.keys.len()),
+            entries6: size(tables.entries6.keys.len()),
+            prefilter: u32::try_from(tables.prefilter.len()).unwrap_or(u32::MAX),
+        };
+        let mut ebpf = load::object(&Plan {
+            constants: &tables.constants,
+            sizes,
+            link,
+            slot: 0,
+            pins: Vec::new(),
+        })?;
+        let made = Self {
+            description,
+            entries4: load::take(&mut ebpf, "ENTRIES4")?,
+            entries6: load::take(&mut ebpf, "ENTRIES6")?,
+            prefilter: load::take(&mut ebpf, "PREFILTER")?,
+            lengths: load::take(&mut ebpf, "LENGTHS")?,
+            revision: Table::array("revision", 1)?,
+        };
+        made.fill(tables, revision)
+            .map_err(|error| Error::io("can't fill the maps", &error))?;
+        Ok((made, ebpf))
+    }
+
+    fn fill(&self, tables: &Tables, revision: u64) -> io::Result<()> {
+        let words: Vec<u32> = (0..).take(tables.prefilter.len()).collect();
+        let slots: Vec<u32> = (0..).take(tables.lengths.len()).collect();
+        self.prefilter.update(&words, &tables.prefilter)?;
+        self.lengths.update(&slots, &tables.lengths)?;
+        self.entries4
+            .update(&tables.entries4.keys, &tables.entries4.values)?;
+        self.entries6
+            .update(&tables.entries6.keys, &tables.entries6.values)?;
+        self.revision.update(&[0], &[revision])
+    }
+
+    fn pin(&self, folder: &Path) -> Result<(), Error> {
+        let text = serde_json::to_vec(&self.description)
+            .map_err(|error| Error::kernel("can't write the description", &error))?;
+        let description =
+            Table::<u32, u8>::array("description", u32::try_from(text.len()).unwrap_or(u32::MAX))?;
+        let places: Vec<u32> = (0..).take(text.len()).collect();
+        description
+            .update(&places, &text)
+            .map_err(|error| Error::io("can't write the description", &error))?;
+        description.pin(&folder.join("description"))?;
+        self.entries4.pin(&folder.join("entries4"))?;
+        self.entries6.pin(&folder.join("entries6"))?;
+        self.prefilter.pin(&folder.join("prefilter"))?;
+        self.lengths.pin(&folder.join("lengths"))?;
+        self.revision.pin(&folder.join("revision"))
+    }
+
+    fn add_program(
+        &self,
+        folder: &Path,
+        tables: &Tables,
+        target: &Target,
+        slot: u32,
+    ) -> Result<(), Error> {
+        let name = pins::pin_name(&target.interface.name);
+        let counters = counters::path(&target.interface.name);
+        counters::check(&counters)?;
+        let mut pins = load::policy_pins(folder);
+        pins.push(("COUNTERS", counters));
+        let mut ebpf = load::object(&Plan {
+            constants: &tables.constants,
+            sizes: self.sizes()?,
+            link: target.link,
+            slot,
+            pins,
+        })?;
+        load::program(&mut ebpf, "filter")?
+            .pin(folder.join(format!("program-{name}")))
+            .map_err(|error| {
+                Error::kernel(
+                    format!("can't pin the program for {}", target.interface.name),
+                    &error,
+                )
+            })
+    }
+
+    pub(super) fn sizes(&self) -> Result<Sizes, Error> {
+        Ok(Sizes {
+            entries4: self.entries4.capacity()?,
+            entries6: self.entries6.capacity()?,
+            prefilter: self.prefilter.capacity()?,
+        })
+    }
+
+    /// Opens a pinned generation.
+    ///
+    /// # Errors
+    /// Where it is not there, incomplete, or of another version.
+    pub fn open(number: u64) -> Result<Self, Error> {
+        let folder = pins::generation(number);
+        let path = folder.join("description");
+        let table = Table::<u32, u8>::open(&path)?;
+        let mut text = vec![0; table.capacity()? as usize];
+        table
+            .for_each(|place, byte| {
+                if let Some(at) = text.get_mut(place as usize) {
+                    *at = byte;
+                }
+            })
+            .map_err(|error| Error::io(format!("can't read {}", path.display()), &error))?;
+        let other_version = || Error::OtherVersion {
+            path: folder.display().to_string(),
+        };
+        let description: Description =
+            serde_json::from_slice(&text).map_err(|_| other_version())?;
+        if description.abi != VERSION {
+            return Err(other_version());
+        }
+        Ok(Self {
+            description,
+            entries4: Table::open(&folder.join("entries4"))?,
+            entries6: Table::open(&folder.join("entries6"))?,
+            prefilter: Table::open(&folder.join("prefilter"))?,
+            lengths: Table::open(&folder.join("lengths"))?,
+            revision: Table::open(&folder.join("revision"))?,
+        })
+    }
+
+    /// Removes the pins of a generation. One that a link still runs goes on filtering until the link is turned elsewhere.
+    ///
+    /// # Errors
+    /// Where the pins can't be removed.
+    pub fn remove(number: u64) -> Result<(), Error> {
+        Ok(pins::remove_folder(&pins::generation(number))?)
+    }
+
+    /// The numbers of all pinned generations, the oldest first.
+    ///
+    /// # Errors
+    /// Where the folder can't be read.
+    pub fn all() -> Result<Vec<u64>, Error> {
+        let mut numbers: Vec<u64> = pins::names(&pins::generations())?
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Up to which change of the command line's own entries the maps have followed.
+    ///
+    /// # Errors
+    /// Where the map can't be read.
+    pub fn revision(&self) -> Result<u64, Error> {
+        let revision = self
+            .revision
+            .get(&0)
+            .map_err(|error| Error::io("can't read the revision", &error))?;
+        Ok(revision.unwrap_or_default())
+    }
+
+    /// Notes that the maps have followed up to `revision`.
+    ///
+    /// # Errors
+    /// Where the map can't be written.
+    pub fn set_revision(&self, revision: u64) -> Result<(), Error> {
+        self.revision
+            .update(&[0], &[revision])
+            .map_err(|error| Error::io("can't write the revision", &error))
+    }
+
+    /// What is said of exactly this prefix.
+    ///
+    /// # Errors
+    /// Where the map can't be read.
+    pub fn value(&self, service: u8, prefix: IpNet) -> Result<Option<Value>, Error> {
+        match prefix {
+            IpNet::V4(prefix) => self.entries4.get(&V4::key(prefix, service)),
+            IpNet::V6(prefix) => self.entries6.get(&V6::key(prefix, service)),
+        }
+        .map_err(|error| Error::io("can't look up an entry", &error))
+    }
+
+    /// Changes what is said of one prefix, at once: with one map update, before which everything is in place that leads to it. `None`
+    /// removes the entry; what led to it may stay.
+    ///
+    /// # Errors
+    /// [`Error::Full`] where there is no room for another entry; nothing has changed then that matters.
+    pub fn set(&self, service: u8, prefix: IpNet, value: Option<Value>) -> Result<(), Error> {
+        match prefix {
+            IpNet::V4(prefix) => self.put(&self.entries4, V4::key(prefix, service), value),
+            IpNet::V6(prefix) => self.put(&self.entries6, V6::key(prefix, service), value),
+        }
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::E2BIG) => Error::Full,
+            _ => Error::io("can't change an entry", &error),
+        })
+    }
+
+    fn put<A: Family>(
+        &self,
+        entries: &Table<Key<A>, Value>,
+        key: Key<A>,
+        value: Option<Value>,
+    ) -> io::Result<()>
+    where
+        Key<A>: Plain,
+    {
+        let Some(value) = value else {
+            return entries.remove(&key);
+        };
+        let mut words = BTreeMap::new();
+        for (word, bits) in prefilter_words(&key, self.description.prefilter_shift) {
+            *words.entry(word).or_insert(0) |= bits;
+        }
+        for (word, bits) in &mut words {
+            *bits |= self.prefilter.get(word)?.unwrap_or_default();
+        }
+        let (words, bits): (Vec<u32>, Vec<u64>) = words.into_iter().unzip();
+        self.prefilter.update(&words, &bits)?;
+
+        let slot = u32::from(key.service);
+        let mut lengths = self.lengths.get(&slot)?.unwrap_or_default();
+        A::mark_length(&mut lengths, key.length);
+        self.lengths.update(&[slot], &[lengths])?;
+
+        entries.update(&[key], &[value])
+    }
+
+    /// Hands every entry to `each`, in no order.
+    ///
+    /// # Errors
+    /// Where a map can't be read.
+    pub fn for_each(&self, mut each: impl FnMut(Entry)) -> Result<(), Error> {
+        fn entry<A: Family>(key: &Key<A>, value: Value) -> Entry {
+            Entry {
+                service: key.service,
+                prefix: A::net(key).into(),
+                value,
+            }
+        }
+        self.entries4
+            .for_each(|key, value| each(entry(&key, value)))
+            .and_then(|()| {
+                self.entries6
+                    .for_each(|key, value| each(entry(&key, value)))
+            })
+            .map_err(|error| Error::io("can't read the entries", &error))
+    }
+}

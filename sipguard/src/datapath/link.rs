@@ -1,0 +1,319 @@
+//! Interfaces: attaching a generation's program, turning an interface from one generation to another, letting go.
+
+use std::{collections::HashMap, path::PathBuf};
+
+use aya::programs::{
+    ProgramInfo, Xdp,
+    links::{FdLink, PinnedLink},
+    xdp::{XdpLink, XdpMode},
+};
+use aya_obj::programs::XdpAttachType;
+
+use super::{Error, Generation, errno, pins};
+use crate::{
+    device::{Device, Hook},
+    policy::{AttachMode, Interface},
+};
+
+/// Why a program could not be attached to an interface.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Another XDP program is there.
+    #[error(
+        "{interface} already runs the XDP program {program} (id {id}), which is not ours and is left alone; \
+         detach it first (`ip link set dev {interface} xdp off`) or take {interface} out of the config"
+    )]
+    Busy {
+        /// The interface.
+        interface: String,
+        /// The other program's name.
+        program: String,
+        /// Its number.
+        id: u32,
+    },
+    /// Native mode was asked for and is not to be had.
+    #[error(
+        "{interface} can't run in native mode: {cause}; set mode = \"auto\" to fall back to generic mode"
+    )]
+    NoNative {
+        /// The interface.
+        interface: String,
+        /// Why.
+        cause: String,
+    },
+    /// Everything else.
+    #[error("can't attach to {interface}: {cause}")]
+    Failed {
+        /// The interface.
+        interface: String,
+        /// Why.
+        cause: String,
+    },
+    /// The kernel could not be asked.
+    #[error(transparent)]
+    Kernel(#[from] Error),
+}
+
+/// A link of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The interface it was made for.
+    pub interface: String,
+    /// The generation whose program it runs; `None` where that generation's pins are gone.
+    pub generation: Option<u64>,
+    /// The program's number in the kernel.
+    pub program: u32,
+}
+
+/// How an interface came to a new generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switched {
+    /// Where the program runs; `None` where the link was there before and keeps its place.
+    pub hook: Option<Hook>,
+    /// Why it is not native, where native mode was tried and refused.
+    pub fallback: Option<String>,
+}
+
+/// All links of ours, by the interfaces' names.
+///
+/// # Errors
+/// Where the pins can't be read.
+pub fn attachments() -> Result<Vec<Attachment>, Error> {
+    let mut owners = HashMap::new();
+    for number in Generation::all()? {
+        for (_, path) in programs(number)? {
+            owners.insert(program_id(&path)?, number);
+        }
+    }
+    let mut found = Vec::new();
+    for pin in pins::names(&pins::links())? {
+        let info = FdLink::from(open(&pin)?)
+            .info()
+            .map_err(|error| Error::kernel(format!("can't ask about the link {pin}"), &error))?;
+        let program = info.program_id();
+        found.push(Attachment {
+            interface: pins::interface_name(&pin),
+            generation: owners.get(&program).copied(),
+            program,
+        });
+    }
+    Ok(found)
+}
+
+/// The interfaces that a pinned generation has programs for, with the programs' pins.
+fn programs(number: u64) -> Result<Vec<(String, PathBuf)>, Error> {
+    let folder = pins::generation(number);
+    Ok(pins::names(&folder)?
+        .into_iter()
+        .filter_map(|pin| {
+            pin.strip_prefix("program-")
+                .map(|name| (pins::interface_name(name), folder.join(&pin)))
+        })
+        .collect())
+}
+
+/// The interfaces that a pinned generation has programs for.
+///
+/// # Errors
+/// Where the pins can't be read.
+pub fn interfaces(number: u64) -> Result<Vec<String>, Error> {
+    Ok(programs(number)?
+        .into_iter()
+        .map(|(interface, _)| interface)
+        .collect())
+}
+
+fn program_id(path: &PathBuf) -> Result<u32, Error> {
+    ProgramInfo::from_pin(path)
+        .map(|info| info.id())
+        .map_err(|error| Error::kernel(format!("can't open {}", path.display()), &error))
+}
+
+fn open(pin: &str) -> Result<PinnedLink, Error> {
+    let path = pins::links().join(pin);
+    PinnedLink::from_pin(&path)
+        .map_err(|error| Error::kernel(format!("can't open {}", path.display()), &error))
+}
+
+/// The program on `device` that is not in `ours`, if there is one.
+///
+/// # Errors
+/// [`LinkError::Busy`] names it.
+pub fn refuse_foreign(device: &Device, ours: &[Attachment]) -> Result<(), LinkError> {
+    let foreign = device
+        .xdp
+        .iter()
+        .find(|attached| ours.iter().all(|link| link.program != attached.program));
+    match foreign {
+        Some(attached) => Err(busy(device, attached.program)),
+        None => Ok(()),
+    }
+}
+
+fn busy(device: &Device, id: u32) -> LinkError {
+    let name = aya::programs::loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)
+        .and_then(|program| program.name_as_str().map(str::to_owned))
+        .unwrap_or_else(|| "without a name".to_owned());
+    LinkError::Busy {
+        interface: device.name.clone(),
+        program: name,
+        id,
+    }
+}
+
+/// Turns an interface to its program in a pinned generation: through the link that is there, in one step, or through a new one.
+///
+/// # Errors
+/// What was there before goes on filtering.
+pub fn switch(number: u64, interface: &Interface, device: &Device) -> Result<Switched, LinkError> {
+    let pin = pins::pin_name(&interface.name);
+    let path = pins::generation(number).join(format!("program-{pin}"));
+    let mut program = Xdp::from_pin(&path, XdpAttachType::Interface)
+        .map_err(|error| Error::kernel(format!("can't open {}", path.display()), &error))?;
+    let link_path = pins::links().join(&pin);
+    if link_path.exists() {
+        let link = FdLink::from(open(&pin)?);
+        let running = link
+            .info()
+            .map_err(|error| Error::kernel("can't ask about a link", &error))?
+            .program_id();
+        let hook = device
+            .xdp
+            .iter()
+            .find(|attached| attached.program == running)
+            .map(|attached| attached.hook);
+        let keeps = match (interface.mode, hook) {
+            (AttachMode::Auto, Some(_))
+            | (AttachMode::Native, Some(Hook::Native))
+            | (AttachMode::Generic, Some(Hook::Generic)) => true,
+            // Another mode is wanted, or the interface went away and came back under the same name.
+            _ => false,
+        };
+        if keeps {
+            let link = XdpLink::try_from(link)
+                .map_err(|error| Error::kernel("not an XDP link", &error))?;
+            let id = program
+                .attach_to_link(link)
+                .map_err(|error| Error::kernel("can't replace the program", &error))?;
+            // The pin keeps the link; this process must not end it by dropping the program.
+            drop(program.take_link(id).map(FdLink::try_from));
+            return Ok(Switched {
+                hook: None,
+                fallback: None,
+            });
+        }
+        drop(link);
+        pins::remove(&link_path).map_err(Error::from)?;
+    }
+    attach(&mut program, interface, device, &link_path)
+}
+
+fn attach(
+    program: &mut Xdp,
+    interface: &Interface,
+    device: &Device,
+    pin: &std::path::Path,
+) -> Result<Switched, LinkError> {
+    let failed = |cause: String| LinkError::Failed {
+        interface: interface.name.clone(),
+        cause,
+    };
+    let mut fallback = None;
+    let mut hook = Hook::Native;
+    let attached = match interface.mode {
+        AttachMode::Native | AttachMode::Auto => {
+            program.attach_to_if_index(device.index, XdpMode::Driver)
+        }
+        AttachMode::Generic => {
+            hook = Hook::Generic;
+            program.attach_to_if_index(device.index, XdpMode::Skb)
+        }
+    };
+    let attached = match attached {
+        Err(error) if interface.mode != AttachMode::Generic => {
+            let number = errno(&error);
+            if matches!(number, Some(libc::EBUSY | libc::EEXIST)) {
+                return Err(now_busy(device, &error));
+            }
+            let cause = native_cause(number, device, &error);
+            if interface.mode == AttachMode::Native {
+                return Err(LinkError::NoNative {
+                    interface: interface.name.clone(),
+                    cause,
+                });
+            }
+            fallback = Some(cause);
+            hook = Hook::Generic;
+            program.attach_to_if_index(device.index, XdpMode::Skb)
+        }
+        other => other,
+    };
+    let id = attached.map_err(|error| match errno(&error) {
+        Some(libc::EBUSY | libc::EEXIST) => now_busy(device, &error),
+        Some(libc::EPERM) => LinkError::Kernel(Error::NotPermitted),
+        _ => failed(chain(&error)),
+    })?;
+    let link = program
+        .take_link(id)
+        .map_err(|error| failed(chain(&error)))?;
+    // Anything but a link by file descriptor ends with this process: the kernel took the old way of attaching.
+    let link = FdLink::try_from(link)
+        .map_err(|_| failed("this kernel makes no links that outlive a process".to_owned()))?;
+    link.pin(pin).map_err(|error| failed(chain(&error)))?;
+    Ok(Switched {
+        hook: Some(hook),
+        fallback,
+    })
+}
+
+/// Somebody attached between our look and our call.
+fn now_busy(device: &Device, error: &aya::programs::ProgramError) -> LinkError {
+    let now = crate::device::named(&device.name).ok().flatten();
+    match now.as_ref().and_then(|now| now.xdp.first()) {
+        Some(attached) => busy(device, attached.program),
+        None => LinkError::Failed {
+            interface: device.name.clone(),
+            cause: chain(error),
+        },
+    }
+}
+
+/// Why native mode was refused, in words: a link gives no message.
+fn native_cause(
+    number: Option<i32>,
+    device: &Device,
+    error: &aya::programs::ProgramError,
+) -> String {
+    match number {
+        Some(libc::EOPNOTSUPP) => match &device.kind {
+            Some(kind) => format!("a {kind} device has no native XDP"),
+            None => "its driver has no native XDP".to_owned(),
+        },
+        Some(libc::ERANGE) => format!("its MTU of {} is too large for native XDP", device.mtu),
+        Some(libc::EINVAL) => {
+            "its driver refuses native XDP with the present settings (MTU, offloads or queues)"
+                .to_owned()
+        }
+        Some(libc::ENOMEM) => "no memory for native XDP".to_owned(),
+        _ => chain(error),
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    match Error::kernel("", error) {
+        Error::Kernel { cause, .. } => cause,
+        other => other.to_string(),
+    }
+}
+
+/// Lets go of an interface: nothing of ours filters there any more.
+///
+/// # Errors
+/// Where the pin can't be removed.
+pub fn detach(interface: &str) -> Result<(), Error> {
+    Ok(pins::remove(
+        &pins::links().join(pins::pin_name(interface)),
+    )?)
+}

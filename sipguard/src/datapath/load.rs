@@ -1,0 +1,149 @@
+//! From the object file to programs in the kernel, with the policy's constants and map sizes filled in.
+
+use std::path::{Path, PathBuf};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{ProgramError, Xdp},
+    util::KernelVersion,
+};
+use sipguard_ebpf::abi::{LinkKind, SERVICES};
+
+use super::{Error, plain::Plain, table::Table};
+use crate::tables::Constants;
+
+/// The object, as sipguard-ebpf's sources give it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sipguard-ebpf"));
+
+/// The object's bytes: another object is another program, whatever the policy.
+pub fn object_bytes() -> &'static [u8] {
+    OBJECT
+}
+
+/// How large the policy's maps are to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub(super) entries4: u32,
+    pub(super) entries6: u32,
+    pub(super) prefilter: u32,
+}
+
+/// Where the maps of a pinned generation are, by their names in the object.
+pub(super) fn policy_pins(folder: &Path) -> Vec<(&'static str, PathBuf)> {
+    [
+        ("ENTRIES4", "entries4"),
+        ("ENTRIES6", "entries6"),
+        ("PREFILTER", "prefilter"),
+        ("LENGTHS", "lengths"),
+    ]
+    .map(|(map, pin)| (map, folder.join(pin)))
+    .into()
+}
+
+/// What is to be loaded.
+pub(super) struct Plan<'a> {
+    pub(super) constants: &'a Constants,
+    pub(super) sizes: Sizes,
+    pub(super) link: LinkKind,
+    /// Which of the policy's interfaces this is for.
+    pub(super) slot: u32,
+    /// Maps that are pinned already, or are to be, by their names in the object.
+    pub(super) pins: Vec<(&'static str, PathBuf)>,
+}
+
+/// Makes the maps; no program is loaded yet.
+pub(super) fn object(plan: &Plan<'_>) -> Result<Ebpf, Error> {
+    let Constants {
+        port_page,
+        port_services,
+        protocols,
+        monitor,
+        default_allow,
+        prefilter_shift,
+    } = plan.constants;
+    let link = plan.link as u32;
+    let mut loader = EbpfLoader::new();
+    loader
+        // The kernel refuses the BTF of constants on some versions, and nothing here needs it.
+        .btf(None)
+        .override_global("PORT_PAGE", port_page.as_slice(), true)
+        .override_global("PORT_SERVICES", port_services.as_flattened(), true)
+        .override_global("PROTOCOLS", protocols, true)
+        .override_global("MONITOR", monitor, true)
+        .override_global("DEFAULT_ALLOW", default_allow, true)
+        .override_global("PREFILTER_SHIFT", prefilter_shift, true)
+        .override_global("LINK_KIND", &link, true)
+        // Only the log names the interface.
+        .override_global("SLOT", &plan.slot, cfg!(feature = "log"))
+        .map_max_entries("ENTRIES4", plan.sizes.entries4)
+        .map_max_entries("ENTRIES6", plan.sizes.entries6)
+        .map_max_entries("PREFILTER", plan.sizes.prefilter)
+        .map_max_entries("LENGTHS", u32::try_from(SERVICES).unwrap_or(u32::MAX));
+    for (map, path) in &plan.pins {
+        loader.map_pin_path(map, path);
+    }
+    loader
+        .load(OBJECT)
+        .map_err(|error| Error::kernel("can't make the maps", &error))
+}
+
+/// Takes a map out of an object.
+pub(super) fn take<K: Plain, V: Plain>(ebpf: &mut Ebpf, name: &str) -> Result<Table<K, V>, Error> {
+    let map = ebpf.take_map(name).ok_or_else(|| Error::Kernel {
+        what: format!("can't make {name}"),
+        cause: "not in the object".to_owned(),
+    })?;
+    Table::made(map, name)
+}
+
+/// Whether this kernel hands on frames in several pieces, and has the helpers that read them.
+pub(super) fn has_frags() -> bool {
+    at_least(5, 18)
+}
+
+/// Loads the one of the two entry points that do `what` (`filter` or `check`) which suits this kernel.
+pub(super) fn program<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, Error> {
+    if !at_least(5, 9) {
+        return Err(Error::TooOld {
+            running: running(),
+            needed: "5.9",
+            feature: "XDP programs that stay attached without a process",
+        });
+    }
+    let program = loaded(ebpf, what)?;
+    program
+        .load()
+        .map_err(|error| Error::kernel(format!("the kernel refuses the program {what}"), &error))?;
+    Ok(program)
+}
+
+/// The same program again, once it is loaded.
+pub(super) fn loaded<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, Error> {
+    let name = if has_frags() {
+        format!("{what}_frags")
+    } else {
+        what.to_owned()
+    };
+    let missing = |cause: String| Error::Kernel {
+        what: format!("no program {name}"),
+        cause,
+    };
+    let program = ebpf
+        .program_mut(&name)
+        .ok_or_else(|| missing("not in the object".to_owned()))?;
+    program
+        .try_into()
+        .map_err(|error: ProgramError| missing(error.to_string()))
+}
+
+fn running() -> String {
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Where the kernel does not tell its version, it is taken to be new enough: what it lacks, it will say.
+fn at_least(major: u8, minor: u8) -> bool {
+    KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(major, minor, 0))
+}

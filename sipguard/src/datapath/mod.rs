@@ -1,0 +1,107 @@
+//! The kernel's side of sipguard: loading, pinning, replacing, asking. Nothing outside this folder names aya.
+//!
+//! A [`Generation`] is one loaded set of programs and policy maps. Everything it consists of is pinned in a folder of its own before
+//! the first link is turned to it, and is never changed afterwards but for single entries, so that what a crash leaves behind is
+//! either complete or unused. The pins describe themselves: what is in force is read from the kernel, not from a file beside it.
+
+mod check;
+mod counters;
+mod description;
+mod generation;
+mod link;
+mod load;
+mod pins;
+mod plain;
+mod table;
+
+pub use self::{
+    check::Checker,
+    counters::{Counts, clear_service, counted_interfaces, counts, forget_counters},
+    description::{Description, ServiceDescription},
+    generation::{Entry, Generation, Target},
+    link::{
+        Attachment, LinkError, Switched, attachments, detach, interfaces, refuse_foreign, switch,
+    },
+    load::object_bytes,
+    pins::{Pins, PinsError},
+};
+
+/// What can go wrong between us and the kernel, other than at an interface.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The pins can't be kept.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    /// A call to the kernel failed.
+    #[error("{what}: {cause}")]
+    Kernel {
+        /// What was being done.
+        what: String,
+        /// The kernel's answer, with the verifier's where it gave one.
+        cause: String,
+    },
+    /// The running kernel lacks something.
+    #[error(
+        "this kernel ({running}) is too old: sipguard needs Linux {needed} or later ({feature})"
+    )]
+    TooOld {
+        /// The running kernel's version.
+        running: String,
+        /// The first version that will do.
+        needed: &'static str,
+        /// What older ones lack.
+        feature: &'static str,
+    },
+    /// The caller may not use BPF.
+    #[error("sipguard needs root (or CAP_BPF and CAP_NET_ADMIN) for this: run it with sudo")]
+    NotPermitted,
+    /// What is pinned was not made by this version of sipguard.
+    #[error("{path} was made by another version of sipguard: run `sipguard apply` to replace it")]
+    OtherVersion {
+        /// The pin.
+        path: String,
+    },
+    /// The table of entries has no room for another one.
+    #[error(
+        "there is no room for another entry until the next `sipguard apply`, which makes room; what you added is kept for it"
+    )]
+    Full,
+}
+
+impl Error {
+    /// Wraps a failure of the kernel; says what to do where the cause is one that people can mend.
+    fn kernel(what: impl Into<String>, cause: &(dyn std::error::Error + 'static)) -> Self {
+        if errno(cause) == Some(libc::EPERM) {
+            return Self::NotPermitted;
+        }
+        let mut text = cause.to_string();
+        let mut source = cause.source();
+        while let Some(inner) = source {
+            let inner_text = inner.to_string();
+            if !text.contains(&inner_text) {
+                text = format!("{text}: {inner_text}");
+            }
+            source = inner.source();
+        }
+        Self::Kernel {
+            what: what.into(),
+            cause: text,
+        }
+    }
+
+    fn io(what: impl Into<String>, cause: &std::io::Error) -> Self {
+        Self::kernel(what, cause)
+    }
+}
+
+/// The errno at the bottom of an error, if there is one.
+fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut error = Some(error);
+    while let Some(current) = error {
+        if let Some(io) = current.downcast_ref::<std::io::Error>() {
+            return io.raw_os_error();
+        }
+        error = current.source();
+    }
+    None
+}

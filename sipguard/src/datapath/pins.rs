@@ -1,0 +1,191 @@
+//! Where things are pinned, and whether pins made here would last.
+
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use rustix::{fs::statfs, mount::MountFlags};
+
+/// Where bpffs belongs.
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
+const BPFFS_MAGIC: i64 = 0xcafe_4a11;
+
+/// Why pins can't be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum PinsError {
+    /// The mount namespace is not the host's, and has no bpffs of its own.
+    #[error(
+        "this shell is in a mount namespace of its own without {BPFFS}: the filter would vanish with it. \
+         `ip netns exec` does that; use `nsenter --net=/run/netns/NAME sipguard …` instead"
+    )]
+    WouldVanish,
+    /// bpffs could not be mounted.
+    #[error("can't mount bpffs on {BPFFS}: {0}; run `mount -t bpf bpf {BPFFS}` as root")]
+    Mount(io::Error),
+    /// A pin or a folder of pins could not be handled.
+    #[error("{path}: {cause}", path = .path.display())]
+    Path {
+        /// The pin.
+        path: PathBuf,
+        /// The kernel's answer.
+        cause: io::Error,
+    },
+}
+
+/// The folder of pins.
+#[derive(Clone, Debug)]
+pub struct Pins(());
+
+impl Pins {
+    /// For reading: `None` where nothing of ours is pinned.
+    pub fn find() -> Option<Self> {
+        root().is_dir().then_some(Self(()))
+    }
+
+    /// For changing: mounts bpffs where it is missing.
+    ///
+    /// # Errors
+    /// See [`PinsError`]. Nothing is mounted in a mount namespace that is not the host's: pins live as long as the mount does.
+    pub fn make() -> Result<Self, PinsError> {
+        if !is_bpffs() {
+            if !in_host_mount_namespace() {
+                return Err(PinsError::WouldVanish);
+            }
+            rustix::mount::mount(
+                "bpf",
+                BPFFS,
+                "bpf",
+                MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME,
+                Some(c"mode=700"),
+            )
+            .map_err(|errno| PinsError::Mount(errno.into()))?;
+        }
+        make_folder(&root())?;
+        make_folder(&links())?;
+        make_folder(&counters())?;
+        make_folder(&generations())?;
+        Ok(Self(()))
+    }
+
+    /// Removes the empty folders that are left when nothing is pinned any more.
+    pub fn remove(self) -> Result<(), PinsError> {
+        for folder in [links(), counters(), generations(), root()] {
+            at(&folder, fs::remove_dir(&folder).or_else(ignore_missing))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether bpffs is where it belongs.
+fn is_bpffs() -> bool {
+    statfs(BPFFS)
+        .is_ok_and(|found| i64::try_from(found.f_type).is_ok_and(|magic| magic == BPFFS_MAGIC))
+}
+
+/// Whether our mounts are pid 1's. Where that can't be told (no /proc), they are taken to be.
+fn in_host_mount_namespace() -> bool {
+    match (
+        fs::read_link("/proc/self/ns/mnt"),
+        fs::read_link("/proc/1/ns/mnt"),
+    ) {
+        (Ok(own), Ok(host)) => own == host,
+        _ => true,
+    }
+}
+
+pub(super) fn root() -> PathBuf {
+    Path::new(BPFFS).join("sipguard")
+}
+
+pub(super) fn links() -> PathBuf {
+    root().join("links")
+}
+
+/// Counters outlive generations; those of another layout are never adopted.
+pub(super) fn counters() -> PathBuf {
+    root().join(format!("counters-{}", sipguard_ebpf::abi::VERSION))
+}
+
+pub(super) fn generations() -> PathBuf {
+    root().join("generations")
+}
+
+pub(super) fn generation(number: u64) -> PathBuf {
+    generations().join(number.to_string())
+}
+
+/// An interface's name as a pin: bpffs takes no dots, and no interface's name has a colon (`dev_valid_name` in net/core/dev.c).
+pub(super) fn pin_name(interface: &str) -> String {
+    interface.replace('.', ":")
+}
+
+/// The interface whose pin has this name.
+pub(super) fn interface_name(pin: &str) -> String {
+    pin.replace(':', ".")
+}
+
+pub(super) fn make_folder(path: &Path) -> Result<(), PinsError> {
+    let made = fs::DirBuilder::new()
+        .mode(0o700)
+        .create(path)
+        .or_else(|error| {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        });
+    at(path, made)
+}
+
+/// The names in a folder of pins; none where there is no such folder.
+pub(super) fn names(folder: &Path) -> Result<Vec<String>, PinsError> {
+    let mut names = Vec::new();
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+        Err(cause) => return at(folder, Err(cause)),
+    };
+    for entry in entries {
+        names.push(
+            at(folder, entry)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned(),
+        );
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Removes one pin, if it is there.
+pub(super) fn remove(path: &Path) -> Result<(), PinsError> {
+    at(path, fs::remove_file(path).or_else(ignore_missing))
+}
+
+/// Removes a folder and the pins in it, if it is there.
+pub(super) fn remove_folder(path: &Path) -> Result<(), PinsError> {
+    for name in names(path)? {
+        remove(&path.join(name))?;
+    }
+    at(path, fs::remove_dir(path).or_else(ignore_missing))
+}
+
+fn ignore_missing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}
+
+fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, PinsError> {
+    result.map_err(|cause| PinsError::Path {
+        path: path.to_owned(),
+        cause,
+    })
+}

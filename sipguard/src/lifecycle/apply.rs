@@ -1,0 +1,310 @@
+//! Making the config what the kernel does.
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::Path,
+};
+
+use sipguard_ebpf::abi::VERSION;
+
+use super::{Error, Live, Session, live, now};
+use crate::{
+    config,
+    datapath::{self, Description, Generation, ServiceDescription, Switched, Target},
+    device::{self, Device},
+    policy::Policy,
+    state::Slots,
+    tables::Tables,
+};
+
+/// What an apply did.
+#[derive(Debug)]
+pub struct Applied {
+    /// The generation in force; `None` where no interface is to be guarded.
+    pub generation: Option<u64>,
+    /// Whether anything had to change.
+    pub changed: bool,
+    /// The policy that is in force.
+    pub policy: Policy,
+    /// How many of the command line's entries are in force with it.
+    pub own: usize,
+    /// The interfaces, and how each came to this generation.
+    pub interfaces: Vec<(String, Switched)>,
+    /// Interfaces of the config that do not exist now.
+    pub absent: Vec<String>,
+    /// Interfaces that were guarded before and are not any more.
+    pub released: Vec<String>,
+}
+
+/// Reads the config file and makes it, with the command line's kept entries, what the kernel does. Where that is so already, nothing
+/// changes.
+///
+/// # Errors
+/// What was wrong; what was in force before still is.
+pub fn apply(file: &Path) -> Result<Applied, Error> {
+    let policy = config::load(file)?;
+    let devices = device::all().map_err(Error::Devices)?;
+    let targets = targets(&policy, &devices, file)?;
+    let absent: Vec<_> = policy
+        .interfaces
+        .iter()
+        .filter(|interface| devices.iter().all(|device| device.name != interface.name))
+        .map(|interface| interface.name.clone())
+        .collect();
+
+    let mut session = Session::begin()?;
+    let before = live()?;
+    let links = before
+        .as_ref()
+        .map(|live| live.links.clone())
+        .unwrap_or_default();
+    for (_, device) in &targets {
+        datapath::refuse_foreign(device, &links)?;
+    }
+    let cleared = session
+        .state
+        .slots
+        .assign(policy.services.iter().map(|service| service.name.as_str()))?;
+    let now = now();
+    session.state.drop_ended(now.wall);
+    let digest = digest(&policy, &session.state.slots);
+    let mut applied = Applied {
+        generation: before.as_ref().map(|live| live.number),
+        changed: false,
+        own: session.state.entries.len(),
+        interfaces: Vec::new(),
+        absent,
+        released: Vec::new(),
+        policy,
+    };
+    if let Some(live) = &before
+        && in_force(live, &digest, &targets)
+    {
+        let unchanged = |(target, _): &(Target, &Device)| {
+            (
+                target.interface.name.clone(),
+                Switched {
+                    hook: None,
+                    fallback: session.state.fallbacks.get(&target.interface.name).cloned(),
+                },
+            )
+        };
+        applied.interfaces = targets.iter().map(unchanged).collect();
+        return Ok(applied);
+    }
+
+    let number = session
+        .state
+        .next_generation()
+        .max(Generation::all()?.last().map_or(0, |newest| newest + 1));
+    session.state.generation = number;
+    session.store.save(&session.state)?;
+    applied.changed = true;
+
+    if !targets.is_empty() {
+        let tables = Tables::compile(
+            &applied.policy,
+            &session.state.slots,
+            &session.state.entries,
+            now,
+        )?;
+        let description = describe(&applied.policy, &session.state.slots, &tables, file, digest);
+        for slot in cleared {
+            datapath::clear_service(slot)?;
+        }
+        let wanted: Vec<_> = targets.iter().map(|(target, _)| target.clone()).collect();
+        Generation::create(
+            number,
+            &tables,
+            description,
+            &wanted,
+            session.state.revision,
+        )?;
+        applied.generation = Some(number);
+        applied.interfaces = switch_all(number, before.as_ref(), &targets)?;
+    } else {
+        applied.generation = None;
+    }
+    for link in &links {
+        if applied
+            .policy
+            .interfaces
+            .iter()
+            .all(|interface| interface.name != link.interface)
+        {
+            datapath::detach(&link.interface)?;
+            applied.released.push(link.interface.clone());
+        } else if targets
+            .iter()
+            .all(|(target, _)| target.interface.name != link.interface)
+        {
+            // The interface is gone; its link leads nowhere.
+            datapath::detach(&link.interface)?;
+        }
+    }
+    for old in Generation::all()? {
+        if Some(old) != applied.generation {
+            Generation::remove(old)?;
+        }
+    }
+    remember_fallbacks(&mut session, &applied)?;
+    Ok(applied)
+}
+
+/// The config's interfaces that exist, as they are to be attached to.
+fn targets<'d>(
+    policy: &Policy,
+    devices: &'d [Device],
+    file: &Path,
+) -> Result<Vec<(Target, &'d Device)>, Error> {
+    let mut targets = Vec::new();
+    for interface in &policy.interfaces {
+        let Some(device) = devices.iter().find(|device| device.name == interface.name) else {
+            continue;
+        };
+        let link = device.link.clone().map_err(|kind| Error::Unreadable {
+            interface: interface.name.clone(),
+            kind,
+        })?;
+        targets.push((
+            Target {
+                interface: interface.clone(),
+                link,
+            },
+            device,
+        ));
+    }
+    if targets.is_empty() && !policy.interfaces.is_empty() {
+        let names = |names: Vec<&str>| names.join(", ");
+        return Err(Error::NoInterface {
+            missing: names(
+                policy
+                    .interfaces
+                    .iter()
+                    .map(|interface| interface.name.as_str())
+                    .collect(),
+            ),
+            present: names(devices.iter().map(|device| device.name.as_str()).collect()),
+            config: file.to_owned(),
+        });
+    }
+    Ok(targets)
+}
+
+/// Whether everything is already as it would become.
+fn in_force(live: &Live, digest: &str, targets: &[(Target, &Device)]) -> bool {
+    live.generation.description.digest == digest
+        && live.links.len() == targets.len()
+        && targets.iter().all(|(target, device)| {
+            live.links.iter().any(|link| {
+                link.interface == target.interface.name
+                    && link.generation == Some(live.number)
+                    && device
+                        .xdp
+                        .iter()
+                        .any(|attached| attached.program == link.program)
+            })
+        })
+}
+
+/// Turns one interface after the other to the new generation; where one can't be, those before it are turned back.
+fn switch_all(
+    number: u64,
+    before: Option<&Live>,
+    targets: &[(Target, &Device)],
+) -> Result<Vec<(String, Switched)>, Error> {
+    let mut done = Vec::new();
+    for (target, device) in targets {
+        match datapath::switch(number, &target.interface, device) {
+            Ok(switched) => done.push((target.interface.name.clone(), switched)),
+            Err(error) => {
+                for ((target, device), _) in targets.iter().zip(&done) {
+                    let name = &target.interface.name;
+                    let was_there = before
+                        .and_then(|live| live.links.iter().find(|link| link.interface == *name));
+                    // The first error is the one to tell; what can't be turned back now, the next command settles.
+                    let _ = match was_there.and_then(|link| link.generation) {
+                        Some(old) => datapath::switch(old, &target.interface, device).map(drop),
+                        None => datapath::detach(name).map_err(Into::into),
+                    };
+                }
+                Generation::remove(number)?;
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(done)
+}
+
+fn describe(
+    policy: &Policy,
+    slots: &Slots,
+    tables: &Tables,
+    file: &Path,
+    digest: String,
+) -> Description {
+    let services = policy.services.iter().filter_map(|service| {
+        Some(ServiceDescription {
+            slot: slots.get(&service.name)?,
+            service: service.clone(),
+        })
+    });
+    Description {
+        abi: VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        applied: now().wall,
+        config: std::path::absolute(file).unwrap_or_else(|_| file.to_owned()),
+        digest,
+        mode: policy.mode,
+        services: services.collect(),
+        interfaces: policy.interfaces.clone(),
+        origins: policy.origins.clone(),
+        entries: policy.entries.len(),
+        prefilter_shift: tables.constants.prefilter_shift,
+    }
+}
+
+/// A fingerprint of the program and of everything the config says.
+fn digest(policy: &Policy, slots: &Slots) -> String {
+    let mut hasher = DefaultHasher::new();
+    datapath::object_bytes().hash(&mut hasher);
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    // Structures with derived serialisers and string keys have nothing in them that can't be written.
+    let text = serde_json::to_string(&(
+        policy.mode,
+        &policy.services,
+        &policy.interfaces,
+        &policy.origins,
+        slots,
+    ))
+    .unwrap_or_default();
+    text.hash(&mut hasher);
+    for entry in &policy.entries {
+        (entry.prefix, entry.service, entry.action, entry.origin).hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
+}
+
+/// Keeps the causes of generic mode for `status`: the kernel does not.
+fn remember_fallbacks(session: &mut Session, applied: &Applied) -> Result<(), Error> {
+    let mut fallbacks = session.state.fallbacks.clone();
+    fallbacks.retain(|name, _| {
+        applied
+            .interfaces
+            .iter()
+            .any(|(interface, _)| interface == name)
+    });
+    for (interface, switched) in &applied.interfaces {
+        if switched.hook.is_some() {
+            match &switched.fallback {
+                Some(cause) => fallbacks.insert(interface.clone(), cause.clone()),
+                None => fallbacks.remove(interface),
+            };
+        }
+    }
+    if fallbacks != session.state.fallbacks {
+        session.state.fallbacks = fallbacks;
+        session.store.save(&session.state)?;
+    }
+    Ok(())
+}

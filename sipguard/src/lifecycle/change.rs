@@ -1,0 +1,173 @@
+//! Single entries of the command line, changed in place.
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::{Error, Live, Session, live, now};
+use crate::{datapath::Generation, policy::Action, prefix, state::OwnEntry, tables::with_own};
+
+/// What the command line says of some prefixes.
+#[derive(Clone, Debug)]
+pub struct Word {
+    /// Allow or deny.
+    pub action: Action,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// Why it is there.
+    pub comment: Option<String>,
+}
+
+/// What a change came to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The services concerned.
+    pub services: Vec<String>,
+    /// Whether it is in force; else it waits for the next apply.
+    pub in_force: bool,
+}
+
+/// Says something of `prefixes` in one service, or in all.
+///
+/// # Errors
+/// Where the state can't be kept or the kernel refuses.
+pub fn add(prefixes: &[IpNet], service: Option<&str>, word: &Word) -> Result<Changed, Error> {
+    let mut session = Session::begin()?;
+    let live = live()?;
+    let services = services(live.as_ref(), service)?;
+    let added = now().wall;
+    let mut changes = Vec::new();
+    for service in &services {
+        for &prefix in prefixes {
+            session.state.add(OwnEntry {
+                prefix,
+                service: service.clone(),
+                action: word.action,
+                until: word.until,
+                comment: word.comment.clone(),
+                added,
+            });
+            changes.push((service.clone(), prefix));
+        }
+    }
+    let in_force = commit(&session, live.as_ref(), &changes)?;
+    Ok(Changed { services, in_force })
+}
+
+/// Takes back everything the command line says of `prefixes` in one service, or in all. Returns what was taken back.
+///
+/// # Errors
+/// [`Error::NotOwn`] and [`Error::NoEntry`] where the command line says nothing of them.
+pub fn remove(prefixes: &[IpNet], service: Option<&str>) -> Result<Vec<OwnEntry>, Error> {
+    let mut session = Session::begin()?;
+    let live = live()?;
+    let services = services(live.as_ref(), service)?;
+    let mut removed = Vec::new();
+    let mut changes = Vec::new();
+    for service in &services {
+        for &prefix in prefixes {
+            let taken = session.state.remove(prefix, service);
+            if !taken.is_empty() {
+                changes.push((service.clone(), prefix));
+            }
+            removed.extend(taken);
+        }
+    }
+    if removed.is_empty() {
+        return Err(nothing_to_remove(live.as_ref(), prefixes, &services)?);
+    }
+    commit(&session, live.as_ref(), &changes)?;
+    Ok(removed)
+}
+
+fn nothing_to_remove(
+    live: Option<&Live>,
+    prefixes: &[IpNet],
+    services: &[String],
+) -> Result<Error, Error> {
+    for name in services {
+        for &prefix in prefixes {
+            let Some(live) = live else { continue };
+            let description = &live.generation.description;
+            let Some(service) = description.service(name) else {
+                continue;
+            };
+            if let Some(value) = live.generation.value(service.slot, prefix)? {
+                let origin = description.origins.get(usize::from(value.origin));
+                return Ok(Error::NotOwn {
+                    prefix: prefix::format(prefix),
+                    service: name.clone(),
+                    origin: origin.map_or_else(
+                        || "config".to_owned(),
+                        |origin| format!("source {}", origin.source),
+                    ),
+                });
+            }
+        }
+    }
+    Ok(Error::NoEntry {
+        prefix: prefixes
+            .iter()
+            .map(|&prefix| prefix::format(prefix))
+            .collect::<Vec<_>>()
+            .join(" and "),
+        service: services.join(" and "),
+    })
+}
+
+/// The services that are meant.
+fn services(live: Option<&Live>, wanted: Option<&str>) -> Result<Vec<String>, Error> {
+    let Some(live) = live else {
+        // Whether there will be such a service, the next apply's config decides.
+        let name = wanted
+            .filter(|name| crate::policy::is_service_name(name))
+            .ok_or(Error::NameService)?;
+        return Ok(vec![name.to_owned()]);
+    };
+    let known: Vec<_> = live
+        .generation
+        .description
+        .services
+        .iter()
+        .map(|found| found.service.name.clone())
+        .collect();
+    match wanted {
+        None => Ok(known),
+        Some(name) if known.iter().any(|service| service == name) => Ok(vec![name.to_owned()]),
+        Some(name) => Err(Error::NoService {
+            name: name.to_owned(),
+            known: known.join(", "),
+        }),
+    }
+}
+
+/// First the disk, then the kernel, then the note that the kernel has followed.
+fn commit(
+    session: &Session,
+    live: Option<&Live>,
+    changes: &[(String, IpNet)],
+) -> Result<bool, Error> {
+    session.store.save(&session.state)?;
+    let Some(live) = live else { return Ok(false) };
+    change(&live.generation, session, changes)?;
+    Ok(true)
+}
+
+fn change(
+    generation: &Generation,
+    session: &Session,
+    changes: &[(String, IpNet)],
+) -> Result<(), Error> {
+    let now = now();
+    for (name, prefix) in changes {
+        let Some(service) = generation.description.service(name) else {
+            continue;
+        };
+        let value = generation.value(service.slot, *prefix)?;
+        generation.set(
+            service.slot,
+            *prefix,
+            with_own(value, session.state.of(*prefix, name), now),
+        )?;
+    }
+    Ok(generation.set_revision(session.state.revision)?)
+}

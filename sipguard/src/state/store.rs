@@ -1,0 +1,251 @@
+//! The state on disk: one file, replaced as a whole, and one lock.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::PathBuf,
+};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::{State, VERSION};
+
+/// Where the state is kept.
+pub const FOLDER: &str = "/var/lib/sipguard";
+
+const FILE: &str = "state.json";
+/// The file before it takes the other's place; what a crash leaves of it is overwritten.
+const NEW: &str = "state.json.new";
+const LOCK: &str = "lock";
+
+/// Why the state can't be read, written or locked.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// The file is there but can't be read.
+    #[error("cannot read {}: {error}; run sipguard as root", file.display())]
+    Read {
+        /// The state file.
+        file: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The file holds something else than a state.
+    #[error("{} is damaged: {error}; restore it from a backup, or move it away and add the entries of the command line again", file.display())]
+    Damaged {
+        /// The state file.
+        file: PathBuf,
+        /// What does not fit.
+        error: serde_json::Error,
+    },
+    /// The file is of a newer program.
+    #[error("{} has version {version}, which only a newer sipguard reads; install that one, or move the file away", file.display())]
+    Newer {
+        /// The state file.
+        file: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// The new file can't be written; the old one is as it was.
+    #[error("cannot write {}: {error}; nothing was changed; {}", file.display(), hint(error))]
+    Write {
+        /// The file or folder that was to be written.
+        file: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The lock can't be had.
+    #[error("cannot lock {}: {error}; {}", file.display(), hint(error))]
+    Lock {
+        /// The lock file.
+        file: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "run sipguard as root",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space there",
+        io::ErrorKind::ReadOnlyFilesystem => "mount its file system for writing",
+        io::ErrorKind::NotADirectory
+        | io::ErrorKind::AlreadyExists
+        | io::ErrorKind::IsADirectory => "move away what is in its place",
+        _ => "repair the file system it is on",
+    }
+}
+
+/// The folder that holds the state.
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: PathBuf,
+}
+
+impl Store {
+    /// The folder of this system, [`FOLDER`].
+    pub fn system() -> Self {
+        Self::at(FOLDER)
+    }
+
+    /// Another folder.
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+        }
+    }
+
+    /// The state file's path.
+    pub fn file(&self) -> PathBuf {
+        self.folder.join(FILE)
+    }
+
+    /// Waits until no other process changes anything, and keeps it so until the guard is dropped, or the process ends in whatever way.
+    pub fn lock(&self) -> Result<Lock, StateError> {
+        let path = self.folder.join(LOCK);
+        let locked = || {
+            self.make_folder()?;
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)?;
+            uninterrupted(|| file.lock())?;
+            Ok(file)
+        };
+        match locked() {
+            Ok(file) => Ok(Lock { _file: file }),
+            Err(error) => Err(StateError::Lock { file: path, error }),
+        }
+    }
+
+    /// Reads the state; where there is no file yet, it is the empty one.
+    pub fn load(&self) -> Result<State, StateError> {
+        /// The one field that every version has.
+        #[derive(Deserialize)]
+        struct Any {
+            version: u32,
+        }
+
+        let file = self.file();
+        let bytes = match fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
+            Err(error) => return Err(StateError::Read { file, error }),
+        };
+        let read = serde_json::from_slice(&bytes).and_then(|Any { version }| {
+            if version == VERSION {
+                serde_json::from_slice(&bytes).map(Ok)
+            } else {
+                Ok(Err(version))
+            }
+        });
+        match read {
+            Ok(Ok(state)) => Ok(state),
+            Ok(Err(version)) => Err(StateError::Newer { file, version }),
+            Err(error) => Err(StateError::Damaged { file, error }),
+        }
+    }
+
+    /// Replaces the state on disk. The lock is to be held.
+    pub fn save(&self, state: &State) -> Result<(), StateError> {
+        self.stage(state)?.commit()
+    }
+
+    /// Writes the state beside the one on disk, so that what can fail (a full disk, a read-only file system) fails before anything is
+    /// changed. The lock is to be held.
+    pub fn stage(&self, state: &State) -> Result<Staged, StateError> {
+        let staged = Staged {
+            folder: self.folder.clone(),
+            path: self.folder.join(NEW),
+            committed: false,
+        };
+        let written = || {
+            self.make_folder()?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&staged.path)?;
+            let mut json = serde_json::to_vec_pretty(state)?;
+            json.push(b'\n');
+            file.write_all(&json)?;
+            file.sync_all()
+        };
+        match written() {
+            Ok(()) => Ok(staged),
+            Err(error) => Err(staged.failed(error)),
+        }
+    }
+
+    fn make_folder(&self) -> io::Result<()> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+    }
+}
+
+fn uninterrupted(mut call: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// A state that is written and on disk, but not yet in force; dropped, it is taken away.
+#[derive(Debug)]
+#[must_use = "a staged state is taken away unless it is committed"]
+pub struct Staged {
+    folder: PathBuf,
+    path: PathBuf,
+    committed: bool,
+}
+
+impl Staged {
+    /// Puts the state in the place of the old one.
+    pub fn commit(mut self) -> Result<(), StateError> {
+        let committed = || {
+            fs::rename(&self.path, self.folder.join(FILE))?;
+            File::open(&self.folder)?.sync_all()
+        };
+        match committed() {
+            Ok(()) => {
+                self.committed = true;
+                Ok(())
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> StateError {
+        StateError::Write {
+            file: self.path.clone(),
+            error,
+        }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.committed {
+            // It may never have been made, and a leftover is overwritten by the next one.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Keeps other processes from changing anything.
+#[derive(Debug)]
+#[must_use = "the lock is let go when this is dropped"]
+pub struct Lock {
+    _file: File,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+use std::{
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{policy::Action, state::OwnEntry};
+
+fn some_state() -> State {
+    let mut state = State::default();
+    state.slots.assign(["sip", "web"]).unwrap();
+    state.add(OwnEntry {
+        prefix: "2001:db8::/32".parse().unwrap(),
+        service: "sip".to_owned(),
+        action: Action::Deny,
+        until: Some("2026-10-01T12:00:00Z".parse().unwrap()),
+        comment: Some("scans \"us\"\n".to_owned()),
+        added: Timestamp::UNIX_EPOCH,
+    });
+    state.next_generation();
+    state
+}
+
+#[test]
+fn what_is_saved_is_loaded() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::at(folder.path().join("a/b"));
+    assert_eq!(store.load().unwrap(), State::default());
+    let state = some_state();
+    store.save(&state).unwrap();
+    assert_eq!(store.load().unwrap(), state);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&store.file()), 0o600);
+    assert_eq!(mode(&folder.path().join("a/b")), 0o700);
+    let json = fs::read_to_string(store.file()).unwrap();
+    assert!(
+        json.contains("\"until\": \"2026-10-01T12:00:00Z\""),
+        "{json}"
+    );
+    assert!(json.contains("\"prefix\": \"2001:db8::/32\""), "{json}");
+    assert_eq!(fs::read_dir(folder.path().join("a/b")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_staged_state_changes_nothing_until_it_is_committed() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::at(folder.path());
+    drop(store.stage(&some_state()).unwrap());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    let staged = store.stage(&some_state()).unwrap();
+    assert_eq!(store.load().unwrap(), State::default());
+    staged.commit().unwrap();
+    assert_eq!(store.load().unwrap(), some_state());
+}
+
+#[test]
+fn what_a_crash_left_is_overwritten() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::at(folder.path());
+    fs::write(folder.path().join(NEW), "x".repeat(9999)).unwrap();
+    assert_eq!(store.load().unwrap(), State::default());
+    store.save(&some_state()).unwrap();
+    assert_eq!(store.load().unwrap(), some_state());
+}
+
+#[test]
+fn files_that_are_no_state() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::at(folder.path());
+    store.save(&some_state()).unwrap();
+    let good = fs::read_to_string(store.file()).unwrap();
+    for (text, wanted) in [
+        (
+            "",
+            "is damaged: EOF while parsing a value at line 1 column 0; restore it",
+        ),
+        (
+            "\0\0\0\0",
+            "is damaged: expected value at line 1 column 1; restore it",
+        ),
+        (&good[..good.len() / 2], "is damaged: "),
+        ("{}", "is damaged: missing field `version`"),
+        (
+            r#"{"version":2,"new":1}"#,
+            "has version 2, which only a newer sipguard reads; install that one",
+        ),
+        (
+            &good.replace("\"web\": 1", "\"web\": 0"),
+            "is damaged: two services have the counter slot 0",
+        ),
+        (
+            &good.replace("\"revision\"", "\"revisions\""),
+            "is damaged: unknown field `revisions`",
+        ),
+        (&good.replace("2026-10", "2026-99"), "is damaged: "),
+    ] {
+        fs::write(store.file(), text).unwrap();
+        let error = store.load().unwrap_err().to_string();
+        let start = format!("{} {wanted}", store.file().display());
+        assert!(error.starts_with(&start), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn places_that_cannot_be_written() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let store = Store::at(&file);
+    let message = store.save(&State::default()).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        format!(
+            "cannot write {}: File exists (os error 17); nothing was changed; move away what is in its place",
+            file.join(NEW).display()
+        )
+    );
+    let message = store.lock().unwrap_err().to_string();
+    assert_eq!(
+        message,
+        format!(
+            "cannot lock {}: File exists (os error 17); move away what is in its place",
+            file.join(LOCK).display()
+        )
+    );
+    assert!(
+        store
+            .load()
+            .unwrap_err()
+            .to_string()
+            .ends_with("Not a directory (os error 20); run sipguard as root")
+    );
+
+    let store = Store::at(folder.path());
+    fs::create_dir(store.file()).unwrap();
+    let message = store.save(&State::default()).unwrap_err().to_string();
+    assert!(
+        message.contains("Is a directory (os error 21); nothing was changed"),
+        "{message}"
+    );
+    assert!(!folder.path().join(NEW).exists());
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_leaves_the_old_state() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::at(folder.path());
+    symlink("/dev/full", folder.path().join(NEW)).unwrap();
+    let message = store.save(&some_state()).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        format!(
+            "cannot write {}: No space left on device (os error 28); nothing was changed; free some space there",
+            folder.path().join(NEW).display()
+        )
+    );
+    assert_eq!(store.load().unwrap(), State::default());
+}
+
+#[test]
+fn hints_follow_the_cause() {
+    for (error, wanted) in [
+        (io::ErrorKind::PermissionDenied, "run sipguard as root"),
+        (
+            io::ErrorKind::ReadOnlyFilesystem,
+            "mount its file system for writing",
+        ),
+        (io::ErrorKind::Other, "repair the file system it is on"),
+    ] {
+        assert_eq!(hint(&error.into()), wanted);
+    }
+}
+
+#[test]
+fn one_at_a_time_holds_the_lock() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::at(folder.path());
+    let lock = store.lock().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let other = store.clone();
+    let thread = thread::spawn(move || {
+        let lock = other.lock().unwrap();
+        sender.send(()).unwrap();
+        drop(lock);
+    });
+    assert!(receiver.recv_timeout(Duration::from_millis(100)).is_err());
+    drop(lock);
+    receiver.recv_timeout(Duration::from_secs(10)).unwrap();
+    thread.join().unwrap();
+}

@@ -1,0 +1,132 @@
+//! From a policy to what the kernel program looks things up in: the only place that knows how entries become keys, values and bits.
+//!
+//! That the most specific entry wins comes about in the look-up, which asks for the longest prefix first. Here all that is said of one
+//! prefix in one service becomes one value. In the kernel a service's number is its counter slot, which outlives the policy.
+
+mod entries;
+mod host;
+mod own;
+mod ports;
+mod prefilter;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use sipguard_ebpf::{
+    abi::{Key, Lengths, SERVICES},
+    prefix::{V4, V6},
+};
+use thiserror::Error;
+
+pub use self::{
+    entries::{Entries, Family},
+    host::HostTables,
+    own::with_own,
+    ports::{Constants, PortServices},
+    prefilter::{prefilter_words, region_words},
+};
+use crate::{
+    policy::Policy,
+    state::{OwnEntry, Slots},
+};
+
+/// The two clocks at one moment: the kernel's, by which timed entries end, and the one by which people set their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// `CLOCK_BOOTTIME` in nanoseconds.
+    pub boot_ns: u64,
+    /// The wall clock.
+    pub wall: Timestamp,
+}
+
+/// Why a policy can't become tables.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum CompileError {
+    /// Slots are to be assigned first.
+    #[error("the service {0} has no counter slot")]
+    NoSlot(String),
+    /// The policy guards ports on more pages than there are.
+    #[error("ports on {0} pages of 256 are guarded; at most {max} are possible", max = crate::policy::MAX_PORTS)]
+    Ports(usize),
+}
+
+/// Everything a generation's programs and maps hold, save what differs between interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// Read-only constants.
+    pub constants: Constants,
+    /// Of IPv4 prefixes.
+    pub entries4: Entries<V4>,
+    /// Of IPv6 prefixes.
+    pub entries6: Entries<V6>,
+    /// By service.
+    pub lengths: [Lengths; SERVICES],
+    /// One region after the other, up to the highest slot in use.
+    pub prefilter: Vec<u64>,
+}
+
+impl Tables {
+    /// Compiles a policy with the command line's entries. Entries of services that the policy has not are left out, as are those
+    /// that have ended.
+    pub fn compile(
+        policy: &Policy,
+        slots: &Slots,
+        own: &[OwnEntry],
+        now: Now,
+    ) -> Result<Self, CompileError> {
+        let numbers = policy
+            .services
+            .iter()
+            .map(|service| {
+                let number = slots.get(&service.name);
+                number.ok_or_else(|| CompileError::NoSlot(service.name.clone()))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let own: Vec<_> = own
+            .iter()
+            .filter_map(|entry| {
+                let index = policy
+                    .services
+                    .iter()
+                    .position(|service| service.name == entry.service)?;
+                Some((entry.prefix, numbers[index], own::word(entry, now)?))
+            })
+            .collect();
+        let entries4 = Entries::<V4>::merge(&policy.entries, &numbers, &own);
+        let entries6 = Entries::<V6>::merge(&policy.entries, &numbers, &own);
+        let mut lengths = [Lengths::default(); SERVICES];
+        entries4.mark_lengths(&mut lengths);
+        entries6.mark_lengths(&mut lengths);
+        let regions = numbers.iter().max().map_or(0, |&highest| highest + 1);
+        let (prefilter_shift, prefilter) = prefilter::build(&entries4, &entries6, regions);
+        let numbered = policy.services.iter().zip(numbers);
+        Ok(Self {
+            constants: Constants::new(policy.mode, numbered, prefilter_shift)?,
+            entries4,
+            entries6,
+            lengths,
+            prefilter,
+        })
+    }
+}
+
+/// The key of an entry, of whichever family its prefix is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrefixKey {
+    /// Of [`Tables::entries4`].
+    V4(Key<V4>),
+    /// Of [`Tables::entries6`].
+    V6(Key<V6>),
+}
+
+impl PrefixKey {
+    /// The key of a prefix in a service, whose number is its slot.
+    pub fn new(prefix: IpNet, service: u8) -> Self {
+        match prefix {
+            IpNet::V4(net) => Self::V4(V4::key(net, service)),
+            IpNet::V6(net) => Self::V6(V6::key(net, service)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! Keys and values: what is said of one prefix in one service, merged.
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use sipguard_ebpf::{
+    abi::{ALLOW_CONFIG, DENY_CONFIG, Key, Lengths, SERVICES, Value},
+    prefix::{Prefix, V4, V6},
+};
+
+use crate::policy::{Action, Entry};
+
+/// A family of addresses, with its place among the types of prefixes and among the prefix lengths.
+pub trait Family: Prefix + Ord {
+    /// A prefix of this family.
+    type Net: Copy + Into<IpNet>;
+
+    /// The prefix, where it is of this family.
+    fn of(prefix: IpNet) -> Option<Self::Net>;
+    /// The key of a prefix in a service, whose number is its slot.
+    fn key(prefix: Self::Net, service: u8) -> Key<Self>;
+    /// The prefix of a key.
+    fn net(key: &Key<Self>) -> Self::Net;
+    /// This family's words.
+    fn lengths_mut(lengths: &mut Lengths) -> &mut [u64];
+
+    /// Records that a service has entries of this length.
+    fn mark_length(lengths: &mut Lengths, length: u8) {
+        let place = usize::from(Self::BITS - length);
+        Self::lengths_mut(lengths)[place / 64] |= 1 << (place % 64);
+    }
+}
+
+impl Family for V4 {
+    type Net = Ipv4Net;
+
+    fn of(prefix: IpNet) -> Option<Ipv4Net> {
+        match prefix {
+            IpNet::V4(net) => Some(net),
+            IpNet::V6(_) => None,
+        }
+    }
+
+    fn key(prefix: Ipv4Net, service: u8) -> Key<Self> {
+        Key::new(service, Self(prefix.addr().to_bits()), prefix.prefix_len())
+    }
+
+    fn net(key: &Key<Self>) -> Ipv4Net {
+        Ipv4Net::new_assert(key.address.0.into(), key.length)
+    }
+
+    fn lengths_mut(lengths: &mut Lengths) -> &mut [u64] {
+        &mut lengths.v4
+    }
+}
+
+impl Family for V6 {
+    type Net = Ipv6Net;
+
+    fn of(prefix: IpNet) -> Option<Ipv6Net> {
+        match prefix {
+            IpNet::V4(_) => None,
+            IpNet::V6(net) => Some(net),
+        }
+    }
+
+    fn key(prefix: Ipv6Net, service: u8) -> Key<Self> {
+        let octets = prefix.addr().octets();
+        let (words, _) = octets.as_chunks();
+        let address = std::array::from_fn(|word| u32::from_be_bytes(words[word]));
+        Key::new(service, Self(address), prefix.prefix_len())
+    }
+
+    fn net(key: &Key<Self>) -> Ipv6Net {
+        let bits = key
+            .address
+            .0
+            .into_iter()
+            .fold(0, |bits, word| bits << 32 | u128::from(word));
+        Ipv6Net::new_assert(bits.into(), key.length)
+    }
+
+    fn lengths_mut(lengths: &mut Lengths) -> &mut [u64] {
+        &mut lengths.v6
+    }
+}
+
+/// The entries of one family, as the batch call of the kernel takes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entries<A> {
+    /// In rising order, each once.
+    pub keys: Vec<Key<A>>,
+    /// In the order of the keys.
+    pub values: Vec<Value>,
+}
+
+impl<A: Family> Entries<A> {
+    /// Merges the config file's entries and the command line's words; `numbers` are the services' slots.
+    pub(super) fn merge(entries: &[Entry], numbers: &[u8], own: &[(IpNet, u8, Value)]) -> Self {
+        let config = entries.iter().filter_map(|entry| {
+            let key = A::key(A::of(entry.prefix)?, numbers[usize::from(entry.service)]);
+            Some((key, config_word(entry)))
+        });
+        let own = own
+            .iter()
+            .filter_map(|&(prefix, service, word)| Some((A::key(A::of(prefix)?, service), word)));
+        let mut words: Vec<_> = config.chain(own).collect();
+        // List files are often sorted, and then this is all.
+        if !words.is_sorted_by_key(|&(key, _)| key) {
+            words.sort_unstable_by_key(|&(key, _)| key);
+        }
+        let mut merged = Self {
+            keys: Vec::with_capacity(words.len()),
+            values: Vec::with_capacity(words.len()),
+        };
+        for (key, word) in words {
+            match merged.values.last_mut() {
+                Some(value) if merged.keys.last() == Some(&key) => *value = merge(*value, word),
+                _ => {
+                    merged.keys.push(key);
+                    merged.values.push(word);
+                }
+            }
+        }
+        merged
+    }
+
+    pub(super) fn mark_lengths(&self, lengths: &mut [Lengths; SERVICES]) {
+        for key in &self.keys {
+            A::mark_length(&mut lengths[usize::from(key.service)], key.length);
+        }
+    }
+
+    /// What is said of one prefix in one service.
+    pub fn get(&self, key: &Key<A>) -> Option<Value> {
+        let place = self.keys.binary_search(key).ok()?;
+        Some(self.values[place])
+    }
+}
+
+fn config_word(entry: &Entry) -> Value {
+    Value {
+        permanent: match entry.action {
+            Action::Allow => ALLOW_CONFIG,
+            Action::Deny => DENY_CONFIG,
+        },
+        origin: entry.origin,
+        ..Value::default()
+    }
+}
+
+/// Both words on one prefix, whatever their order. The origin is that of the config file's word that wins; of several that win, the
+/// source that stands first.
+pub(super) fn merge(one: Value, other: Value) -> Value {
+    let rank = |value: &Value| {
+        let rank = if value.permanent & DENY_CONFIG != 0 {
+            0
+        } else if value.permanent & ALLOW_CONFIG != 0 {
+            1
+        } else {
+            2
+        };
+        (rank, value.origin)
+    };
+    let (first, second) = if rank(&one) <= rank(&other) {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    Value {
+        deny_until: first.deny_until.max(second.deny_until),
+        allow_until: first.allow_until.max(second.allow_until),
+        permanent: first.permanent | second.permanent,
+        ..first
+    }
+}

@@ -1,0 +1,85 @@
+//! Tables looked up in memory, so that tests and fuzzers ask the same questions of a policy as the kernel program does.
+
+use sipguard_ebpf::{
+    abi::{Key, Lengths, LinkKind, PORT_PAGES, Protocol, Value},
+    prefix::{V4, V6},
+    verdict,
+};
+
+use super::{Tables, region_words};
+
+/// Tables with a clock of one's own and an interface of one's choice.
+#[derive(Clone, Copy, Debug)]
+pub struct HostTables<'t> {
+    /// What is looked up.
+    pub tables: &'t Tables,
+    /// What frames begin with.
+    pub link: LinkKind,
+    /// The boot clock in nanoseconds; it stands still.
+    pub boot_ns: u64,
+}
+
+impl<'t> HostTables<'t> {
+    /// On an Ethernet interface, at the given time of the boot clock.
+    pub const fn new(tables: &'t Tables, boot_ns: u64) -> Self {
+        Self {
+            tables,
+            link: LinkKind::Ethernet,
+            boot_ns,
+        }
+    }
+}
+
+impl verdict::Entries<V4> for HostTables<'_> {
+    fn entry(&self, key: &Key<V4>) -> Option<Value> {
+        self.tables.entries4.get(key)
+    }
+}
+
+impl verdict::Entries<V6> for HostTables<'_> {
+    fn entry(&self, key: &Key<V6>) -> Option<Value> {
+        self.tables.entries6.get(key)
+    }
+}
+
+impl verdict::Tables for HostTables<'_> {
+    fn link(&self) -> LinkKind {
+        self.link
+    }
+
+    fn protocols(&self) -> u32 {
+        self.tables.constants.protocols
+    }
+
+    fn service(&self, protocol: Protocol, port: u16) -> Option<u8> {
+        let constants = &self.tables.constants;
+        let page = usize::from(constants.port_page[usize::from(port >> 8)]);
+        if page == 0 || page > PORT_PAGES {
+            return None;
+        }
+        let services = constants.port_services[page][usize::from(port & 0xff)];
+        services.to_le_bytes()[protocol as usize].checked_sub(1)
+    }
+
+    fn allows_by_default(&self, service: u8) -> bool {
+        self.tables.constants.default_allow >> service & 1 == 1
+    }
+
+    fn prefilter_shift(&self) -> u32 {
+        self.tables.constants.prefilter_shift
+    }
+
+    fn prefilter(&self, service: u8, bit: u32) -> bool {
+        let region = u32::from(service) * region_words(self.prefilter_shift());
+        let word = self.tables.prefilter.get((region + (bit >> 6)) as usize);
+        word.is_some_and(|word| word >> (bit & 63) & 1 == 1)
+    }
+
+    fn lengths(&self, service: u8) -> Option<&Lengths> {
+        self.tables.lengths.get(usize::from(service))
+    }
+
+    fn now(&self) -> u64 {
+        self.boot_ns
+    }
+}

@@ -1,0 +1,89 @@
+//! The prefilter's bits: which an entry needs, and how many there should be.
+
+use sipguard_ebpf::{
+    abi::{Key, SERVICES},
+    prefix::{REGION_MAX, REGION_MIN, V4, V6, cell_bit, marker_bit},
+};
+
+use super::entries::{Entries, Family};
+
+/// How many bits there are for each that is set: of the addresses far from every entry, one in so many is looked up for nothing.
+const ROOM: u64 = 16;
+
+/// How many words of 64 bits a service's region has.
+pub const fn region_words(shift: u32) -> u32 {
+    1 << (32 - shift - 6)
+}
+
+/// How many cells a prefix of this length touches.
+fn cells<A: Family>(length: u8) -> u64 {
+    1 << A::CELL.saturating_sub(length)
+}
+
+/// The bits that an entry needs: a word's place in the whole prefilter, and the bits to set there. A word may come more than once.
+pub fn prefilter_words<A: Family>(key: &Key<A>, shift: u32) -> impl Iterator<Item = (u32, u64)> {
+    let region = u32::from(key.service) * region_words(shift);
+    let touched = cells::<A>(key.length);
+    // A prefix with more cells than the region has bits leaves none of them unset, its marker's included.
+    let some = u32::try_from(touched)
+        .ok()
+        .filter(|&touched| touched < 1 << (32 - shift));
+    let words = some.map_or(region_words(shift), |_| 0);
+    let first = key.address.cell();
+    let cells = (0..some.unwrap_or(0))
+        .map(move |cell| cell_bit(first.wrapping_add(cell << (32 - A::CELL)), shift));
+    let marker = some.map(|_| marker_bit(key.address, key.length, shift));
+    let bits = cells
+        .chain(marker)
+        .map(move |bit| (region + (bit >> 6), 1 << (bit & 63)));
+    (region..region + words)
+        .map(|word| (word, u64::MAX))
+        .chain(bits)
+}
+
+/// The shift and the words of as many regions as there are.
+pub(super) fn build(
+    entries4: &Entries<V4>,
+    entries6: &Entries<V6>,
+    regions: u8,
+) -> (u32, Vec<u64>) {
+    let mut bits = [0; SERVICES];
+    count(entries4, &mut bits);
+    count(entries6, &mut bits);
+    // The regions are of one size, the one that suits the service with the most entries.
+    let most = bits.into_iter().max().unwrap_or_default();
+    let size = (most.saturating_mul(ROOM).max(1))
+        .next_power_of_two()
+        .ilog2()
+        .clamp(REGION_MIN, REGION_MAX);
+    let shift = 32 - size;
+    let mut prefilter = vec![0; usize::from(regions) * region_words(shift) as usize];
+    set(entries4, shift, &mut prefilter);
+    set(entries6, shift, &mut prefilter);
+    (shift, prefilter)
+}
+
+/// Adds the bits that the entries would set in regions without end.
+fn count<A: Family>(entries: &Entries<A>, bits: &mut [u64; SERVICES]) {
+    let mut cell = [None; SERVICES];
+    for key in &entries.keys {
+        let service = usize::from(key.service);
+        let touched = cells::<A>(key.length);
+        bits[service] += 1;
+        if touched > 1 {
+            // What fills the largest region fills every smaller one just so, at less cost.
+            if touched < 1 << REGION_MAX {
+                bits[service] += touched;
+            }
+        } else if cell[service].replace(key.address.cell()) != Some(key.address.cell()) {
+            // The keys are in the order of their addresses, so that equal cells follow each other.
+            bits[service] += 1;
+        }
+    }
+}
+
+fn set<A: Family>(entries: &Entries<A>, shift: u32, prefilter: &mut [u64]) {
+    for key in &entries.keys {
+        prefilter_words(key, shift).for_each(|(word, bits)| prefilter[word as usize] |= bits);
+    }
+}

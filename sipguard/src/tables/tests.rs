@@ -1,0 +1,415 @@
+use std::net::IpAddr;
+
+use sipguard_ebpf::{
+    abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Protocol, Reason, Value},
+    parse::{Packet, Source},
+    prefix::{Prefix, REGION_MAX, REGION_MIN},
+    verdict::{Tables as _, Verdict, decide},
+};
+
+use super::*;
+use crate::policy::{Action, Entry, Mode, Service};
+
+mod model;
+
+const NOW: Now = Now {
+    boot_ns: 5_000_000_000,
+    wall: Timestamp::UNIX_EPOCH,
+};
+
+fn slots(policy: &Policy) -> Slots {
+    let mut slots = Slots::default();
+    let names = policy.services.iter().map(|service| service.name.as_str());
+    slots.assign(names).unwrap();
+    slots
+}
+
+fn net(prefix: &str) -> IpNet {
+    prefix.parse().unwrap()
+}
+
+fn entry(prefix: &str, service: u8, action: Action, origin: u16) -> Entry {
+    Entry {
+        prefix: net(prefix),
+        service,
+        action,
+        origin,
+    }
+}
+
+/// An own entry of `sip` that ends `seconds` after [`NOW`].
+fn own(prefix: &str, action: Action, seconds: Option<i64>) -> OwnEntry {
+    OwnEntry {
+        prefix: net(prefix),
+        service: "sip".to_owned(),
+        action,
+        until: seconds.map(|seconds| Timestamp::from_second(seconds).unwrap()),
+        comment: None,
+        added: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn with_entries(entries: Vec<Entry>) -> Policy {
+    Policy {
+        entries,
+        ..Policy::default()
+    }
+}
+
+fn compile(policy: &Policy, own: &[OwnEntry]) -> Tables {
+    Tables::compile(policy, &slots(policy), own, NOW).unwrap()
+}
+
+fn source(address: IpAddr) -> Source {
+    match address {
+        IpAddr::V4(address) => Source::V4(V4(address.to_bits())),
+        IpAddr::V6(address) => {
+            let octets = address.octets();
+            let (words, _) = octets.as_chunks();
+            Source::V6(V6(std::array::from_fn(|word| {
+                u32::from_be_bytes(words[word])
+            })))
+        }
+    }
+}
+
+fn ask(tables: &Tables, boot_ns: u64, address: &str, port: u16) -> Verdict {
+    let packet = Packet {
+        source: source(address.parse().unwrap()),
+        protocol: Protocol::Udp,
+        port,
+    };
+    decide(&packet, &HostTables::new(tables, boot_ns))
+}
+
+fn reason(tables: &Tables, address: &str) -> Reason {
+    ask(tables, NOW.boot_ns, address, 5060).reason
+}
+
+#[test]
+fn the_most_specific_entry_wins() {
+    let tables = compile(
+        &with_entries(vec![
+            entry("203.0.113.0/24", 0, Action::Allow, 0),
+            entry("203.0.113.66/32", 0, Action::Deny, 0),
+            entry("0.0.0.0/1", 0, Action::Deny, 0),
+            entry("10.0.0.0/8", 0, Action::Allow, 0),
+            entry("2001:db8::/20", 0, Action::Allow, 0),
+            entry("2001:db8:1::/64", 0, Action::Deny, 0),
+        ]),
+        &[],
+    );
+    for (address, wanted) in [
+        ("203.0.113.65", Reason::Allowed),
+        ("203.0.113.66", Reason::Denied),
+        ("203.0.114.1", Reason::Unlisted),
+        ("10.9.8.7", Reason::Allowed),
+        ("11.0.0.1", Reason::Denied),
+        ("2001:dff:ffff::1", Reason::Allowed),
+        ("2001:db8:1::1", Reason::Denied),
+        ("2001:db8:1:1::1", Reason::Allowed),
+        ("3001::1", Reason::Unlisted),
+    ] {
+        assert_eq!(reason(&tables, address), wanted, "{address}");
+    }
+    let verdict = ask(&tables, 0, "203.0.113.66", 80);
+    assert_eq!((verdict.reason, verdict.service), (Reason::Unlisted, 1));
+    assert_eq!(ask(&tables, 0, "203.0.113.66", 81).reason, Reason::None);
+    assert_eq!(ask(&tables, 0, "203.0.113.66", 5061).length, 32);
+}
+
+#[test]
+fn everything_can_be_listed() {
+    let tables = compile(
+        &with_entries(vec![entry("::/0", 0, Action::Allow, 0)]),
+        &[own("0.0.0.0/0", Action::Allow, None)],
+    );
+    assert_eq!(tables.constants.prefilter_shift, 32 - REGION_MIN);
+    for address in ["1.2.3.4", "255.255.255.255", "::1", "ffff::"] {
+        assert_eq!(reason(&tables, address), Reason::Allowed, "{address}");
+    }
+    assert_eq!(ask(&tables, 0, "1.2.3.4", 80).reason, Reason::Unlisted);
+}
+
+#[test]
+fn words_on_one_prefix_become_one_value_whatever_their_order() {
+    let mut config = vec![
+        entry("203.0.113.0/24", 0, Action::Allow, 0),
+        entry("203.0.113.0/24", 0, Action::Deny, 3),
+        entry("203.0.113.0/24", 0, Action::Deny, 2),
+        entry("203.0.113.0/24", 0, Action::Allow, 1),
+        entry("203.0.113.0/25", 0, Action::Allow, 5),
+        entry("203.0.113.0/25", 0, Action::Allow, 4),
+        entry("203.0.113.0/24", 1, Action::Allow, 6),
+    ];
+    let mut own = vec![
+        own("203.0.113.0/24", Action::Allow, Some(10)),
+        own("203.0.113.0/24", Action::Deny, Some(7)),
+        own("203.0.113.0/24", Action::Deny, None),
+        own("203.0.113.128/25", Action::Allow, None),
+    ];
+    let tables = compile(&with_entries(config.clone()), &own);
+    config.reverse();
+    own.reverse();
+    assert_eq!(compile(&with_entries(config), &own), tables);
+
+    let value = |prefix: &str, service| match PrefixKey::new(net(prefix), service) {
+        PrefixKey::V4(key) => tables.entries4.get(&key),
+        PrefixKey::V6(key) => tables.entries6.get(&key),
+    };
+    assert_eq!(
+        value("203.0.113.0/24", 0),
+        Some(Value {
+            deny_until: 12_000_000_000,
+            allow_until: 15_000_000_000,
+            permanent: ALLOW_CONFIG | DENY_CONFIG | DENY_OWN,
+            origin: 2,
+            ..Value::default()
+        })
+    );
+    assert_eq!(value("203.0.113.0/25", 0).unwrap().origin, 4);
+    assert_eq!(value("203.0.113.0/24", 1).unwrap().permanent, ALLOW_CONFIG);
+    assert_eq!(value("203.0.113.128/25", 0).unwrap().permanent, ALLOW_OWN);
+    assert_eq!(value("203.0.113.128/25", 1), None);
+    assert_eq!(value("2001:db8::/32", 0), None);
+    assert_eq!(tables.entries4.keys.len(), 4);
+    assert!(tables.entries4.keys.is_sorted());
+}
+
+#[test]
+fn timed_entries_end_by_the_boot_clock() {
+    let policy = with_entries(vec![entry("203.0.113.0/24", 0, Action::Deny, 0)]);
+    let tables = compile(&policy, &[own("203.0.113.9/32", Action::Allow, Some(2))]);
+    let at = |boot_ns| ask(&tables, boot_ns, "203.0.113.9", 5060).reason;
+    assert_eq!(at(NOW.boot_ns), Reason::Allowed);
+    assert_eq!(at(6_999_999_999), Reason::Allowed);
+    assert_eq!(at(7_000_000_000), Reason::Denied);
+}
+
+#[test]
+fn ended_entries_and_those_of_unknown_services_are_left_out() {
+    let mut elsewhere = own("203.0.113.1/32", Action::Allow, None);
+    elsewhere.service = "gone".to_owned();
+    let tables = compile(
+        &Policy::default(),
+        &[
+            own("203.0.113.2/32", Action::Allow, Some(0)),
+            own("203.0.113.3/32", Action::Deny, Some(-10)),
+            elsewhere,
+        ],
+    );
+    assert_eq!(tables, compile(&Policy::default(), &[]));
+}
+
+#[test]
+fn the_farthest_end_does_not_overflow() {
+    let mut entry = own("203.0.113.1/32", Action::Allow, None);
+    entry.until = Some(Timestamp::MAX);
+    let tables = compile(&Policy::default(), &[entry]);
+    assert_eq!(tables.entries4.values[0].allow_until, u64::MAX);
+}
+
+#[test]
+fn services_are_known_by_their_slots() {
+    let mut policy = with_entries(vec![entry("203.0.113.1/32", 1, Action::Allow, 0)]);
+    policy.mode = Mode::Monitor;
+    policy.services[1].default = Action::Allow;
+    policy.services[0].mode = Mode::Monitor;
+    let mut slots = Slots::default();
+    slots.assign(["a", "b", "web"]).unwrap();
+    let error = Tables::compile(&policy, &slots, &[], NOW).unwrap_err();
+    assert_eq!(error.to_string(), "the service sip has no counter slot");
+    slots.assign(["sip"]).unwrap();
+    let tables = Tables::compile(&policy, &slots, &[], NOW).unwrap();
+    let constants = &tables.constants;
+    assert_eq!(constants.default_allow, 1 << 2);
+    assert_eq!(constants.monitor, 1 << 3 | 1 << 16);
+    assert_eq!(constants.protocols, 0b11);
+    assert_eq!(tables.prefilter.len(), 4 << (REGION_MIN - 6));
+    let verdict = ask(&tables, 0, "203.0.113.1", 80);
+    assert_eq!((verdict.service, verdict.reason), (2, Reason::Allowed));
+    let verdict = ask(&tables, 0, "203.0.113.2", 80);
+    assert_eq!((verdict.service, verdict.reason), (2, Reason::Open));
+    assert_eq!(ask(&tables, 0, "203.0.113.2", 5060).service, 3);
+}
+
+#[test]
+fn every_guarded_port_finds_its_service_and_no_other_does() {
+    let mut policy = Policy::default();
+    let sctp = policy.services[1].ports.entry(Protocol::Sctp).or_default();
+    sctp.extend([5060, 65535, 1, 256]);
+    let tables = compile(&policy, &[]);
+    let host = HostTables::new(&tables, 0);
+    for protocol in Protocol::ALL {
+        for port in 0..=u16::MAX {
+            let guards = |service: &Service| {
+                service
+                    .ports
+                    .get(&protocol)
+                    .is_some_and(|ports| ports.contains(&port))
+            };
+            let wanted = policy.services.iter().position(guards);
+            let got = host.service(protocol, port).map(usize::from);
+            assert_eq!(got, wanted, "{protocol:?} {port}");
+        }
+    }
+    assert_eq!(tables.constants.protocols, 0b111);
+    assert_eq!(tables.constants.port_services.len(), 65);
+}
+
+#[test]
+fn more_pages_than_there_are() {
+    let mut policy = Policy::default();
+    let ports = policy.services[0].ports.entry(Protocol::Udp).or_default();
+    *ports = (0..65).map(|page| page << 8 | 1).collect();
+    let error = Tables::compile(&policy, &slots(&policy), &[], NOW).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "ports on 65 pages of 256 are guarded; at most 64 are possible"
+    );
+}
+
+#[test]
+fn nothing_guarded_is_a_policy_too() {
+    let mut policy = Policy::default();
+    policy.services.clear();
+    let tables = compile(&policy, &[]);
+    assert_eq!((tables.prefilter.len(), tables.constants.protocols), (0, 0));
+    assert_eq!(reason(&tables, "203.0.113.1"), Reason::None);
+}
+
+#[test]
+fn the_prefilter_grows_with_the_largest_service() {
+    let size = |entries: Vec<Entry>| {
+        32 - compile(&with_entries(entries), &[])
+            .constants
+            .prefilter_shift
+    };
+    let hosts = |count: u32, step: u32| -> Vec<_> {
+        (0..count)
+            .map(|host| {
+                let address = V4(host * step);
+                let prefix = V4::net(&Key::new(0, address, 32)).into();
+                Entry {
+                    prefix,
+                    service: 0,
+                    action: Action::Allow,
+                    origin: 0,
+                }
+            })
+            .collect()
+    };
+    assert_eq!(size(vec![]), REGION_MIN);
+    assert_eq!(
+        size(vec![entry("0.0.0.0/0", 0, Action::Allow, 0)]),
+        REGION_MIN
+    );
+    // 1,024 markers and 4 cells.
+    assert_eq!(size(hosts(1024, 1)), 15);
+    // 1,024 markers and as many cells.
+    assert_eq!(size(hosts(1024, 256)), 15);
+    assert_eq!(size(hosts(1025, 256)), 16);
+    // 65,536 cells.
+    assert_eq!(size(vec![entry("10.0.0.0/8", 0, Action::Allow, 0)]), 21);
+    assert_eq!(
+        size(vec![entry("128.0.0.0/1", 1, Action::Allow, 0)]),
+        REGION_MAX
+    );
+    assert_eq!(
+        size(vec![entry("2001:db8::/32", 0, Action::Allow, 0)]),
+        REGION_MIN
+    );
+}
+
+#[test]
+fn half_of_everything_leaves_the_other_half_unset() {
+    let policy = with_entries(vec![entry("128.0.0.0/1", 0, Action::Allow, 0)]);
+    let tables = compile(&policy, &[]);
+    let set: u32 = tables.prefilter.iter().map(|word| word.count_ones()).sum();
+    // All the cells, and perhaps the marker.
+    assert!((1 << 23..=(1 << 23) + 1).contains(&set), "{set}");
+}
+
+#[test]
+fn a_prefix_changed_in_place_is_found() {
+    let tables = compile(&Policy::default(), &[]);
+    for prefix in [
+        "203.0.113.1/32",
+        "203.0.113.0/24",
+        "0.0.0.0/0",
+        "10.0.0.0/8",
+        "198.51.100.0/22",
+    ] {
+        let mut tables = tables.clone();
+        let PrefixKey::V4(key) = PrefixKey::new(net(prefix), 1) else {
+            panic!("it is IPv4");
+        };
+        let shift = tables.constants.prefilter_shift;
+        for (word, bits) in prefilter_words(&key, shift) {
+            assert_eq!(word / region_words(shift), 1, "a word of its own region");
+            tables.prefilter[word as usize] |= bits;
+        }
+        V4::mark_length(&mut tables.lengths[1], key.length);
+        tables.entries4.keys.push(key);
+        let entry = own(prefix, Action::Allow, None);
+        tables
+            .entries4
+            .values
+            .push(with_own(None, [&entry], NOW).unwrap());
+        let address = key.address.masked(key.length).0;
+        let address = std::net::Ipv4Addr::from_bits(address).to_string();
+        let verdict = ask(&tables, 0, &address, 80);
+        assert_eq!(
+            (verdict.reason, verdict.length),
+            (Reason::Allowed, key.length)
+        );
+    }
+}
+
+#[test]
+fn what_the_config_file_says_stays_when_own_entries_change() {
+    let config = Value {
+        permanent: ALLOW_CONFIG,
+        origin: 7,
+        ..Value::default()
+    };
+    let deny = own("203.0.113.1/32", Action::Deny, None);
+    let brief = own("203.0.113.1/32", Action::Deny, Some(1));
+    let both = with_own(Some(config), [&deny, &brief], NOW).unwrap();
+    assert_eq!(
+        both,
+        Value {
+            deny_until: 6_000_000_000,
+            permanent: ALLOW_CONFIG | DENY_OWN,
+            ..config
+        }
+    );
+    assert_eq!(
+        with_own(Some(both), [&brief], NOW).unwrap().permanent,
+        ALLOW_CONFIG
+    );
+    assert_eq!(with_own(Some(both), [], NOW), Some(config));
+    let alone = with_own(None, [&deny], NOW);
+    assert_eq!(alone.unwrap().permanent, DENY_OWN);
+    assert_eq!(with_own(alone, [], NOW), None);
+    assert_eq!(
+        with_own(None, [&own("::/0", Action::Allow, Some(0))], NOW),
+        None
+    );
+}
+
+#[test]
+fn keys_give_their_prefixes_back() {
+    for prefix in [
+        "0.0.0.0/0",
+        "203.0.113.0/24",
+        "::/0",
+        "2001:db8:1:2:3:4:5:6/128",
+    ] {
+        let back: IpNet = match PrefixKey::new(net(prefix), 3) {
+            PrefixKey::V4(key) => V4::net(&key).into(),
+            PrefixKey::V6(key) => V6::net(&key).into(),
+        };
+        assert_eq!(back, net(prefix));
+    }
+}
