@@ -1,4 +1,8 @@
 //! sipguard: policy, loader and command line.
+#![cfg_attr(
+    test,
+    expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")
+)]
 
 pub mod config;
 pub mod datapath;

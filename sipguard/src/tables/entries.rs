@@ -40,7 +40,7 @@ impl Family for V4 {
     }
 
     fn key(prefix: Ipv4Net, service: u8) -> Key<Self> {
-        Key::new(service, Self(prefix.addr().to_bits()), prefix.prefix_len())
+        Key::new(service, Self(prefix.network().to_bits()), prefix.prefix_len())
     }
 
     fn net(key: &Key<Self>) -> Ipv4Net {
@@ -63,7 +63,7 @@ impl Family for V6 {
     }
 
     fn key(prefix: Ipv6Net, service: u8) -> Key<Self> {
-        let octets = prefix.addr().octets();
+        let octets = prefix.network().octets();
         let (words, _) = octets.as_chunks();
         let address = std::array::from_fn(|word| u32::from_be_bytes(words[word]));
         Key::new(service, Self(address), prefix.prefix_len())

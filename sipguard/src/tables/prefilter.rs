@@ -47,43 +47,70 @@ pub(super) fn build(
     entries6: &Entries<V6>,
     regions: u8,
 ) -> (u32, Vec<u64>) {
-    let mut bits = [0; SERVICES];
-    count(entries4, &mut bits);
-    count(entries6, &mut bits);
+    let mut needed = [Needed::default(); SERVICES];
+    count(entries4, &mut needed);
+    count(entries6, &mut needed);
     // The regions are of one size, the one that suits the service with the most entries.
-    let most = bits.into_iter().max().unwrap_or_default();
-    let size = (most.saturating_mul(ROOM).max(1))
+    let most = needed.iter().map(|needed| needed.bits).max();
+    let size = (most.unwrap_or_default().saturating_mul(ROOM).max(1))
         .next_power_of_two()
         .ilog2()
         .clamp(REGION_MIN, REGION_MAX);
     let shift = 32 - size;
-    let mut prefilter = vec![0; usize::from(regions) * region_words(shift) as usize];
-    set(entries4, shift, &mut prefilter);
-    set(entries6, shift, &mut prefilter);
+    let words = region_words(shift) as usize;
+    let mut prefilter = vec![0; usize::from(regions) * words];
+    // Setting so many bits one by one would leave next to none unset, and take long.
+    let full = needed.map(|needed| needed.cells > 4 << size);
+    for (region, _) in prefilter
+        .chunks_mut(words)
+        .zip(full)
+        .filter(|(_, full)| *full)
+    {
+        region.fill(u64::MAX);
+    }
+    set(entries4, shift, &full, &mut prefilter);
+    set(entries6, shift, &full, &mut prefilter);
     (shift, prefilter)
 }
 
-/// Adds the bits that the entries would set in regions without end.
-fn count<A: Family>(entries: &Entries<A>, bits: &mut [u64; SERVICES]) {
-    let mut cell = [None; SERVICES];
+/// What a service's entries would set in a region without end.
+#[derive(Clone, Copy, Default)]
+struct Needed {
+    /// Cells, save those of prefixes so short that they fill any region, and markers.
+    bits: u64,
+    /// Cells of prefixes shorter than a cell; those that several touch count several times.
+    cells: u64,
+}
+
+fn count<A: Family>(entries: &Entries<A>, needed: &mut [Needed; SERVICES]) {
+    let mut last = [None; SERVICES];
     for key in &entries.keys {
         let service = usize::from(key.service);
+        let needed = &mut needed[service];
         let touched = cells::<A>(key.length);
-        bits[service] += 1;
+        needed.bits += 1;
         if touched > 1 {
-            // What fills the largest region fills every smaller one just so, at less cost.
+            // What fills the largest region fills a smaller one just so, and at once.
             if touched < 1 << REGION_MAX {
-                bits[service] += touched;
+                needed.bits += touched;
+                needed.cells += touched;
             }
-        } else if cell[service].replace(key.address.cell()) != Some(key.address.cell()) {
+        } else if last[service].replace(key.address.cell()) != Some(key.address.cell()) {
             // The keys are in the order of their addresses, so that equal cells follow each other.
-            bits[service] += 1;
+            needed.bits += 1;
         }
     }
 }
 
-fn set<A: Family>(entries: &Entries<A>, shift: u32, prefilter: &mut [u64]) {
+fn set<A: Family>(
+    entries: &Entries<A>,
+    shift: u32,
+    full: &[bool; SERVICES],
+    prefilter: &mut [u64],
+) {
     for key in &entries.keys {
-        prefilter_words(key, shift).for_each(|(word, bits)| prefilter[word as usize] |= bits);
+        if !full[usize::from(key.service)] {
+            prefilter_words(key, shift).for_each(|(word, bits)| prefilter[word as usize] |= bits);
+        }
     }
 }

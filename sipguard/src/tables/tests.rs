@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 
+use ipnet::Ipv6Net;
 use sipguard_ebpf::{
     abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Protocol, Reason, Value},
     parse::{Packet, Source},
@@ -94,7 +95,7 @@ fn the_most_specific_entry_wins() {
             entry("203.0.113.66/32", 0, Action::Deny, 0),
             entry("0.0.0.0/1", 0, Action::Deny, 0),
             entry("10.0.0.0/8", 0, Action::Allow, 0),
-            entry("2001:db8::/20", 0, Action::Allow, 0),
+            entry("2001:d00::/24", 0, Action::Allow, 0),
             entry("2001:db8:1::/64", 0, Action::Deny, 0),
         ]),
         &[],
@@ -260,6 +261,8 @@ fn every_guarded_port_finds_its_service_and_no_other_does() {
 #[test]
 fn more_pages_than_there_are() {
     let mut policy = Policy::default();
+    policy.services.truncate(1);
+    policy.services[0].ports.clear();
     let ports = policy.services[0].ports.entry(Protocol::Udp).or_default();
     *ports = (0..65).map(|page| page << 8 | 1).collect();
     let error = Tables::compile(&policy, &slots(&policy), &[], NOW).unwrap_err();
@@ -331,6 +334,25 @@ fn half_of_everything_leaves_the_other_half_unset() {
 }
 
 #[test]
+fn a_region_that_short_prefixes_fill_is_filled_at_once() {
+    // Each half as large as the largest region; setting their bits one by one would take half a minute.
+    let prefixes = (0..512u128).map(|place| Ipv6Net::new_assert((place << 119).into(), 9));
+    let mut entries: Vec<_> = prefixes
+        .map(|prefix| Entry {
+            prefix: prefix.into(),
+            ..entry("::/0", 0, Action::Allow, 0)
+        })
+        .collect();
+    entries.push(entry("203.0.113.1/32", 1, Action::Allow, 0));
+    let tables = compile(&with_entries(entries), &[]);
+    assert_eq!(reason(&tables, "2001:db8::1"), Reason::Allowed);
+    assert_eq!(ask(&tables, 0, "2001:db8::1", 80).reason, Reason::Unlisted);
+    let (sip, web) = tables.prefilter.split_at(1 << (REGION_MAX - 6));
+    assert!(sip.iter().all(|&word| word == u64::MAX));
+    assert_eq!(web.iter().map(|word| word.count_ones()).sum::<u32>(), 2);
+}
+
+#[test]
 fn a_prefix_changed_in_place_is_found() {
     let tables = compile(&Policy::default(), &[]);
     for prefix in [
@@ -396,6 +418,18 @@ fn what_the_config_file_says_stays_when_own_entries_change() {
         with_own(None, [&own("::/0", Action::Allow, Some(0))], NOW),
         None
     );
+}
+
+#[test]
+fn host_bits_of_an_edited_state_file_do_no_harm() {
+    let policy = Policy::default();
+    let entries = [
+        own("203.0.113.9/24", Action::Allow, None),
+        own("2001:db8::9/64", Action::Allow, None),
+    ];
+    let tables = compile(&policy, &entries);
+    assert_eq!(reason(&tables, "203.0.113.1"), Reason::Allowed);
+    assert_eq!(reason(&tables, "2001:db8::1"), Reason::Allowed);
 }
 
 #[test]

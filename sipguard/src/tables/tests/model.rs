@@ -29,12 +29,11 @@ fn address() -> impl Strategy<Value = IpAddr> {
 }
 
 fn prefix() -> impl Strategy<Value = IpNet> {
-    let lengths = select(vec![
-        0u8, 1, 7, 8, 9, 16, 23, 24, 25, 31, 32, 33, 48, 63, 64, 65, 127, 128,
-    ]);
-    (address(), lengths).prop_map(|(address, length)| {
-        let max = if address.is_ipv4() { 32 } else { 128 };
-        IpNet::new(address, length.min(max)).unwrap().trunc()
+    let v4 = select(vec![0u8, 9, 16, 23, 24, 25, 31, 32]);
+    let v6 = select(vec![0u8, 16, 31, 32, 33, 48, 63, 64, 65, 127, 128]);
+    (address(), v4, v6).prop_map(|(address, v4, v6)| {
+        let length = if address.is_ipv4() { v4 } else { v6 };
+        IpNet::new(address, length).unwrap().trunc()
     })
 }
 
