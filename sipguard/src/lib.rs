@@ -1,7 +1,10 @@
 //! sipguard: policy, loader and command line.
 #![cfg_attr(
     test,
-    expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")
+    expect(
+        clippy::unwrap_used,
+        reason = "a test that panics is a test that fails"
+    )
 )]
 
 pub mod config;

@@ -40,7 +40,11 @@ impl Family for V4 {
     }
 
     fn key(prefix: Ipv4Net, service: u8) -> Key<Self> {
-        Key::new(service, Self(prefix.network().to_bits()), prefix.prefix_len())
+        Key::new(
+            service,
+            Self(prefix.network().to_bits()),
+            prefix.prefix_len(),
+        )
     }
 
     fn net(key: &Key<Self>) -> Ipv4Net {
