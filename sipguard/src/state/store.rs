@@ -47,8 +47,8 @@ pub enum StateError {
         /// Its version.
         version: u32,
     },
-    /// The new file can't be written; the old one is as it was.
-    #[error("cannot write {}: {error}; nothing was changed; {}", file.display(), hint(error))]
+    /// The state can't be put on disk.
+    #[error("cannot write {}: {error}; {}", file.display(), hint(error))]
     Write {
         /// The file or folder that was to be written.
         file: PathBuf,
@@ -211,8 +211,9 @@ impl Staged {
     /// Puts the state in the place of the old one.
     pub fn commit(mut self) -> Result<(), StateError> {
         let committed = || {
+            let folder = File::open(&self.folder)?;
             fs::rename(&self.path, self.folder.join(FILE))?;
-            File::open(&self.folder)?.sync_all()
+            folder.sync_all()
         };
         match committed() {
             Ok(()) => {
