@@ -1,1 +1,9 @@
-//! What the tests of sipguard share.
+//! What the tests of sipguard share: frames, the verdict table, a naive model of it, and network
+//! namespaces.
+
+pub mod compiled;
+pub mod frame;
+pub mod netns;
+pub mod random;
+pub mod reference;
+pub mod verdict_table;

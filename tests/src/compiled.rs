@@ -1,0 +1,130 @@
+//! A policy compiled as a generation would be, and judged by on the host.
+
+use jiff::Timestamp;
+use sipguard::{
+    datapath::{Checker, Description, ServiceDescription},
+    policy::Policy,
+    state::{OwnEntry, Slots},
+    tables::{HostTables, Now, Tables},
+};
+use sipguard_ebpf::{
+    abi::{self, LinkKind, Reason},
+    verdict::{self, judge},
+};
+
+use crate::reference::Verdict;
+
+/// The moment at which policies are compiled.
+pub const NOW: Now = Now {
+    boot_ns: 1_000_000_000_000,
+    wall: Timestamp::constant(1_700_000_000, 0),
+};
+
+/// A policy and what it became.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// What was compiled.
+    pub policy: Policy,
+    /// Which service has which number.
+    pub slots: Slots,
+    /// What it became.
+    pub tables: Tables,
+}
+
+impl Compiled {
+    /// Compiles a policy with entries of the command line at [`NOW`].
+    #[must_use]
+    pub fn new(policy: Policy, own: &[OwnEntry]) -> Self {
+        let mut slots = Slots::default();
+        // As on a machine that had other services once: a service's number is not its place in the policy.
+        slots.assign(["gone", "lost"]).expect("two services");
+        slots
+            .assign(policy.services.iter().map(|service| service.name.as_str()))
+            .expect("few services");
+        let tables = Tables::compile(&policy, &slots, own, NOW).expect("a policy that fits");
+        Self {
+            policy,
+            slots,
+            tables,
+        }
+    }
+
+    /// The product's verdict on a frame, at a time of the boot clock, in the reference model's words.
+    #[must_use]
+    pub fn judge(&self, frame: &[u8], link: LinkKind, boot_ns: u64) -> Verdict {
+        let tables = HostTables {
+            link,
+            ..HostTables::new(&self.tables, boot_ns)
+        };
+        self.in_words(judge(frame, &tables).1)
+    }
+
+    /// The same policy, loaded into the kernel.
+    #[must_use]
+    pub fn loaded(&self, link: LinkKind) -> Loaded<'_> {
+        let policy = &self.policy;
+        let services = policy.services.iter().map(|service| ServiceDescription {
+            slot: self
+                .slots
+                .get(&service.name)
+                .expect("every service has one"),
+            service: service.clone(),
+        });
+        let description = Description {
+            abi: abi::VERSION,
+            version: "test".to_owned(),
+            applied: NOW.wall,
+            config: "table.toml".into(),
+            digest: String::new(),
+            mode: policy.mode,
+            services: services.collect(),
+            interfaces: Vec::new(),
+            origins: policy.origins.clone(),
+            entries: policy.entries.len(),
+            prefilter_shift: self.tables.constants.prefilter_shift,
+        };
+        let checker = Checker::of(&self.tables, description, link);
+        Loaded {
+            compiled: self,
+            checker: checker.unwrap_or_else(|error| panic!("these tests need root: {error}")),
+        }
+    }
+
+    fn in_words(&self, verdict: verdict::Verdict) -> Verdict {
+        let service = self.slots.service(verdict.service);
+        let index = |name| {
+            let place = self.policy.services.iter().position(|it| it.name == name);
+            place.expect("a verdict names a service of the policy")
+        };
+        let by_entry = matches!(verdict.reason, Reason::Allowed | Reason::Denied);
+        Verdict {
+            action: verdict.action(),
+            reason: verdict.reason,
+            service: service.map(index),
+            length: by_entry.then_some(verdict.length),
+        }
+    }
+}
+
+/// The kernel's program over a compiled policy.
+pub struct Loaded<'c> {
+    compiled: &'c Compiled,
+    checker: Checker,
+}
+
+impl Loaded<'_> {
+    /// The program's verdict on a frame, in the reference model's words.
+    pub fn judge(&mut self, frame: &[u8]) -> Verdict {
+        let answer = self.checker.judge(frame);
+        let answer = answer.unwrap_or_else(|error| panic!("{} bytes: {error}", frame.len()));
+        let reasons = [Reason::None].into_iter().chain(Reason::COUNTED);
+        let reason = reasons
+            .into_iter()
+            .find(|&reason| reason as u8 == answer.reason);
+        self.compiled.in_words(verdict::Verdict {
+            reason: reason.expect("the program knows no other reasons"),
+            service: answer.service,
+            length: answer.length,
+        })
+    }
+}

@@ -1,0 +1,243 @@
+//! A naive model of the verdict, written from the verdict table alone: etherparse reads the headers, ipnet and a linear scan are the
+//! policy. Slow and obvious; property tests hold the product against it.
+//!
+//! etherparse reads one header at a time here. Where its view of a whole packet differs from the verdict table by design, this
+//! model goes by the table:
+//! - Its packet slicers end a packet where the lengths inside the headers say so. Only where the frame ends counts here.
+//! - They follow at most three tags, take 0x9100 for one, take hop-by-hop options only in the first place, and each extension header
+//!   once. Linux takes more, and so do the chains here, up to the table's limits.
+//! - They know no PPPoE. Six bytes of session header and the PPP protocol field are read by hand.
+//! - [`IpAuthHeaderSlice`] refuses a length field of zero and headers cut before their twelfth byte. Linux refuses such headers, too, but
+//!   only when it verifies them, so the table has no rule for it: lengths are read by hand.
+//! - Its UDP and TCP headers need to be whole. The table asks for no more than the four bytes of the ports.
+//!
+//! [`IpAuthHeaderSlice`]: etherparse::IpAuthHeaderSlice
+
+use std::net::IpAddr;
+
+use etherparse::{
+    EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6FragmentHeaderSlice,
+    Ipv6HeaderSlice, Ipv6RawExtHeaderSlice, SingleVlanHeaderSlice,
+};
+use ipnet::IpNet;
+use sipguard::policy::{self, Policy};
+use sipguard_ebpf::abi::{Action, LinkKind, Protocol, Reason};
+
+/// What the model says of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What is done.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// Index of the service whose port the frame goes to.
+    pub service: Option<usize>,
+    /// Length of the prefix whose entry decided.
+    pub length: Option<u8>,
+}
+
+impl Verdict {
+    const fn without_service(action: Action, reason: Reason) -> Self {
+        Self {
+            action,
+            reason,
+            service: None,
+            length: None,
+        }
+    }
+}
+
+/// An entry of the command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    /// Its host bits are zero.
+    pub prefix: IpNet,
+    /// Index into the policy's services.
+    pub service: usize,
+    /// What is done with frames from there.
+    pub action: policy::Action,
+    /// When it ends, by the same clock as [`Model::now`].
+    pub until: Option<u64>,
+}
+
+/// What frames are judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Model<'a> {
+    /// What the config says.
+    pub policy: &'a Policy,
+    /// What the command line says.
+    pub own: &'a [Own],
+    /// The time.
+    pub now: u64,
+}
+
+const NOT_OURS: Verdict = Verdict::without_service(Action::Pass, Reason::None);
+const FRAGMENT: Verdict = Verdict::without_service(Action::Pass, Reason::Fragment);
+const TOO_DEEP: Verdict = Verdict::without_service(Action::Drop, Reason::TooDeep);
+const MALFORMED: Verdict = Verdict::without_service(Action::Drop, Reason::Malformed);
+
+/// The verdict on `frame`.
+#[must_use]
+pub fn expected(frame: &[u8], link: LinkKind, model: &Model<'_>) -> Verdict {
+    match parse(frame, link, model.policy) {
+        Ok((source, protocol, port)) => decide(source, protocol, port, model),
+        Err(verdict) => verdict,
+    }
+}
+
+/// Rows 1 to 6: source, protocol and destination port, or the verdict where one of those rows fits.
+fn parse(
+    frame: &[u8],
+    link: LinkKind,
+    policy: &Policy,
+) -> Result<(IpAddr, Protocol, u16), Verdict> {
+    let (kind, packet) = match link {
+        LinkKind::Ethernet => behind_tags(frame)?,
+        LinkKind::Ip => match frame {
+            // One byte alone is not taken for a header.
+            [first, _, ..] if first >> 4 == 4 => (EtherType::IPV4, frame),
+            [first, _, ..] if first >> 4 == 6 => (EtherType::IPV6, frame),
+            _ => return Err(NOT_OURS),
+        },
+    };
+    let (source, number, rest) = match kind {
+        EtherType::IPV4 => {
+            let header = Ipv4HeaderSlice::from_slice(packet).map_err(|_| MALFORMED)?;
+            if header.fragments_offset().value() != 0 {
+                return Err(FRAGMENT);
+            }
+            let rest = &packet[header.slice().len()..];
+            (IpAddr::V4(header.source_addr()), header.protocol(), rest)
+        }
+        EtherType::IPV6 => {
+            let header = Ipv6HeaderSlice::from_slice(packet).map_err(|_| MALFORMED)?;
+            let rest = &packet[header.slice().len()..];
+            (IpAddr::V6(header.source_addr()), header.next_header(), rest)
+        }
+        _ => return Err(NOT_OURS),
+    };
+    let (number, rest) = behind_extensions(source.is_ipv6(), number, rest)?;
+    let protocol = match number {
+        IpNumber::UDP => Protocol::Udp,
+        IpNumber::TCP => Protocol::Tcp,
+        IpNumber::SCTP => Protocol::Sctp,
+        IpNumber(136) => Protocol::UdpLite,
+        _ => return Err(NOT_OURS),
+    };
+    let guarded = |service: &policy::Service| service.ports.contains_key(&protocol);
+    if !policy.services.iter().any(guarded) {
+        return Err(NOT_OURS);
+    }
+    match rest {
+        [_, _, high, low, ..] => {
+            let port = u16::from_be_bytes([*high, *low]);
+            Ok((source, protocol, port))
+        }
+        _ => Err(MALFORMED),
+    }
+}
+
+/// What is announced behind the Ethernet header, tags and a PPPoE session, and its bytes.
+fn behind_tags(frame: &[u8]) -> Result<(EtherType, &[u8]), Verdict> {
+    let header = Ethernet2HeaderSlice::from_slice(frame).map_err(|_| NOT_OURS)?;
+    let (mut kind, mut rest) = (header.ether_type(), &frame[14..]);
+    for followed in 0.. {
+        if kind != EtherType::VLAN_TAGGED_FRAME && kind != EtherType::PROVIDER_BRIDGING {
+            break;
+        }
+        if followed == 4 {
+            return Err(TOO_DEEP);
+        }
+        let tag = SingleVlanHeaderSlice::from_slice(rest).map_err(|_| NOT_OURS)?;
+        (kind, rest) = (tag.ether_type(), &rest[4..]);
+    }
+    if kind != EtherType(0x8864) {
+        return Ok((kind, rest));
+    }
+    match rest.get(6..) {
+        Some([0x21, packet @ ..] | [0x00, 0x21, packet @ ..]) => Ok((EtherType::IPV4, packet)),
+        Some([0x57, packet @ ..] | [0x00, 0x57, packet @ ..]) => Ok((EtherType::IPV6, packet)),
+        _ => Err(NOT_OURS),
+    }
+}
+
+/// The protocol behind the extension headers, and its bytes.
+fn behind_extensions(
+    v6: bool,
+    mut number: IpNumber,
+    mut rest: &[u8],
+) -> Result<(IpNumber, &[u8]), Verdict> {
+    for followed in 0.. {
+        let is_extension = match number {
+            IpNumber::AUTHENTICATION_HEADER => true,
+            IpNumber::IPV6_HEADER_HOP_BY_HOP
+            | IpNumber::IPV6_ROUTE_HEADER
+            | IpNumber::IPV6_FRAGMENTATION_HEADER
+            | IpNumber::IPV6_DESTINATION_OPTIONS => v6,
+            _ => false,
+        };
+        if !is_extension {
+            break;
+        }
+        if followed == 8 {
+            return Err(TOO_DEEP);
+        }
+        let length;
+        (number, length) = match number {
+            IpNumber::AUTHENTICATION_HEADER => match rest {
+                [next, words, ..] => (IpNumber(*next), 4 * (usize::from(*words) + 2)),
+                _ => return Err(MALFORMED),
+            },
+            IpNumber::IPV6_FRAGMENTATION_HEADER => {
+                let header = Ipv6FragmentHeaderSlice::from_slice(rest).map_err(|_| MALFORMED)?;
+                if header.fragment_offset().value() != 0 {
+                    return Err(FRAGMENT);
+                }
+                (header.next_header(), 8)
+            }
+            _ => {
+                let header = Ipv6RawExtHeaderSlice::from_slice(rest).map_err(|_| MALFORMED)?;
+                (header.next_header(), header.slice().len())
+            }
+        };
+        rest = rest.get(length..).ok_or(MALFORMED)?;
+    }
+    Ok((number, rest))
+}
+
+/// Rows 7 to 11.
+fn decide(source: IpAddr, protocol: Protocol, port: u16, model: &Model<'_>) -> Verdict {
+    let services = &model.policy.services;
+    let Some((number, service)) = services.iter().enumerate().find(|(_, service)| {
+        let ports = service.ports.get(&protocol);
+        ports.is_some_and(|ports| ports.contains(&port))
+    }) else {
+        return NOT_OURS;
+    };
+    // On the same prefix: timed before permanent, deny before allow.
+    let config = model.policy.entries.iter();
+    let config = config.filter(|entry| usize::from(entry.service) == number);
+    let config = config.map(|entry| (entry.prefix, false, entry.action));
+    let own = model.own.iter().filter(|entry| {
+        entry.service == number && entry.until.is_none_or(|until| until > model.now)
+    });
+    let own = own.map(|entry| (entry.prefix, entry.until.is_some(), entry.action));
+    let found = config
+        .chain(own)
+        .filter(|(prefix, _, _)| prefix.contains(&source))
+        .max_by_key(|(prefix, timed, action)| {
+            (prefix.prefix_len(), *timed, *action == policy::Action::Deny)
+        });
+    let (action, reason) = match (found, service.default) {
+        (Some((_, _, policy::Action::Deny)), _) => (Action::Drop, Reason::Denied),
+        (Some((_, _, policy::Action::Allow)), _) => (Action::Pass, Reason::Allowed),
+        (None, policy::Action::Deny) => (Action::Drop, Reason::Unlisted),
+        (None, policy::Action::Allow) => (Action::Pass, Reason::Open),
+    };
+    Verdict {
+        action,
+        reason,
+        service: Some(number),
+        length: found.map(|(prefix, _, _)| prefix.prefix_len()),
+    }
+}
