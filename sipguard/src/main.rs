@@ -1,3 +1,41 @@
 //! The `sipguard` command.
 
-fn main() {}
+mod cli;
+mod commands;
+mod output;
+
+use std::{io, process::ExitCode};
+
+use clap::Parser as _;
+
+use crate::{
+    cli::Cli,
+    commands::{Context, Outcome},
+    output::Stdout,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut stdout = Stdout::new();
+    let context = Context::new(&cli.global, &stdout);
+    let result = commands::run(cli.command, &context, &mut stdout).and_then(|outcome| {
+        io::Write::flush(&mut stdout)?;
+        Ok(outcome)
+    });
+    match result {
+        Ok(outcome) => outcome.into(),
+        // Whoever read our output has seen enough.
+        Err(error) if is_closed_pipe(&error) => Outcome::Done.into(),
+        Err(error) => {
+            output::complain(&format!("{error:#}"), context.palette_of_errors);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}

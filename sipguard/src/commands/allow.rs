@@ -1,0 +1,54 @@
+//! `sipguard allow` and `sipguard deny`.
+//!
+//! JSON, one object: `{"action":"allow","prefixes":["203.0.113.7"],"services":["sip","web"],"in_force":true}`; `in_force` is false where
+//! nothing is, so that it waits for the next apply.
+
+use std::io::Write;
+
+use anyhow::Result;
+use serde_json::json;
+use sipguard::{
+    lifecycle::{self, Changed, Word},
+    policy::Action,
+    prefix,
+};
+
+use super::{Context, needs_root, write_json};
+use crate::{
+    cli::{Say, flat},
+    output::joined,
+};
+
+pub(super) fn run(say: &Say, action: Action, context: &Context, out: &mut dyn Write) -> Result<()> {
+    needs_root()?;
+    let prefixes = flat(&say.prefixes);
+    let word = Word {
+        action,
+        until: None,
+        comment: say.comment.clone(),
+    };
+    let Changed { services, in_force } = lifecycle::add(&prefixes, say.service.as_deref(), &word)?;
+    let prefixes: Vec<_> = prefixes.into_iter().map(prefix::format).collect();
+    if context.json {
+        return write_json(
+            out,
+            &json!({
+                "action": action,
+                "prefixes": prefixes,
+                "services": services,
+                "in_force": in_force,
+            }),
+        );
+    }
+    if !in_force {
+        context.warn("nothing is in force; this waits for the next `sipguard apply`");
+    }
+    if !context.quiet {
+        let done = match action {
+            Action::Allow => "allowed",
+            Action::Deny => "denied",
+        };
+        writeln!(out, "{done} {} for {}", joined(prefixes), joined(services))?;
+    }
+    Ok(())
+}

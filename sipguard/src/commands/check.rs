@@ -1,0 +1,268 @@
+//! `sipguard check`.
+//!
+//! JSON, one object a line for every port that was asked for:
+//! ```json
+//! {"n":1,"action":"drop","reason":"unlisted","service":"sip","source":"198.51.100.7","protocol":"udp","port":5060,"entry":null}
+//! ```
+//! `n` counts from 1. `reason` and `service` are null where the port is not guarded. `entry` is the entry that decides, as `list` has it.
+//! In monitor mode `"enforced":false` is added: it passes all the same.
+
+use std::{io::Write, net::IpAddr};
+
+use anyhow::{Context as _, Result, bail};
+use etherparse::{IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder};
+use ipnet::IpNet;
+use serde::Serialize;
+use sipguard::{
+    datapath::Checker,
+    lifecycle,
+    policy::{Mode, Ports, protocol_name},
+    state::Store,
+};
+use sipguard_ebpf::abi::{Action, Answer, LinkKind, Protocol, Reason};
+
+use super::{
+    Context, Outcome,
+    entry::{Comments, Entry, words},
+    live, status, write_json,
+};
+use crate::{cli::Check, output::Palette};
+
+/// The kernel program's answer for one port.
+#[derive(Debug, Serialize)]
+struct Verdict<'a> {
+    n: usize,
+    action: &'static str,
+    reason: Option<&'static str>,
+    service: Option<&'a str>,
+    source: IpAddr,
+    protocol: &'static str,
+    port: u16,
+    entry: Option<Entry<'a>>,
+    /// Only there where it is false.
+    #[serde(
+        skip_serializing_if = "std::ops::Not::not",
+        serialize_with = "as_not_enforced",
+        rename = "enforced"
+    )]
+    monitored: bool,
+}
+
+fn as_not_enforced<S: serde::Serializer>(
+    monitored: &bool,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(!monitored)
+}
+
+pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Result<Outcome> {
+    let Some(live) = live()? else {
+        bail!("nothing is in force that could be asked: run `sipguard apply` first");
+    };
+    let state = Store::system().load()?;
+    let comments = Comments::new(&state);
+    let now = lifecycle::now();
+    let mut checker = Checker::over(live.number, LinkKind::Ethernet)?;
+    let description = checker.generation.description.clone();
+
+    let guarded = description
+        .services
+        .iter()
+        .flat_map(|found| &found.service.ports);
+    let asked = asked(check, guarded)?;
+    let mut verdicts = Vec::new();
+    for (n, (protocol, port)) in (1..).zip(asked) {
+        let frame = frame(check.address, protocol, port)?;
+        let answer = checker.judge(&frame)?;
+        let reason = Reason::COUNTED
+            .into_iter()
+            .find(|reason| *reason as u8 == answer.reason);
+        let service = description.service_at(answer.service);
+        let entry =
+            match (decided_by(&answer, check.address), service) {
+                (Some(prefix), Some(found)) => checker
+                    .generation
+                    .value(found.slot, prefix)?
+                    .and_then(|value| {
+                        words(
+                            prefix,
+                            value,
+                            &found.service.name,
+                            &description,
+                            &comments,
+                            now,
+                        )
+                        .next()
+                    }),
+                _ => None,
+            };
+        let mode = service.map_or(description.mode, |found| found.service.mode);
+        verdicts.push(Verdict {
+            n,
+            action: match reason.map_or(Action::Pass, Reason::action) {
+                Action::Pass => "pass",
+                Action::Drop => "drop",
+            },
+            reason: reason.map(Reason::name),
+            service: service.map(|found| found.service.name.as_str()),
+            source: check.address,
+            protocol: protocol_name(protocol),
+            port,
+            entry,
+            monitored: mode == Mode::Monitor,
+        });
+    }
+    if context.json {
+        for verdict in &verdicts {
+            write_json(out, verdict)?;
+        }
+    } else if !context.quiet {
+        write(out, &verdicts, context.palette)?;
+    }
+    let dropped = verdicts.iter().any(|verdict| verdict.action == "drop");
+    Ok(if dropped {
+        Outcome::Dropped
+    } else {
+        Outcome::Done
+    })
+}
+
+/// Which ports are meant.
+fn asked<'p>(
+    check: &Check,
+    guarded: impl Iterator<Item = (&'p Protocol, &'p std::collections::BTreeSet<u16>)>,
+) -> Result<Vec<(Protocol, u16)>> {
+    let asked: Vec<_> = match (check.port, check.proto) {
+        (Some(port), Some(protocol)) => vec![(protocol, port)],
+        (Some(port), None) => vec![(Protocol::Udp, port), (Protocol::Tcp, port)],
+        (None, protocol) => guarded
+            .filter(|&(&known, _)| protocol.is_none_or(|protocol| protocol == known))
+            .flat_map(|(&protocol, ports)| ports.iter().map(move |&port| (protocol, port)))
+            .collect(),
+    };
+    if asked.is_empty() {
+        bail!("no such port is guarded: every packet passes; name one with --port");
+    }
+    Ok(asked)
+}
+
+/// The first packet that a host with this address would send there. Only its addresses and ports matter.
+fn frame(source: IpAddr, protocol: Protocol, port: u16) -> Result<Vec<u8>> {
+    let (number, header_length) = match protocol {
+        Protocol::Udp => (IpNumber::UDP, 8),
+        Protocol::Tcp => (IpNumber::TCP, 20),
+        Protocol::Sctp => (IpNumber::SCTP, 12),
+        Protocol::UdpLite => (IpNumber::UDP_LITE, 8),
+    };
+    // Every protocol that can be guarded has the ports in its first four bytes.
+    let mut transport = vec![0; header_length];
+    transport[..2].copy_from_slice(&5060_u16.to_be_bytes());
+    transport[2..4].copy_from_slice(&port.to_be_bytes());
+    let headers = match source {
+        IpAddr::V4(source) => IpHeaders::Ipv4(
+            Ipv4Header {
+                time_to_live: 64,
+                protocol: number,
+                source: source.octets(),
+                destination: [192, 0, 2, 1],
+                ..Ipv4Header::default()
+            },
+            etherparse::Ipv4Extensions::default(),
+        ),
+        IpAddr::V6(source) => IpHeaders::Ipv6(
+            Ipv6Header {
+                traffic_class: 0,
+                flow_label: Ipv6FlowLabel::ZERO,
+                payload_length: 0,
+                next_header: number,
+                hop_limit: 64,
+                source: source.octets(),
+                destination: [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+            },
+            etherparse::Ipv6Extensions::default(),
+        ),
+    };
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+        .ip(headers)
+        .write(&mut frame, number, &transport)
+        .context("can't build a packet")?;
+    Ok(frame)
+}
+
+/// The prefix of the entry that decided, if one did.
+fn decided_by(answer: &Answer, source: IpAddr) -> Option<IpNet> {
+    let by_entry = [Reason::Allowed, Reason::Denied]
+        .iter()
+        .any(|reason| *reason as u8 == answer.reason);
+    if !by_entry {
+        return None;
+    }
+    IpNet::new(source, answer.length)
+        .ok()
+        .map(|prefix| prefix.trunc())
+}
+
+/// One line for all ports of a service that have the same verdict, as they do unless an entry ends in between.
+fn write(out: &mut dyn Write, verdicts: &[Verdict<'_>], palette: Palette) -> Result<()> {
+    let mut rest = verdicts;
+    while let Some(first) = rest.first() {
+        let same = rest
+            .iter()
+            .take_while(|other| {
+                (other.service, other.reason, &other.entry)
+                    == (first.service, first.reason, &first.entry)
+            })
+            .count();
+        let (group, others) = rest.split_at(same.max(1));
+        rest = others;
+        let mut ports = Ports::new();
+        for verdict in group {
+            if let Some(protocol) = sipguard::policy::protocol_named(verdict.protocol) {
+                ports.entry(protocol).or_default().insert(verdict.port);
+            }
+        }
+        let style = if first.action == "drop" {
+            palette.bad
+        } else {
+            palette.good
+        };
+        let service = first
+            .service
+            .map(|name| format!(" ({name})"))
+            .unwrap_or_default();
+        writeln!(
+            out,
+            "{} → {}{service}: {style}{}{style:#}, {}",
+            first.source,
+            status::ports(&ports),
+            first.action,
+            why(first)
+        )?;
+    }
+    Ok(())
+}
+
+fn why(verdict: &Verdict<'_>) -> String {
+    let mut why = match (&verdict.entry, verdict.reason) {
+        (Some(entry), Some(reason)) => {
+            let left = entry
+                .left()
+                .map(|left| format!(", for another {left}"))
+                .unwrap_or_default();
+            format!(
+                "{reason} by {} ({}){left}",
+                sipguard::prefix::format(entry.prefix),
+                entry.says_who()
+            )
+        }
+        (None, Some("unlisted")) => "not listed".to_owned(),
+        (None, Some("open")) => "not listed, and the service is open".to_owned(),
+        (None, Some(reason)) => reason.to_owned(),
+        (_, None) => "not guarded".to_owned(),
+    };
+    if verdict.monitored && verdict.action == "drop" {
+        why.push_str("; monitor mode: it passes all the same");
+    }
+    why
+}

@@ -1,0 +1,158 @@
+//! What is said of a prefix, word by word, as `list` and `check` tell it.
+
+use std::{collections::HashMap, path::Path};
+
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Serialize, Serializer};
+use sipguard::{
+    datapath::Description,
+    policy::Action,
+    prefix,
+    state::{OwnEntry, State},
+    tables::Now,
+};
+use sipguard_ebpf::abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Value};
+
+use crate::output;
+
+/// Who says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(super) enum Origin {
+    /// The config file.
+    #[serde(rename = "config")]
+    Config,
+    /// `allow` and `deny`.
+    #[serde(rename = "command line")]
+    CommandLine,
+}
+
+/// One word of the config file or the command line on one prefix, in the JSON of `list` and `check`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Entry<'a> {
+    /// `203.0.113.0/24`; a single address stands alone.
+    #[serde(serialize_with = "as_people_write_it")]
+    pub(super) prefix: IpNet,
+    pub(super) service: &'a str,
+    /// `allow` or `deny`.
+    pub(super) action: Action,
+    /// When it ends by itself; null where it is permanent.
+    pub(super) until: Option<Timestamp>,
+    /// How long that is from now.
+    pub(super) seconds_left: Option<i64>,
+    /// `config` or `command line`.
+    pub(super) origin: Origin,
+    /// The config's source that has it.
+    pub(super) source: Option<&'a str>,
+    /// The list file that has it.
+    pub(super) file: Option<&'a Path>,
+    /// What was written with `--comment`.
+    pub(super) comment: Option<&'a str>,
+    /// False where it waits for the next apply.
+    pub(super) in_force: bool,
+}
+
+fn as_people_write_it<S: Serializer>(prefix: &IpNet, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&prefix::format(*prefix))
+}
+
+impl Entry<'_> {
+    /// `config: providers`, `command line`; with the comment.
+    pub(super) fn says_who(&self) -> String {
+        let mut text = match (self.origin, self.source, self.file) {
+            (Origin::CommandLine, ..) => "command line".to_owned(),
+            (Origin::Config, Some(source), Some(file)) => {
+                format!("config: {source} ({})", file.display())
+            }
+            (Origin::Config, Some(source), None) => format!("config: {source}"),
+            (Origin::Config, None, _) => "config".to_owned(),
+        };
+        if let Some(comment) = self.comment {
+            text = format!("{text}: {comment}");
+        }
+        text
+    }
+
+    /// How much longer it lasts, if it ends.
+    pub(super) fn left(&self) -> Option<String> {
+        self.seconds_left.map(output::rough)
+    }
+}
+
+/// What the state has to add to what the kernel knows.
+pub(super) struct Comments<'a>(HashMap<(IpNet, &'a str), Vec<&'a OwnEntry>>);
+
+impl<'a> Comments<'a> {
+    pub(super) fn new(state: &'a State) -> Self {
+        let mut entries = HashMap::<_, Vec<_>>::new();
+        for entry in &state.entries {
+            entries
+                .entry((entry.prefix, entry.service.as_str()))
+                .or_default()
+                .push(entry);
+        }
+        Self(entries)
+    }
+
+    fn of(&self, entry: &Entry<'_>) -> Option<&'a str> {
+        self.0
+            .get(&(entry.prefix, entry.service))?
+            .iter()
+            .find(|own| own.action == entry.action && own.until.is_some() == entry.until.is_some())?
+            .comment
+            .as_deref()
+    }
+}
+
+/// Everything in force that is said of one prefix in one service; what comes first decides.
+pub(super) fn words<'a>(
+    prefix: IpNet,
+    value: Value,
+    service: &'a str,
+    description: &'a Description,
+    comments: &Comments<'a>,
+    now: Now,
+) -> impl Iterator<Item = Entry<'a>> {
+    let timed = |action, until: u64| {
+        let left = until.checked_sub(now.boot_ns).filter(|&left| left > 0)?;
+        // A span of boot-clock nanoseconds is at most 584 years.
+        let left = SignedDuration::from_nanos(i64::try_from(left).unwrap_or(i64::MAX));
+        Some((action, Some(left), Origin::CommandLine))
+    };
+    let permanent =
+        |bit, action, origin| (value.permanent & bit != 0).then_some((action, None, origin));
+    let config = description.origins.get(usize::from(value.origin));
+    // Of two words of the config file the kernel keeps the origin of the one that counts.
+    let both = ALLOW_CONFIG | DENY_CONFIG;
+    let hidden = value.permanent & both == both;
+    [
+        timed(Action::Deny, value.deny_until),
+        timed(Action::Allow, value.allow_until),
+        permanent(DENY_OWN, Action::Deny, Origin::CommandLine),
+        permanent(DENY_CONFIG, Action::Deny, Origin::Config),
+        permanent(ALLOW_OWN, Action::Allow, Origin::CommandLine),
+        permanent(ALLOW_CONFIG, Action::Allow, Origin::Config),
+    ]
+    .into_iter()
+    .flatten()
+    .map(move |(action, left, origin)| {
+        let known =
+            config.filter(|_| origin == Origin::Config && !(hidden && action == Action::Allow));
+        let mut entry = Entry {
+            prefix,
+            service,
+            action,
+            until: left.and_then(|left| now.wall.checked_add(left).ok()),
+            seconds_left: left.map(|left| left.as_secs()),
+            origin,
+            source: known.map(|origin| origin.source.as_str()),
+            file: known.and_then(|origin| origin.file.as_deref()),
+            comment: None,
+            in_force: true,
+        };
+        if origin == Origin::CommandLine {
+            entry.comment = comments.of(&entry);
+        }
+        entry
+    })
+}

@@ -1,0 +1,141 @@
+//! What each command does: asks the library, and prints the answer to the writer it is given.
+
+mod allow;
+mod apply;
+mod bare;
+mod check;
+mod completions;
+mod down;
+mod entry;
+mod init;
+mod interface;
+mod list;
+mod man;
+mod remove;
+mod stats;
+mod status;
+
+use std::{io::Write, path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use rustix::thread::{CapabilitySet, capabilities};
+use serde::Serialize;
+use sipguard::{
+    datapath,
+    lifecycle::{self, Live},
+    policy::Action,
+};
+
+use crate::{
+    cli::{Command, Global},
+    output::{self, Palette, Stdout},
+};
+
+/// How a command ended, where it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// What was asked for is done.
+    Done,
+    /// `check` was asked for an address that is dropped.
+    Dropped,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::SUCCESS,
+            Outcome::Dropped => Self::from(3),
+        }
+    }
+}
+
+/// What every command needs to know of the command line.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) config: PathBuf,
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+    /// Whether somebody watches the output being written.
+    pub(crate) terminal: bool,
+    pub(crate) palette: Palette,
+    pub(crate) palette_of_errors: Palette,
+}
+
+impl Context {
+    pub(crate) fn new(global: &Global, stdout: &Stdout) -> Self {
+        Self {
+            config: global.config.clone(),
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            terminal: stdout.is_terminal(),
+            palette: stdout.palette(global.color.into()),
+            palette_of_errors: output::palette_of_errors(global.color.into()),
+        }
+    }
+
+    fn warn(&self, message: &str) {
+        if !self.quiet {
+            output::warn(message, self.palette_of_errors);
+        }
+    }
+}
+
+/// Runs a command; without one, shows what is in force or how to begin.
+pub(crate) fn run(
+    command: Option<Command>,
+    context: &Context,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
+    match command {
+        None => bare::run(context, out)?,
+        Some(Command::Init) => init::run(context, out)?,
+        Some(Command::Apply) => apply::run(context, out)?,
+        Some(Command::Down) => down::run(context, out)?,
+        Some(Command::Status) => status::run(context, out)?,
+        Some(Command::Stats(stats)) => stats::run(&stats, context, out)?,
+        Some(Command::List(list)) => list::run(&list, context, out)?,
+        Some(Command::Allow(say)) => allow::run(&say, Action::Allow, context, out)?,
+        Some(Command::Deny(say)) => allow::run(&say, Action::Deny, context, out)?,
+        Some(Command::Remove(remove)) => remove::run(&remove, context, out)?,
+        Some(Command::Check(check)) => return check::run(&check, context, out),
+        Some(Command::Completions(completions)) => completions::run(&completions, out)?,
+        Some(Command::Man(man)) => man::run(&man, context, out)?,
+    }
+    Ok(Outcome::Done)
+}
+
+/// Whether this process may look into the kernel. The kernel's own refusals come too late to tell nothing from something that is hidden:
+/// bpffs is closed to others.
+fn may_use_bpf() -> bool {
+    // The call can't fail for the calling thread.
+    capabilities(None).is_ok_and(|own| {
+        own.effective.contains(CapabilitySet::SYS_ADMIN)
+            || own
+                .effective
+                .contains(CapabilitySet::BPF | CapabilitySet::NET_ADMIN)
+    })
+}
+
+/// Refuses early, with one line, what would fail somewhere in the middle.
+fn needs_root() -> Result<(), datapath::Error> {
+    if may_use_bpf() {
+        Ok(())
+    } else {
+        Err(datapath::Error::NotPermitted)
+    }
+}
+
+/// What is in force, for the commands that read.
+fn live() -> Result<Option<Live>> {
+    needs_root()?;
+    Ok(lifecycle::live()?)
+}
+
+/// One JSON value on one line.
+fn write_json(out: &mut dyn Write, value: &impl Serialize) -> Result<()> {
+    serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from)?;
+    writeln!(out)?;
+    Ok(())
+}
