@@ -7,6 +7,7 @@
 
 pub mod abi;
 pub mod frame;
+pub mod header;
 pub mod parse;
 pub mod prefix;
 pub mod verdict;

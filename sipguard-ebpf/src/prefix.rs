@@ -40,14 +40,12 @@ pub struct V4(pub u32);
 #[repr(transparent)]
 pub struct V6(pub [u32; 4]);
 
-/// `length` ones from the top; all of them from 32 on.
+/// `length` ones from the top, of 64 bits. In two steps and without a branch: a shift by 64 is none, and every branch here would be
+/// followed for every prefix length.
 #[inline(always)]
-const fn mask(length: u8) -> u32 {
-    if length >= 32 {
-        u32::MAX
-    } else {
-        !(u32::MAX >> length)
-    }
+const fn mask(length: u8) -> u64 {
+    let half = length / 2;
+    !((u64::MAX >> half) >> (length - half))
 }
 
 impl Prefix for V4 {
@@ -57,12 +55,12 @@ impl Prefix for V4 {
 
     #[inline(always)]
     fn masked(self, length: u8) -> Self {
-        Self(self.0 & mask(length))
+        Self(self.0 & (mask(length) >> 32) as u32)
     }
 
     #[inline(always)]
     fn cell(self) -> u32 {
-        self.0 & mask(Self::CELL)
+        self.masked(Self::CELL).0
     }
 
     #[inline(always)]
@@ -84,11 +82,16 @@ impl Prefix for V6 {
     #[inline(always)]
     fn masked(self, length: u8) -> Self {
         let Self([a, b, c, d]) = self;
+        let (high, low) = if length > 64 {
+            (u64::MAX, mask(length - 64))
+        } else {
+            (mask(length), 0)
+        };
         Self([
-            a & mask(length),
-            b & mask(length.saturating_sub(32)),
-            c & mask(length.saturating_sub(64)),
-            d & mask(length.saturating_sub(96)),
+            a & (high >> 32) as u32,
+            b & high as u32,
+            c & (low >> 32) as u32,
+            d & low as u32,
         ])
     }
 

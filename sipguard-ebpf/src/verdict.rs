@@ -113,9 +113,10 @@ fn look_up<A: Prefix>(
     let mut word = 0;
     while word < A::WORDS {
         let mut in_use = lengths[word];
-        // A word has 64 bits; a bound that the verifier sees.
+        // A bound that the verifier sees: the last word has fewer than 64 bits.
+        let bits = (usize::from(A::BITS) + 1 - word * 64).min(64);
         let mut turn = 0;
-        while in_use != 0 && turn < 64 {
+        while in_use != 0 && turn < bits {
             turn += 1;
             let place = (word * 64) as u32 + in_use.trailing_zeros();
             in_use &= in_use - 1;

@@ -1,0 +1,125 @@
+//! What the number of a next header stands for, from a table.
+//!
+//! A table instead of a `match`, and read so that the compiler does not turn it into one: the verifier follows every branch of a `match`
+//! to the end of the program, one extension header after the other, but takes what comes out of a table for one unknown value.
+
+use network_types::ip::IpProto;
+
+use crate::abi::Protocol;
+
+/// The two families of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Family {
+    /// IPv4.
+    V4 = 1 << 0,
+    /// IPv6.
+    V6 = 1 << 1,
+}
+
+/// Set where the header is IPv6's fragment header.
+const FRAGMENT: u8 = 1 << 2;
+/// Set where the header has the ports; then [`PROTOCOL`] is one.
+const PORTS: u8 = 1 << 3;
+/// Where the [`Protocol`] stands.
+const PROTOCOL_SHIFT: u8 = 4;
+
+/// The kind of a header behind an IP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Header {
+    /// The families that it is an extension header of, and the flags above.
+    flags: u8,
+    /// The bits of its second byte that are its length.
+    length: u8,
+    /// What is added to the length,
+    added: u8,
+    /// and how many bytes each of the sum is.
+    unit: u8,
+}
+
+static HEADERS: [Header; 256] = {
+    let other = Header {
+        flags: 0,
+        length: 0,
+        added: 0,
+        unit: 0,
+    };
+    // RFC 8200 section 4: in units of eight bytes, not counting the first.
+    let extension = Header {
+        flags: Family::V6 as u8,
+        length: 0xff,
+        added: 1,
+        unit: 8,
+    };
+    let mut headers = [other; 256];
+    headers[IpProto::HopOpt as usize] = extension;
+    headers[IpProto::Ipv6Route as usize] = extension;
+    headers[IpProto::Ipv6Opts as usize] = extension;
+    // RFC 8200 section 4.5: always eight bytes, whatever the second one says.
+    headers[IpProto::Ipv6Frag as usize] = Header {
+        flags: Family::V6 as u8 | FRAGMENT,
+        length: 0,
+        ..extension
+    };
+    // RFC 4302 section 2.2: in units of four bytes, not counting two.
+    headers[IpProto::Ah as usize] = Header {
+        flags: Family::V4 as u8 | Family::V6 as u8,
+        length: 0xff,
+        added: 2,
+        unit: 4,
+    };
+    let mut protocol = 0;
+    while protocol < Protocol::ALL.len() {
+        let number = match Protocol::ALL[protocol] {
+            Protocol::Udp => IpProto::Udp,
+            Protocol::Tcp => IpProto::Tcp,
+            Protocol::Sctp => IpProto::Sctp,
+            Protocol::UdpLite => IpProto::UdpLite,
+        };
+        headers[number as usize].flags = PORTS | (protocol as u8) << PROTOCOL_SHIFT;
+        protocol += 1;
+    }
+    headers
+};
+
+impl Header {
+    /// The kind with this number (IANA, protocol numbers).
+    #[must_use]
+    #[inline(always)]
+    pub fn numbered(number: u8) -> Self {
+        // SAFETY: the address of an element of a table.
+        unsafe { (&raw const HEADERS[usize::from(number)]).read_volatile() }
+    }
+
+    /// Whether another header follows this one, behind an IP header of this family.
+    #[must_use]
+    #[inline(always)]
+    pub const fn extends(self, family: Family) -> bool {
+        self.flags & family as u8 != 0
+    }
+
+    /// Whether this is IPv6's fragment header.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_fragment(self) -> bool {
+        self.flags & FRAGMENT != 0
+    }
+
+    /// How long an extension header is, in bytes, whose second byte is `length`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn bytes(self, length: u8) -> usize {
+        ((length & self.length) as usize + self.added as usize) * self.unit as usize
+    }
+
+    /// The protocol whose ports begin this header.
+    #[must_use]
+    #[inline(always)]
+    pub const fn protocol(self) -> Option<Protocol> {
+        if self.flags & PORTS == 0 {
+            return None;
+        }
+        Some(Protocol::ALL[(self.flags >> PROTOCOL_SHIFT) as usize & 3])
+    }
+}
