@@ -33,13 +33,17 @@ const PROGRAMS: &[Program] = &[
         "hosts and links: network namespaces, veth, VLAN",
     ),
     program(
-        "nsenter",
+        "unshare",
         "util-linux",
-        "running a program inside such a host",
+        "tells whether such hosts can be made",
     ),
     program("ping", "iputils-ping", "shows that ICMP goes on"),
-    program("python3", "python3", "the gateway's web page"),
-    program("curl", "curl", "fetches that page"),
+    program("curl", "curl", "fetches the gateway's web page"),
+    program(
+        "tcpdump",
+        "tcpdump",
+        "counts packets, to compare sipguard's counters with",
+    ),
 ];
 
 pub(super) fn ensure() -> Result<()> {
