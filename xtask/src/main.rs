@@ -1,16 +1,22 @@
 //! `cargo xtask`: what a developer of sipguard runs.
 
+mod demo;
 mod machine;
 mod setup;
 mod step;
 mod test;
+
+/// The hosts of the tests, for the demo. Not a dependency on their package, because that one depends on sipguard, which
+/// can't be built before xtask has set up its compiler. Public, for lints to see it as they do there.
+#[path = "../../tests/src/netns.rs"]
+pub mod netns;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Sets this machine up for sipguard, and runs its tests.
+/// Sets this machine up for sipguard, shows what sipguard does, and runs its tests.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 struct Arguments {
@@ -23,6 +29,8 @@ struct Arguments {
 enum Task {
     /// Install what building and testing need; does nothing when all is there
     Setup,
+    /// Show what sipguard does, on real SIP traffic between three hosts that are made for it (as root, too)
+    Demo(demo::Arguments),
     /// Run every test (as root, through sudo where needed)
     Test(test::Arguments),
 }
@@ -44,6 +52,7 @@ fn run(task: Task) -> Result<()> {
             println!("everything is set up");
             Ok(())
         }
+        Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
     }
 }

@@ -1,0 +1,129 @@
+//! `cargo xtask demo`: a gateway, its provider and a scanner, before and after `sipguard apply`.
+
+mod attempts;
+mod burst;
+mod business;
+mod capture;
+mod guard;
+mod media;
+mod network;
+mod report;
+mod sip;
+mod web;
+
+use std::{env, process::Command};
+
+use anstream::println;
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use crate::{
+    machine,
+    netns::{self, Sandbox},
+    setup,
+};
+use attempts::Outcome;
+use capture::Capture;
+use media::Media;
+use network::Network;
+use report::{Check, Report};
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// All is set up and built: what the demo says to itself through sudo
+    #[arg(long, hide = true)]
+    built: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if !arguments.built {
+        setup::run()?;
+        build()?;
+    }
+    if !machine::is_root() {
+        let mut again = machine::as_root(env::current_exe()?)?;
+        ensure!(
+            again.args(["demo", "--built"]).status()?.success(),
+            "the demo failed"
+        );
+        return Ok(());
+    }
+    let possible = Command::new("unshare")
+        .args(["--mount", "--net", "true"])
+        .status()?;
+    ensure!(
+        possible.success(),
+        "namespaces can't be made here, not even by root: a container needs --privileged"
+    );
+    netns::sandbox(show)
+}
+
+fn build() -> Result<()> {
+    let status = machine::cargo()
+        .args(["build", "--release", "--package", "sipguard"])
+        .arg("--target-dir")
+        .arg(machine::workspace().join("target"))
+        .status()?;
+    ensure!(status.success(), "sipguard could not be built");
+    Ok(())
+}
+
+/// Needs no end: whatever the demo makes on this machine is gone with its process.
+fn show(sandbox: &Sandbox) -> Result<()> {
+    let network = Network::new(sandbox)?;
+    let gateway = &network.gateway;
+    introduce(&network);
+    let mut report = Report::new();
+    let _serving = sip::serve(&gateway.host, gateway.addresses);
+    web::serve(&gateway.host)?;
+
+    report::title("Without sipguard, the scanner gets");
+    report.checks(attempts::all(&network, Outcome::Found));
+
+    let cable = Capture::start(&network.internet, gateway.uplink, guard::PORTS);
+    cable.settle()?;
+    let rows = guard::rows(&network, &cable)?;
+    let media = Media::start(gateway, &[&network.provider, &network.scanner])?;
+
+    report::command("sipguard apply", || {
+        guard::sipguard(&gateway.host, &["apply"])
+    })?;
+
+    report::title("With sipguard, the scanner gets");
+    report.checks(attempts::all(&network, Outcome::Nothing));
+    report.checks(vec![Check::new("a burst at all guarded ports", || {
+        let sent = burst::send(&network)?;
+        cable.settle()?;
+        let seen = cable.count(burst::FILTER)?.packets;
+        let found = format!("{sent} sent, tcpdump saw {seen}");
+        ensure!(seen == sent, found);
+        Ok(found)
+    })]);
+
+    report::title("Everything else goes on");
+    report.checks(business::all(&network));
+    report.checks(vec![Check::new("RTP both ways, all the time", || {
+        media.end()
+    })]);
+
+    cable.settle()?;
+    report::title("Packets to guarded ports: tcpdump on the gateway's cable, and `sipguard stats`");
+    report.checks(guard::compare(&gateway.host, rows, &cable)?);
+    cable.end()?;
+    report.end()
+}
+
+fn introduce(network: &Network) {
+    println!("Three hosts, and an internet that routes between them:");
+    for (site, role) in [
+        (
+            &network.gateway,
+            "takes calls on 5060, UDP and TCP; a web page on 80",
+        ),
+        (&network.provider, "listed in the gateway's sipguard.toml"),
+        (&network.scanner, "not listed"),
+    ] {
+        let [v4, v6] = site.addresses;
+        println!("  {:<10} {v4:<14} {v6:<14} {role}", site.uplink);
+    }
+}
