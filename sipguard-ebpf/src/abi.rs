@@ -132,31 +132,33 @@ pub enum LinkKind {
 /// The key of one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
-pub struct Key<A> {
+pub struct Key<A: Prefix> {
     /// The prefix's address, host bits zero.
     pub address: A,
-    /// The service's number.
-    pub service: u8,
-    /// The prefix's length in bits.
-    pub length: u8,
-    /// Always zero.
-    pub padding: [u8; 2],
+    /// The service's number in the lowest byte, the prefix's length in the next one.
+    tag: A::Tag,
 }
 
 impl<A: Prefix> Key<A> {
-    /// The key of `prefix/length` in `service`; the prefix's host bits must be zero.
+    /// The key of `address/length` in `service`; the address's host bits must be zero.
     #[inline(always)]
-    pub const fn new(service: u8, address: A, length: u8) -> Self {
-        Self {
-            address,
-            service,
-            length,
-            padding: [0; 2],
-        }
+    pub fn new(service: u8, address: A, length: u8) -> Self {
+        let tag = A::Tag::from(u32::from(service) | u32::from(length) << 8);
+        Self { address, tag }
+    }
+
+    /// The service's number.
+    pub fn service(&self) -> u8 {
+        self.tag.into() as u8
+    }
+
+    /// The prefix's length in bits.
+    pub fn length(&self) -> u8 {
+        (self.tag.into() >> 8) as u8
     }
 }
 
-const _: () = assert!(size_of::<Key<V4>>() == 8 && size_of::<Key<V6>>() == 20);
+const _: () = assert!(size_of::<Key<V4>>() == 8 && size_of::<Key<V6>>() == 24);
 
 /// An entry of the config file allows.
 pub const ALLOW_CONFIG: u8 = 1;
@@ -260,8 +262,8 @@ pub struct Answer {
     pub padding: u8,
     /// Destination port.
     pub port: u16,
-    /// The source address as four words; an IPv4 address stands in the first.
-    pub source: [u32; 4],
+    /// The source address; an IPv4 address stands in the second word.
+    pub source: [u64; 2],
 }
 
 const _: () = assert!(size_of::<Answer>() == 24);

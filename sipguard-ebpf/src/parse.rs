@@ -176,13 +176,7 @@ fn ipv6(frame: &(impl Frame + ?Sized), offset: usize) -> Result<(Source, u8, usi
     if header.version() != 6 {
         return Err(Reason::Malformed);
     }
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = header.src_addr;
-    let source = Source::V6(V6([
-        u32::from_be_bytes([a, b, c, d]),
-        u32::from_be_bytes([e, f, g, h]),
-        u32::from_be_bytes([i, j, k, l]),
-        u32::from_be_bytes([m, n, o, p]),
-    ]));
+    let source = Source::V6(V6::from(u128::from_be_bytes(header.src_addr)));
     Ok((source, header.next_hdr, offset + size_of::<Ipv6Hdr>()))
 }
 

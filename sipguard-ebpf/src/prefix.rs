@@ -4,6 +4,8 @@
 //! touches (a cell is an IPv4 /24 or an IPv6 /32; a shorter prefix touches all the cells below it), and one *marker* for
 //! every entry. A bit may be set for nothing, never the other way round.
 
+use core::{fmt::Debug, hash::Hash};
+
 use crate::abi::Lengths;
 
 /// An odd number near 2^32 divided by the golden ratio: multiplying by it spreads neighbours, and on the upper bits of a word it
@@ -18,6 +20,8 @@ pub trait Prefix: Copy {
     const CELL: u8;
     /// How many words of [`Lengths`] this family has.
     const WORDS: usize;
+    /// As wide as the address is aligned, so that a key has no padding.
+    type Tag: Copy + Debug + Ord + Hash + From<u32> + Into<u64>;
 
     /// The address with all bits behind the first `length` cleared.
     #[must_use]
@@ -35,27 +39,33 @@ pub trait Prefix: Copy {
 #[repr(transparent)]
 pub struct V4(pub u32);
 
-/// An IPv6 address as four words in host byte order, the first bits first.
+/// An IPv6 address as two words in host byte order, the first bits first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
-pub struct V6(pub [u32; 4]);
+pub struct V6(pub [u64; 2]);
 
-/// `length` ones from the top, of 64 bits. In two steps and without a branch: a shift by 64 is none, and every branch here would be
-/// followed for every prefix length.
-#[inline(always)]
-const fn mask(length: u8) -> u64 {
-    let half = length / 2;
-    !((u64::MAX >> half) >> (length - half))
+impl From<u128> for V6 {
+    #[inline(always)]
+    fn from(bits: u128) -> Self {
+        Self([(bits >> 64) as u64, bits as u64])
+    }
+}
+
+impl From<V6> for u128 {
+    fn from(V6([high, low]): V6) -> Self {
+        Self::from(high) << 64 | Self::from(low)
+    }
 }
 
 impl Prefix for V4 {
     const BITS: u8 = 32;
     const CELL: u8 = 24;
     const WORDS: usize = 1;
+    type Tag = u32;
 
     #[inline(always)]
     fn masked(self, length: u8) -> Self {
-        Self(self.0 & (mask(length) >> 32) as u32)
+        Self(self.0 & !(u64::MAX as u32 as u64 >> (length & 63)) as u32)
     }
 
     #[inline(always)]
@@ -74,37 +84,44 @@ impl Prefix for V4 {
     }
 }
 
+/// The ones that a length leaves, for every length and for every other byte. From a table, because every branch here would be followed
+/// for every length by the verifier.
+static MASKS: [V6; 256] = {
+    let mut masks = [V6([u64::MAX; 2]); 256];
+    masks[0] = V6([0; 2]);
+    let mut length = 1;
+    while length < 128 {
+        let bits = u128::MAX << (128 - length);
+        masks[length] = V6([(bits >> 64) as u64, bits as u64]);
+        length += 1;
+    }
+    masks
+};
+
 impl Prefix for V6 {
     const BITS: u8 = 128;
     const CELL: u8 = 32;
     const WORDS: usize = 3;
+    type Tag = u64;
 
     #[inline(always)]
     fn masked(self, length: u8) -> Self {
-        let Self([a, b, c, d]) = self;
-        let (high, low) = if length > 64 {
-            (u64::MAX, mask(length - 64))
-        } else {
-            (mask(length), 0)
-        };
-        Self([
-            a & (high >> 32) as u32,
-            b & high as u32,
-            c & (low >> 32) as u32,
-            d & low as u32,
-        ])
+        // SAFETY: the address of an element of a table.
+        let Self(mask) = unsafe { (&raw const MASKS[usize::from(length)]).read_volatile() };
+        let Self([high, low]) = self;
+        Self([high & mask[0], low & mask[1]])
     }
 
     #[inline(always)]
     fn cell(self) -> u32 {
-        self.0[0]
+        (self.0[0] >> 32) as u32
     }
 
     #[inline(always)]
     fn folded(self) -> u32 {
-        let Self([a, b, c, d]) = self;
-        let high = (u64::from(a) << 32 | u64::from(b)).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
-        let low = (u64::from(c) << 32 | u64::from(d)).wrapping_mul(0x1656_67B1_9E37_79F9);
+        let Self([high, low]) = self;
+        let high = high.wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
+        let low = low.wrapping_mul(0x1656_67B1_9E37_79F9);
         let folded = high ^ low.rotate_left(31);
         (folded >> 32) as u32 ^ folded as u32
     }
@@ -113,6 +130,28 @@ impl Prefix for V6 {
     fn lengths(lengths: &Lengths) -> &[u64] {
         &lengths.v6
     }
+}
+
+/// A de Bruijn sequence: its 64 windows of six bits are all different (Leiserson, Prokop, Randall, 1998).
+const DE_BRUIJN: u64 = 0x0218_a392_cd3d_5dbf;
+
+static PLACES: [u8; 64] = {
+    let mut places = [0; 64];
+    let mut place = 0;
+    while place < 64 {
+        places[((DE_BRUIJN << place) >> 58) as usize] = place as u8;
+        place += 1;
+    }
+    places
+};
+
+/// The place of the lowest bit that is set, of a word that is not zero. BPF has no instruction for it, and of what the compiler puts in
+/// its stead the verifier does not know how large it can be.
+#[inline(always)]
+pub fn lowest_bit(word: u64) -> u8 {
+    let window = (word & word.wrapping_neg()).wrapping_mul(DE_BRUIJN) >> 58;
+    // SAFETY: the address of an element of a table.
+    unsafe { (&raw const PLACES[window as usize]).read_volatile() }
 }
 
 /// The smallest region, in bits as a power of two: one cache line.
@@ -139,17 +178,13 @@ mod tests {
 
     #[test]
     fn masks_cut_where_the_length_says() {
-        let address = V6([u32::MAX; 4]);
         for length in 0..=128u8 {
             let wanted = if length == 0 {
                 0
             } else {
                 u128::MAX << (128 - length)
             };
-            let V6([a, b, c, d]) = address.masked(length);
-            let got = [a, b, c, d]
-                .into_iter()
-                .fold(0u128, |sum, word| sum << 32 | u128::from(word));
+            let got = u128::from(V6::from(u128::MAX).masked(length));
             assert_eq!(got, wanted, "length {length}");
         }
         for length in 0..=32u8 {
@@ -159,6 +194,14 @@ mod tests {
                 u32::MAX << (32 - length)
             };
             assert_eq!(V4(u32::MAX).masked(length), V4(wanted), "length {length}");
+        }
+    }
+
+    #[test]
+    fn the_lowest_bit_is_found() {
+        for place in 0..64 {
+            assert_eq!(u32::from(lowest_bit(1 << place)), place);
+            assert_eq!(u32::from(lowest_bit(u64::MAX << place)), place);
         }
     }
 

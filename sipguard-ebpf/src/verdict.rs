@@ -4,7 +4,7 @@ use crate::{
     abi::{Action, Key, Lengths, LinkKind, NO_SERVICE, Protocol, Reason, Value},
     frame::Frame,
     parse::{Packet, Source, parse},
-    prefix::{Prefix, V4, V6, cell_bit, marker_bit},
+    prefix::{Prefix, V4, V6, cell_bit, lowest_bit, marker_bit},
 };
 
 /// The policy as the decision asks for it: maps and read-only constants in the kernel, memory on the host.
@@ -28,7 +28,7 @@ pub trait Tables: Entries<V4> + Entries<V6> {
 }
 
 /// The entries of one family of addresses.
-pub trait Entries<A> {
+pub trait Entries<A: Prefix> {
     /// What is said of one prefix in one service.
     fn entry(&self, key: &Key<A>) -> Option<Value>;
 }
@@ -113,14 +113,14 @@ fn look_up<A: Prefix>(
     let mut word = 0;
     while word < A::WORDS {
         let mut in_use = lengths[word];
-        // A bound that the verifier sees: the last word has fewer than 64 bits.
-        let bits = (usize::from(A::BITS) + 1 - word * 64).min(64);
+        // A bound that the verifier sees.
         let mut turn = 0;
-        while in_use != 0 && turn < bits {
+        while in_use != 0 && turn < u64::BITS {
             turn += 1;
-            let place = (word * 64) as u32 + in_use.trailing_zeros();
+            let length = A::BITS
+                .wrapping_sub(word as u8 * 64)
+                .wrapping_sub(lowest_bit(in_use));
             in_use &= in_use - 1;
-            let length = (u32::from(A::BITS).wrapping_sub(place)) as u8;
             let prefix = address.masked(length);
             if !tables.prefilter(service, marker_bit(prefix, length, shift)) {
                 continue;

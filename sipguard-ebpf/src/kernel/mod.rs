@@ -77,7 +77,7 @@ fn answer<const FRAGS: bool>(packet: &Packet<'_, FRAGS>) -> u32 {
         answer.protocol = parsed.protocol as u8;
         answer.port = parsed.port;
         (answer.family, answer.source) = match parsed.source {
-            Source::V4(address) => (4, [address.0, 0, 0, 0]),
+            Source::V4(address) => (4, [0, u64::from(address.0)]),
             Source::V6(address) => (6, address.0),
         };
     }

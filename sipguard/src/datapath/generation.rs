@@ -313,9 +313,9 @@ impl Generation {
         let (words, bits): (Vec<u32>, Vec<u64>) = words.into_iter().unzip();
         self.prefilter.update(&words, &bits)?;
 
-        let slot = u32::from(key.service);
+        let slot = u32::from(key.service());
         let mut lengths = self.lengths.get(&slot)?.unwrap_or_default();
-        A::mark_length(&mut lengths, key.length);
+        A::mark_length(&mut lengths, key.length());
         self.lengths.update(&[slot], &[lengths])?;
 
         entries.update(&[key], &[value])
@@ -328,7 +328,7 @@ impl Generation {
     pub fn for_each(&self, mut each: impl FnMut(Entry)) -> Result<(), Error> {
         fn entry<A: Family>(key: &Key<A>, value: Value) -> Entry {
             Entry {
-                service: key.service,
+                service: key.service(),
                 prefix: A::net(key).into(),
                 value,
             }

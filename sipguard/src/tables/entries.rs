@@ -48,7 +48,7 @@ impl Family for V4 {
     }
 
     fn net(key: &Key<Self>) -> Ipv4Net {
-        Ipv4Net::new_assert(key.address.0.into(), key.length)
+        Ipv4Net::new_assert(key.address.0.into(), key.length())
     }
 
     fn lengths_mut(lengths: &mut Lengths) -> &mut [u64] {
@@ -67,19 +67,13 @@ impl Family for V6 {
     }
 
     fn key(prefix: Ipv6Net, service: u8) -> Key<Self> {
-        let octets = prefix.network().octets();
-        let (words, _) = octets.as_chunks();
-        let address = std::array::from_fn(|word| u32::from_be_bytes(words[word]));
-        Key::new(service, Self(address), prefix.prefix_len())
+        let address = Self::from(prefix.network().to_bits());
+        Key::new(service, address, prefix.prefix_len())
     }
 
     fn net(key: &Key<Self>) -> Ipv6Net {
-        let bits = key
-            .address
-            .0
-            .into_iter()
-            .fold(0, |bits, word| bits << 32 | u128::from(word));
-        Ipv6Net::new_assert(bits.into(), key.length)
+        let bits = u128::from(key.address);
+        Ipv6Net::new_assert(bits.into(), key.length())
     }
 
     fn lengths_mut(lengths: &mut Lengths) -> &mut [u64] {
@@ -89,7 +83,7 @@ impl Family for V6 {
 
 /// The entries of one family, as the batch call of the kernel takes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entries<A> {
+pub struct Entries<A: Prefix> {
     /// In rising order, each once.
     pub keys: Vec<Key<A>>,
     /// In the order of the keys.
@@ -129,7 +123,7 @@ impl<A: Family> Entries<A> {
 
     pub(super) fn mark_lengths(&self, lengths: &mut [Lengths; SERVICES]) {
         for key in &self.keys {
-            A::mark_length(&mut lengths[usize::from(key.service)], key.length);
+            A::mark_length(&mut lengths[usize::from(key.service())], key.length());
         }
     }
 

@@ -22,8 +22,8 @@ fn cells<A: Family>(length: u8) -> u64 {
 
 /// The bits that an entry needs: a word's place in the whole prefilter, and the bits to set there. A word may come more than once.
 pub fn prefilter_words<A: Family>(key: &Key<A>, shift: u32) -> impl Iterator<Item = (u32, u64)> {
-    let region = u32::from(key.service) * region_words(shift);
-    let touched = cells::<A>(key.length);
+    let region = u32::from(key.service()) * region_words(shift);
+    let touched = cells::<A>(key.length());
     // A prefix with more cells than the region has bits leaves none of them unset, its marker's included.
     let some = u32::try_from(touched)
         .ok()
@@ -32,7 +32,7 @@ pub fn prefilter_words<A: Family>(key: &Key<A>, shift: u32) -> impl Iterator<Ite
     let first = key.address.cell();
     let cells = (0..some.unwrap_or(0))
         .map(move |cell| cell_bit(first.wrapping_add(cell << (32 - A::CELL)), shift));
-    let marker = some.map(|_| marker_bit(key.address, key.length, shift));
+    let marker = some.map(|_| marker_bit(key.address, key.length(), shift));
     let bits = cells
         .chain(marker)
         .map(move |bit| (region + (bit >> 6), 1 << (bit & 63)));
@@ -85,9 +85,9 @@ struct Needed {
 fn count<A: Family>(entries: &Entries<A>, needed: &mut [Needed; SERVICES]) {
     let mut last = [None; SERVICES];
     for key in &entries.keys {
-        let service = usize::from(key.service);
+        let service = usize::from(key.service());
         let needed = &mut needed[service];
-        let touched = cells::<A>(key.length);
+        let touched = cells::<A>(key.length());
         needed.bits += 1;
         if touched > 1 {
             // What fills the largest region fills a smaller one just so, and at once.
@@ -109,7 +109,7 @@ fn set<A: Family>(
     prefilter: &mut [u64],
 ) {
     for key in &entries.keys {
-        if !full[usize::from(key.service)] {
+        if !full[usize::from(key.service())] {
             prefilter_words(key, shift).for_each(|(word, bits)| prefilter[word as usize] |= bits);
         }
     }

@@ -371,19 +371,19 @@ fn a_prefix_changed_in_place_is_found() {
             assert_eq!(word / region_words(shift), 1, "a word of its own region");
             tables.prefilter[word as usize] |= bits;
         }
-        V4::mark_length(&mut tables.lengths[1], key.length);
+        V4::mark_length(&mut tables.lengths[1], key.length());
         tables.entries4.keys.push(key);
         let entry = own(prefix, Action::Allow, None);
         tables
             .entries4
             .values
             .push(with_own(None, [&entry], NOW).unwrap());
-        let address = key.address.masked(key.length).0;
+        let address = key.address.masked(key.length()).0;
         let address = std::net::Ipv4Addr::from_bits(address).to_string();
         let verdict = ask(&tables, 0, &address, 80);
         assert_eq!(
             (verdict.reason, verdict.length),
-            (Reason::Allowed, key.length)
+            (Reason::Allowed, key.length())
         );
     }
 }
