@@ -75,6 +75,14 @@ pub enum Error {
         /// What there is.
         known: String,
     },
+    /// Links of ours whose generation is not pinned any more.
+    #[error(
+        "{interfaces}: filtered by what can't be read any more, because its pins were removed; run `sipguard apply` to replace it"
+    )]
+    Orphaned {
+        /// The interfaces.
+        interfaces: String,
+    },
     /// Nothing is in force that would tell which services there are.
     #[error(
         "nothing is in force yet, so the service must be named: add --service NAME, or run `sipguard apply` first"
@@ -115,30 +123,41 @@ pub struct Live {
 /// What is in force now; `None` where nothing is attached. Takes no lock.
 ///
 /// # Errors
-/// Where the kernel can't be asked.
+/// Where the kernel can't be asked; [`Error::Orphaned`] and [`datapath::Error::OtherVersion`] where what is in force can't be read, which
+/// filters all the same.
 pub fn live() -> Result<Option<Live>, Error> {
     if Pins::find().is_none() {
         return Ok(None);
     }
     let mut tries = 0;
     loop {
-        let links = attachments()?;
-        let Some(number) = links.iter().filter_map(|link| link.generation).max() else {
-            return Ok(None);
-        };
-        match Generation::open(number) {
-            Ok(generation) => {
-                return Ok(Some(Live {
-                    number,
-                    generation,
-                    links,
-                }));
-            }
-            // An apply may have replaced it between the two looks.
+        match look() {
+            // An apply may have put another generation in the place of the one that we began to read.
             Err(_) if tries < 3 => tries += 1,
-            Err(error) => return Err(error.into()),
+            found => return found,
         }
     }
+}
+
+fn look() -> Result<Option<Live>, Error> {
+    let links = attachments()?;
+    if links.is_empty() {
+        return Ok(None);
+    }
+    let newest = links.iter().filter_map(|link| link.generation).max();
+    let number = newest.ok_or_else(|| Error::Orphaned {
+        interfaces: links
+            .iter()
+            .map(|link| link.interface.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+    })?;
+    let generation = Generation::open(number)?;
+    Ok(Some(Live {
+        number,
+        generation,
+        links,
+    }))
 }
 
 /// Both clocks, now.

@@ -10,7 +10,10 @@ use sipguard_ebpf::abi::VERSION;
 use super::{Error, Live, Session, live, now};
 use crate::{
     config,
-    datapath::{self, Description, Generation, ServiceDescription, Switched, Target},
+    datapath::{
+        self, Attachment, Description, Generation, ServiceDescription, Switched, Target,
+        attachments,
+    },
     device::{self, Device},
     policy::Policy,
     state::Slots,
@@ -53,11 +56,12 @@ pub fn apply(file: &Path) -> Result<Applied, Error> {
         .collect();
 
     let mut session = Session::begin()?;
-    let before = live()?;
-    let links = before
-        .as_ref()
-        .map(|live| live.links.clone())
-        .unwrap_or_default();
+    let links = attachments()?;
+    let before = match live() {
+        // What can't be read filters all the same, and is replaced like anything else.
+        Err(Error::Orphaned { .. } | Error::Datapath(datapath::Error::OtherVersion { .. })) => None,
+        found => found?,
+    };
     for (_, device) in &targets {
         datapath::refuse_foreign(device, &links)?;
     }
@@ -121,7 +125,7 @@ pub fn apply(file: &Path) -> Result<Applied, Error> {
             session.state.revision,
         )?;
         applied.generation = Some(number);
-        applied.interfaces = switch_all(number, before.as_ref(), &targets)?;
+        applied.interfaces = switch_all(number, &links, &targets)?;
     } else {
         applied.generation = None;
     }
@@ -210,7 +214,7 @@ fn in_force(live: &Live, digest: &str, targets: &[(Target, &Device)]) -> bool {
 /// Turns one interface after the other to the new generation; where one can't be, those before it are turned back.
 fn switch_all(
     number: u64,
-    before: Option<&Live>,
+    before: &[Attachment],
     targets: &[(Target, &Device)],
 ) -> Result<Vec<(String, Switched)>, Error> {
     let mut done = Vec::new();
@@ -220,11 +224,14 @@ fn switch_all(
             Err(error) => {
                 for ((target, device), _) in targets.iter().zip(&done) {
                     let name = &target.interface.name;
-                    let was_there = before
-                        .and_then(|live| live.links.iter().find(|link| link.interface == *name));
+                    let was_there = before.iter().find(|link| link.interface == *name);
                     // The first error is the one to tell; what can't be turned back now, the next command settles.
-                    let _ = match was_there.and_then(|link| link.generation) {
-                        Some(old) => datapath::switch(old, &target.interface, device).map(drop),
+                    let _ = match was_there.map(|link| link.generation) {
+                        Some(Some(old)) => {
+                            datapath::switch(old, &target.interface, device).map(drop)
+                        }
+                        // Nothing leads back, and filtering by the new policy is better than none.
+                        Some(None) => Ok(()),
                         None => datapath::detach(name).map_err(Into::into),
                     };
                 }
