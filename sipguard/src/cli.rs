@@ -25,11 +25,11 @@ use sipguard_ebpf::abi::Protocol;
     disable_help_subcommand = true,
     after_help = "\
 First steps:
-  sipguard init                    write a config file with comments
-  nano /etc/sipguard/sipguard.toml your interface, your providers, your own address
-  sipguard apply                   put it in force
-  sipguard check 203.0.113.7       would this address get through, and why?
-  sipguard stats --watch           what is being dropped
+  sipguard init                     write a config file with comments
+  nano /etc/sipguard/sipguard.toml  your interface, your providers, your own address
+  sipguard apply                    put it in force
+  sipguard check 203.0.113.7        would this address get through, and why?
+  sipguard stats --watch            what is being dropped
 
 Exit codes: 0 done, 1 it failed, 2 wrong usage; `check` ends with 3 for an address that is dropped."
 )]

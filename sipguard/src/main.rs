@@ -27,6 +27,13 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough.
         Err(error) if is_closed_pipe(&error) => Outcome::Done.into(),
         Err(error) => {
+            // Only printing leaves the system's errors bare.
+            let bare = error.chain().len() == 1 && error.is::<io::Error>();
+            let error = if bare {
+                error.context("cannot write the output")
+            } else {
+                error
+            };
             output::complain(&format!("{error:#}"), context.palette_of_errors);
             ExitCode::FAILURE
         }

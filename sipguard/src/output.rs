@@ -82,10 +82,13 @@ impl Palette {
     }
 }
 
-/// Says what went wrong. There is nobody to tell where that fails.
+/// Says what went wrong, each mistake on a line of its own. There is nobody to tell where that fails.
 pub(crate) fn complain(message: &str, palette: Palette) {
     let bad = palette.bad;
-    let _ = writeln!(io::stderr(), "{bad}sipguard:{bad:#} {message}");
+    let mut stderr = io::stderr().lock();
+    for line in message.lines() {
+        let _ = writeln!(stderr, "{bad}sipguard:{bad:#} {line}");
+    }
 }
 
 /// Says what to mind.
@@ -145,7 +148,7 @@ impl Display for Grouped {
         let digits = self.0.to_string();
         let mut grouped = String::new();
         for (index, digit) in digits.chars().enumerate() {
-            if index > 0 && (digits.len() - index) % 3 == 0 {
+            if index > 0 && (digits.len() - index).is_multiple_of(3) {
                 grouped.push(',');
             }
             grouped.push(digit);
@@ -158,14 +161,16 @@ impl Display for Grouped {
 pub(crate) struct Scaled(pub(crate) u64, pub(crate) &'static str);
 
 impl Display for Scaled {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(value, unit) = *self;
         let mut shown = value as f64;
-        let mut prefixes = ["", "k", "M", "G", "T", "P", "E"].into_iter();
-        let mut prefix = prefixes.next().unwrap_or_default();
-        // What would be rounded up to a thousand is one of the next unit.
-        while shown >= 999.5 {
-            let Some(next) = prefixes.next() else { break };
+        let mut prefix = "";
+        for next in ["k", "M", "G", "T", "P", "E"] {
+            // What would be rounded up to a thousand is one of the next unit.
+            if shown < 999.5 {
+                break;
+            }
             prefix = next;
             shown /= 1000.0;
         }

@@ -43,7 +43,7 @@ pub(super) fn run(say: &Say, action: Action, context: &Context, out: &mut dyn Wr
     if !in_force {
         context.warn("nothing is in force; this waits for the next `sipguard apply`");
     }
-    if !context.quiet {
+    if !context.is_quiet() {
         let done = match action {
             Action::Allow => "allowed",
             Action::Deny => "denied",

@@ -24,10 +24,8 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
     let applied = lifecycle::apply(&context.config)?;
     let took = begin.elapsed();
 
-    let interfaces = match lifecycle::live()? {
-        Some(live) => interface::all(&live, &Store::system().load()?.fallbacks)?,
-        None => Vec::new(),
-    };
+    let interfaces = interface::look(&Store::system().load()?.fallbacks)?
+        .map_or_else(Vec::new, |(_, interfaces)| interfaces);
     for warning in warnings(&applied, context) {
         context.warn(&warning);
     }
@@ -44,7 +42,7 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
             }),
         );
     }
-    if context.quiet {
+    if context.is_quiet() {
         return Ok(());
     }
     for interface in interfaces {
@@ -66,7 +64,7 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
             applied.own
         )?;
     }
-    if context.verbose {
+    if context.is_verbose() {
         writeln!(out, "took {:.1} ms", took.as_secs_f64() * 1000.0)?;
     }
     Ok(())

@@ -40,19 +40,8 @@ struct Verdict<'a> {
     port: u16,
     entry: Option<Entry<'a>>,
     /// Only there where it is false.
-    #[serde(
-        skip_serializing_if = "std::ops::Not::not",
-        serialize_with = "as_not_enforced",
-        rename = "enforced"
-    )]
-    monitored: bool,
-}
-
-fn as_not_enforced<S: serde::Serializer>(
-    monitored: &bool,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bool(!monitored)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enforced: Option<bool>,
 }
 
 pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Result<Outcome> {
@@ -109,14 +98,14 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
             protocol: protocol_name(protocol),
             port,
             entry,
-            monitored: mode == Mode::Monitor,
+            enforced: (mode == Mode::Monitor).then_some(false),
         });
     }
     if context.json {
         for verdict in &verdicts {
             write_json(out, verdict)?;
         }
-    } else if !context.quiet {
+    } else if !context.is_quiet() {
         write(out, &verdicts, context.palette)?;
     }
     let dropped = verdicts.iter().any(|verdict| verdict.action == "drop");
@@ -261,7 +250,7 @@ fn why(verdict: &Verdict<'_>) -> String {
         (None, Some(reason)) => reason.to_owned(),
         (_, None) => "not guarded".to_owned(),
     };
-    if verdict.monitored && verdict.action == "drop" {
+    if verdict.enforced == Some(false) && verdict.action == "drop" {
         why.push_str("; monitor mode: it passes all the same");
     }
     why

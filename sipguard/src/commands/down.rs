@@ -15,7 +15,7 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
     if context.json {
         return write_json(out, &json!({ "released": released }));
     }
-    if context.quiet {
+    if context.is_quiet() {
         return Ok(());
     }
     if released.is_empty() {

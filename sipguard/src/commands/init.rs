@@ -28,7 +28,7 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
     if context.json {
         return write_json(out, &json!({ "written": file, "interfaces": interfaces }));
     }
-    if context.quiet {
+    if context.is_quiet() {
         return Ok(());
     }
     let file = file.display();
@@ -77,10 +77,9 @@ fn write_new(file: &Path) -> Result<()> {
     opened
         .write_all(CONFIG.as_bytes())
         .and_then(|()| opened.sync_all())
-        .or_else(|error| {
+        .inspect_err(|_| {
             // Half a config file would keep the next `init` from writing a whole one.
             let _ = fs::remove_file(file);
-            Err(error)
         })
         .with_context(|| format!("cannot write {}", file.display()))
 }
@@ -104,23 +103,11 @@ mod tests {
         let uncommented: String = CONFIG
             .lines()
             .filter(|line| *line != "interfaces = []")
-            .map(|line| {
-                let setting = line.trim_start().strip_prefix("# ").filter(|rest| {
-                    rest.starts_with('"') || rest.starts_with('[') || rest.contains(" = ")
-                });
-                // Prose that mentions a setting stays a comment.
-                match setting {
-                    Some(setting)
-                        if !setting.contains("example:")
-                            && !setting.contains("[[interface]] has") =>
-                    {
-                        setting
-                    }
-                    _ => line,
-                }
+            .map(|line| match line.trim_start().strip_prefix('#') {
+                Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
+                _ => format!("{line}\n"),
             })
-            .collect::<Vec<_>>()
-            .join("\n");
+            .collect();
         let problems = config::parse(&uncommented, Path::new("sipguard.toml")).unwrap_err();
         let problems: Vec<_> = problems.iter().collect();
         // The list file is not there.

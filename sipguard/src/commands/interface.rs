@@ -7,7 +7,7 @@ use serde::Serialize;
 use sipguard::{
     datapath::{self, LinkError},
     device::{self, Hook},
-    lifecycle::Live,
+    lifecycle::{self, Live},
 };
 
 /// Whether an interface is filtered.
@@ -47,8 +47,26 @@ pub(super) struct Foreign {
     pub(super) name: String,
 }
 
-/// The interfaces that are to be filtered, and what is there now.
-pub(super) fn all(live: &Live, causes: &BTreeMap<String, String>) -> Result<Vec<Interface>> {
+/// What is in force, with the interfaces that are to be filtered and what is there now.
+pub(super) fn look(causes: &BTreeMap<String, String>) -> Result<Option<(Live, Vec<Interface>)>> {
+    let mut tries = 0;
+    loop {
+        let Some(live) = lifecycle::live()? else {
+            return Ok(None);
+        };
+        let interfaces = all(&live, causes)?;
+        let changing = interfaces
+            .iter()
+            .any(|interface| interface.state == State::Detached);
+        // An apply may have turned an interface to its next generation between the two looks.
+        if !changing || tries == 3 {
+            return Ok(Some((live, interfaces)));
+        }
+        tries += 1;
+    }
+}
+
+fn all(live: &Live, causes: &BTreeMap<String, String>) -> Result<Vec<Interface>> {
     let devices = device::all().context("can't ask the kernel for its interfaces")?;
     let wanted = &live.generation.description.interfaces;
     Ok(wanted

@@ -19,7 +19,7 @@ pub(super) fn run(man: &Man, context: &Context, out: &mut dyn Write) -> Result<(
         clap_mangen::generate_to(Cli::command(), folder)
     };
     written().with_context(|| format!("cannot write the pages into {}", folder.display()))?;
-    if !context.quiet {
+    if !context.is_quiet() {
         writeln!(out, "wrote the manual pages into {}", folder.display())?;
     }
     Ok(())

@@ -49,13 +49,23 @@ impl From<Outcome> for ExitCode {
     }
 }
 
+/// How much to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verbosity {
+    /// Nothing but what was asked for.
+    Quiet,
+    /// What was done, and warnings.
+    Normal,
+    /// Details.
+    Verbose,
+}
+
 /// What every command needs to know of the command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) config: PathBuf,
     pub(crate) json: bool,
-    pub(crate) quiet: bool,
-    pub(crate) verbose: bool,
+    pub(crate) verbosity: Verbosity,
     /// Whether somebody watches the output being written.
     pub(crate) terminal: bool,
     pub(crate) palette: Palette,
@@ -67,16 +77,27 @@ impl Context {
         Self {
             config: global.config.clone(),
             json: global.json,
-            quiet: global.quiet,
-            verbose: global.verbose,
+            verbosity: match (global.quiet, global.verbose) {
+                (true, _) => Verbosity::Quiet,
+                (false, false) => Verbosity::Normal,
+                (false, true) => Verbosity::Verbose,
+            },
             terminal: stdout.is_terminal(),
             palette: stdout.palette(global.color.into()),
             palette_of_errors: output::palette_of_errors(global.color.into()),
         }
     }
 
+    fn is_quiet(&self) -> bool {
+        self.verbosity == Verbosity::Quiet
+    }
+
+    fn is_verbose(&self) -> bool {
+        self.verbosity == Verbosity::Verbose
+    }
+
     fn warn(&self, message: &str) {
-        if !self.quiet {
+        if !self.is_quiet() {
             output::warn(message, self.palette_of_errors);
         }
     }

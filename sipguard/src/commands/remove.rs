@@ -25,7 +25,7 @@ pub(super) fn run(remove: &Remove, context: &Context, out: &mut dyn Write) -> Re
                     "comment": entry.comment,
                 }),
             )?;
-        } else if !context.quiet {
+        } else if !context.is_quiet() {
             writeln!(
                 out,
                 "removed: {} {prefix} for {}",

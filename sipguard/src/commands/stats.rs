@@ -65,6 +65,7 @@ struct Counter {
     bytes_per_second: Option<u64>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn by_name<S: serde::Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(reason.name())
 }
@@ -233,14 +234,16 @@ impl Snapshot {
             .iter()
             .map(|counter| (key(counter), counter))
             .collect();
-        let seconds = elapsed.as_secs_f64();
         for counter in &mut self.counters {
             let (packets, bytes) = known
                 .get(&key(counter))
                 .map_or((0, 0), |known| (known.packets, known.bytes));
             // `down` and `apply` in between begin at zero.
-            let rate =
-                |now: u64, then: u64| (now.saturating_sub(then) as f64 / seconds).round() as u64;
+            let rate = |now: u64, then: u64| {
+                let counted = u128::from(now.saturating_sub(then));
+                let rate = counted * 1_000_000_000 / elapsed.as_nanos().max(1);
+                u64::try_from(rate).unwrap_or(u64::MAX)
+            };
             counter.packets_per_second = Some(rate(counter.packets, packets));
             counter.bytes_per_second = Some(rate(counter.bytes, bytes));
         }

@@ -15,6 +15,7 @@
 
 use std::{io::Write, path::Path};
 
+use anstyle::Style;
 use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -27,9 +28,9 @@ use sipguard::{
 use super::{
     Context,
     interface::{self, Interface},
-    live, write_json,
+    needs_root, write_json,
 };
-use crate::output::{self, Palette, Rows, count, local, rough};
+use crate::output::{Grouped, Palette, Rows, count, local, rough};
 
 #[derive(Debug, Serialize)]
 struct Status<'a> {
@@ -55,27 +56,23 @@ struct Entries {
 }
 
 pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
-    let live = live()?;
+    needs_root()?;
     let state = Store::system().load()?;
-    let status = status(live.as_ref(), &state)?;
+    let (live, interfaces) = interface::look(&state.fallbacks)?.unzip();
+    let now = lifecycle::now().wall;
+    let status = status(live.as_ref(), interfaces.unwrap_or_default(), &state, now);
     if context.json {
         return write_json(out, &status);
     }
-    write(
-        out,
-        &status,
-        lifecycle::now().wall,
-        context.verbose,
-        context.palette,
-    )
+    status.write(out, now, context)
 }
 
-fn status<'a>(live: Option<&'a Live>, state: &State) -> Result<Status<'a>> {
-    let interfaces = match live {
-        Some(live) => interface::all(live, &state.fallbacks)?,
-        None => Vec::new(),
-    };
-    let now = lifecycle::now().wall;
+fn status<'a>(
+    live: Option<&'a Live>,
+    interfaces: Vec<Interface>,
+    state: &State,
+    now: Timestamp,
+) -> Status<'a> {
     let description = live.map(|live| &live.generation.description);
     let services: Vec<_> = description
         .iter()
@@ -86,7 +83,7 @@ fn status<'a>(live: Option<&'a Live>, state: &State) -> Result<Status<'a>> {
         .iter()
         .any(|interface| interface.state == interface::State::Attached);
     let enforcing = services.iter().any(|service| service.mode == Mode::Enforce);
-    Ok(Status {
+    Status {
         version: env!("CARGO_PKG_VERSION"),
         in_force: live.is_some(),
         enforced: attached && enforcing,
@@ -105,128 +102,119 @@ fn status<'a>(live: Option<&'a Live>, state: &State) -> Result<Status<'a>> {
         interfaces,
         services,
         made_by: description.map(|description| description.version.as_str()),
-    })
+    }
 }
 
-fn write(
-    out: &mut dyn Write,
-    status: &Status<'_>,
-    now: Timestamp,
-    verbose: bool,
-    palette: Palette,
-) -> Result<()> {
-    let Palette {
-        title,
-        bad,
-        warning,
-        ..
-    } = palette;
-    let (Some(generation), Some(applied), Some(config)) =
-        (status.generation, status.applied, status.config)
-    else {
+impl Status<'_> {
+    fn write(&self, out: &mut dyn Write, now: Timestamp, context: &Context) -> Result<()> {
+        let Palette {
+            title,
+            bad,
+            warning,
+            ..
+        } = context.palette;
+        let (Some(generation), Some(applied), Some(config)) =
+            (self.generation, self.applied, self.config)
+        else {
+            writeln!(
+                out,
+                "{bad}nothing is in force:{bad:#} no packet is dropped; `sipguard apply` puts the config file in force"
+            )?;
+            return match self.entries.command_line {
+                0 => Ok(()),
+                1 => Ok(writeln!(out, "1 entry of the command line waits for it")?),
+                many => Ok(writeln!(
+                    out,
+                    "{} entries of the command line wait for it",
+                    Grouped(many as u64)
+                )?),
+            };
+        };
+        let ago = rough(now.duration_since(applied).as_secs().max(0));
         writeln!(
             out,
-            "{bad}nothing is in force:{bad:#} no packet is dropped; `sipguard apply` puts the config file in force"
+            "{title}generation {generation}{title:#} of {}, applied {ago} ago ({})",
+            config.display(),
+            local(applied)
         )?;
-        if status.entries.command_line > 0 {
-            let waiting = count(status.entries.command_line, "entry", "entries");
-            writeln!(out, "{waiting} of the command line wait for it")?;
+        if let Some(made_by) = self.made_by.filter(|made_by| *made_by != self.version) {
+            writeln!(
+                out,
+                "{warning}made by sipguard {made_by}:{warning:#} `sipguard apply` replaces it with that of {}",
+                self.version
+            )?;
         }
-        return Ok(());
-    };
-    let ago = rough(now.duration_since(applied).as_secs().max(0));
-    writeln!(
-        out,
-        "{title}generation {generation}{title:#} of {}, applied {ago} ago ({})",
-        config.display(),
-        local(applied)
-    )?;
-    if let Some(made_by) = status.made_by.filter(|made_by| *made_by != status.version) {
+        if let Some(why) = self.nothing_is_dropped() {
+            writeln!(out, "{bad}nothing is dropped: {why}{bad:#}")?;
+        }
+        writeln!(out)?;
+        self.write_interfaces(out, context)?;
+        writeln!(out)?;
+        self.write_services(out, context.palette)?;
+        let Entries {
+            config,
+            command_line,
+        } = self.entries;
         writeln!(
             out,
-            "{warning}made by sipguard {made_by}:{warning:#} `sipguard apply` replaces it with that of {}",
-            status.version
+            "\n{} of the config, {} of the command line",
+            count(config, "entry", "entries"),
+            Grouped(command_line as u64)
         )?;
+        Ok(())
     }
-    if !status.enforced {
-        let why = if status
-            .services
-            .iter()
-            .any(|service| service.mode == Mode::Enforce)
-        {
-            "no interface is filtered"
-        } else if status.services.is_empty() {
-            "no service is configured"
+
+    /// Why, if it is so.
+    fn nothing_is_dropped(&self) -> Option<&'static str> {
+        let enforcing = |service: &&Service| service.mode == Mode::Enforce;
+        match self.enforced {
+            true => None,
+            false if self.services.iter().any(enforcing) => Some("no interface is filtered"),
+            false if self.services.is_empty() => Some("no service is configured"),
+            false => Some("monitor mode"),
+        }
+    }
+
+    fn write_interfaces(&self, out: &mut dyn Write, context: &Context) -> Result<()> {
+        let titles: &[_] = if context.is_verbose() {
+            &["INTERFACE", "FILTERED", ">PROGRAM", ">GENERATION"]
         } else {
-            "monitor mode"
+            &["INTERFACE", "FILTERED"]
         };
-        writeln!(out, "{bad}nothing is dropped: {why}{bad:#}")?;
-    }
-
-    writeln!(out)?;
-    let titles: &[_] = if verbose {
-        &["INTERFACE", "FILTERED", ">PROGRAM", ">GENERATION"]
-    } else {
-        &["INTERFACE", "FILTERED"]
-    };
-    let mut rows = Rows::new(titles, palette);
-    for interface in &status.interfaces {
-        let style = match interface.state {
-            _ if interface.foreign.is_some() => bad,
-            interface::State::Attached => palette.good,
-            interface::State::Absent | interface::State::Detached => bad,
-        };
-        let mut cells = vec![interface.name.clone(), interface.to_string()];
-        if verbose {
-            let number =
-                |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
-            cells.extend([
-                number(interface.program.map(u64::from)),
-                number(interface.generation),
-            ]);
+        let mut rows = Rows::new(titles, context.palette);
+        for interface in &self.interfaces {
+            let well = interface.state == interface::State::Attached && interface.foreign.is_none();
+            let mut cells = vec![interface.name.clone(), interface.to_string()];
+            if context.is_verbose() {
+                let numbers = [interface.program.map(u64::from), interface.generation];
+                cells.extend(numbers.map(|number| {
+                    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+                }));
+            }
+            let Palette { good, bad, .. } = context.palette;
+            rows.add(if well { good } else { bad }, cells);
         }
-        rows.add(style, cells);
+        Ok(rows.write(out)?)
     }
-    rows.write(out)?;
 
-    writeln!(out)?;
-    let mut rows = Rows::new(&["SERVICE", "PORTS", "UNLISTED", "MODE"], palette);
-    for service in &status.services {
-        let style = match service.mode {
-            Mode::Enforce => anstyle::Style::new(),
-            Mode::Monitor => warning,
-        };
-        let unlisted = match service.default {
-            Action::Deny => "drop",
-            Action::Allow => "pass",
-        };
-        let mode = match service.mode {
-            Mode::Enforce => "enforce",
-            Mode::Monitor => "monitor (nothing is dropped)",
-        };
-        rows.add(
-            style,
-            [
-                service.name.clone(),
-                ports(&service.ports),
-                unlisted.to_owned(),
-                mode.to_owned(),
-            ],
-        );
+    fn write_services(&self, out: &mut dyn Write, palette: Palette) -> Result<()> {
+        let mut rows = Rows::new(&["SERVICE", "PORTS", "UNLISTED", "MODE"], palette);
+        for service in &self.services {
+            let (style, mode) = match service.mode {
+                Mode::Enforce => (Style::new(), "enforce"),
+                Mode::Monitor => (palette.warning, "monitor (nothing is dropped)"),
+            };
+            let unlisted = match service.default {
+                Action::Deny => "drop",
+                Action::Allow => "pass",
+            };
+            rows.add(
+                style,
+                [&service.name, &ports(&service.ports), unlisted, mode].map(str::to_owned),
+            );
+        }
+        Ok(rows.write(out)?)
     }
-    rows.write(out)?;
-
-    let Entries {
-        config,
-        command_line,
-    } = status.entries;
-    writeln!(
-        out,
-        "\n{} of the config, {} of the command line",
-        count(config, "entry", "entries"),
-        output::Grouped(command_line as u64)
-    )?;
-    Ok(())
 }
 
 /// `udp+tcp 5060 5061, sctp 5060`: protocols that have the same ports stand together.
