@@ -4,6 +4,14 @@
 //! and the loader must agree on. Nothing here knows of maps or packet pointers: those come in through the traits
 //! [`frame::Frame`] and [`verdict::Tables`].
 #![no_std]
+#![expect(
+    clippy::inline_always,
+    reason = "a call costs more than most of these bodies, and the verifier knows more of what is inlined"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "words are cut into bytes and halves on purpose, without the branches of a checked conversion"
+)]
 
 pub mod abi;
 pub mod frame;

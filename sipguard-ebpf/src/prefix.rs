@@ -65,7 +65,7 @@ impl Prefix for V4 {
 
     #[inline(always)]
     fn masked(self, length: u8) -> Self {
-        Self(self.0 & !(u64::MAX as u32 as u64 >> (length & 63)) as u32)
+        Self(self.0 & !(0xffff_ffff_u64 >> (length & 63)) as u32)
     }
 
     #[inline(always)]
@@ -137,9 +137,9 @@ const DE_BRUIJN: u64 = 0x0218_a392_cd3d_5dbf;
 
 static PLACES: [u8; 64] = {
     let mut places = [0; 64];
-    let mut place = 0;
+    let mut place = 0u8;
     while place < 64 {
-        places[((DE_BRUIJN << place) >> 58) as usize] = place as u8;
+        places[((DE_BRUIJN << place) >> 58) as usize] = place;
         place += 1;
     }
     places
@@ -169,7 +169,8 @@ pub const fn cell_bit(cell: u32, shift: u32) -> u32 {
 /// Where the marker of `prefix/length` is in a region of 2^(32 - `shift`) bits; the prefix's host bits must be zero.
 #[inline(always)]
 pub fn marker_bit<A: Prefix>(prefix: A, length: u8, shift: u32) -> u32 {
-    (prefix.folded() ^ (length as u32).wrapping_mul(0x85EB_CA6B)).wrapping_mul(SPREAD) >> shift
+    let length = u32::from(length).wrapping_mul(0x85EB_CA6B);
+    (prefix.folded() ^ length).wrapping_mul(SPREAD) >> shift
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Map, MapData, MapType, PerCpuArray, PerCpuValues};
-use sipguard_ebpf::abi::{COUNTERS, Counter, REASONS, Reason, counter};
+use sipguard_ebpf::abi::{COUNTERS, Counter, Reason, counter};
 
 use super::{Error, pins};
 
@@ -94,8 +94,8 @@ pub fn clear_service(service: u8) -> Result<(), Error> {
     for name in pins::names(&pins::counters())? {
         let path = pins::counters().join(name);
         let mut array = array(&path)?;
-        let first = u32::from(service) * REASONS as u32;
-        for index in first..first + REASONS as u32 {
+        for reason in Reason::COUNTED {
+            let index = counter(service, reason);
             let zeros = PerCpuValues::try_from(vec![[0; 2]; cpus])
                 .map_err(|error| Error::io("can't clear counters", &error))?;
             array.set(index, zeros, 0).map_err(|error| {

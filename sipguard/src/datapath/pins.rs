@@ -82,8 +82,7 @@ impl Pins {
 
 /// Whether bpffs is where it belongs.
 fn is_bpffs() -> bool {
-    statfs(BPFFS)
-        .is_ok_and(|found| i64::try_from(found.f_type).is_ok_and(|magic| magic == BPFFS_MAGIC))
+    statfs(BPFFS).is_ok_and(|found| found.f_type == BPFFS_MAGIC)
 }
 
 /// Whether our mounts are pid 1's. Where that can't be told (no /proc), they are taken to be.

@@ -42,7 +42,7 @@ struct Batch {
     values: u64,
     count: u32,
     map_fd: u32,
-    elem_flags: u64,
+    element_flags: u64,
     flags: u64,
 }
 

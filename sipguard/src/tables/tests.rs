@@ -64,13 +64,7 @@ fn compile(policy: &Policy, own: &[OwnEntry]) -> Tables {
 fn source(address: IpAddr) -> Source {
     match address {
         IpAddr::V4(address) => Source::V4(V4(address.to_bits())),
-        IpAddr::V6(address) => {
-            let octets = address.octets();
-            let (words, _) = octets.as_chunks();
-            Source::V6(V6(std::array::from_fn(|word| {
-                u32::from_be_bytes(words[word])
-            })))
-        }
+        IpAddr::V6(address) => Source::V6(V6::from(address.to_bits())),
     }
 }
 
