@@ -15,3 +15,4 @@ pub mod policy;
 pub mod prefix;
 pub mod state;
 pub mod tables;
+pub mod when;
