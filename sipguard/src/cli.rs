@@ -8,10 +8,12 @@ use clap::{
 };
 use clap_complete::Shell;
 use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp, Zoned};
 use sipguard::{
     config,
     policy::{is_service_name, protocol_name, protocol_named},
     prefix::{self, PrefixError},
+    when::{self, WhenError},
 };
 use sipguard_ebpf::abi::Protocol;
 
@@ -161,22 +163,27 @@ Examples:
 
     /// Let addresses in, at once
     ///
-    /// Allows addresses or networks, at once and for good: they are kept over `apply` and reboot until `sipguard remove`. Of several
-    /// entries that cover an address the most specific decides; on the same network `deny` comes before `allow`. `any` is everybody.
+    /// Allows addresses or networks, at once: they are kept over `apply` and reboot until `sipguard remove`, or until the time that you
+    /// say. Of several entries that cover an address the most specific decides; on the same network a timed one comes before
+    /// one without an end, and of those `deny` before `allow`. `any` is everybody.
     #[command(after_help = "\
 Examples:
   sipguard allow 203.0.113.0/24 2001:db8:100::/48 --comment 'new trunk'
-  sipguard allow 198.51.100.10 --service web")]
+  sipguard allow 198.51.100.10 --service web
+  sipguard allow 198.51.100.10 --until 18:00       ends by itself, even if nobody is there
+  sipguard allow any --service web --for 2m        the web page is open for an ACME challenge")]
     Allow(Say),
 
     /// Keep addresses out, at once
     ///
-    /// Denies addresses or networks, at once and for good: they are kept over `apply` and reboot until `sipguard remove`. The very next
-    /// packet is dropped, also of a call or a registration that is under way. Of several entries that cover an address the most
-    /// specific decides; on the same network `deny` comes before `allow`. `any` is everybody who is not listed.
+    /// Denies addresses or networks, at once: they are kept over `apply` and reboot until `sipguard remove`, or until the time that you
+    /// say. The very next packet is dropped, also of a call or a registration that is under way. Of several entries that cover an address
+    /// the most specific decides; on the same network a timed one comes before one without an end, and of those `deny` before
+    /// `allow`. `any` is everybody who is not listed.
     #[command(after_help = "\
 Examples:
   sipguard deny 203.0.113.66
+  sipguard deny 203.0.113.66 --for 7d              a ban that ends by itself
   sipguard deny 198.51.100.0/24 --service sip --comment 'password guessing'")]
     Deny(Say),
 
@@ -280,6 +287,18 @@ pub(crate) struct Say {
     /// Only for this service [default: all]
     #[arg(short, long, value_name = "NAME", value_parser = service)]
     pub(crate) service: Option<String>,
+    /// How long: 90s, 15m, 2h, 7d [default: for good]
+    #[arg(
+        long = "for",
+        value_name = "DURATION",
+        value_parser = when::duration,
+        allow_hyphen_values = true,
+        conflicts_with = "until"
+    )]
+    pub(crate) lasts: Option<SignedDuration>,
+    /// Until when: 18:00, '2026-12-24 18:00', 2026-12-24T18:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
+    pub(crate) until: Option<Timestamp>,
     /// Why, in your words; `list` shows it
     #[arg(short, long, value_name = "TEXT", value_parser = comment)]
     pub(crate) comment: Option<String>,
@@ -364,6 +383,11 @@ fn service(text: &str) -> Result<String, String> {
     } else {
         Err("no service has such a name: it has 1 to 15 of a-z, 0-9, _ and -".to_owned())
     }
+}
+
+/// By the clock and in the time zone of this host.
+fn moment(text: &str) -> Result<Timestamp, WhenError> {
+    when::moment(text, &Zoned::now())
 }
 
 /// A comment is printed on terminals and into scripts.

@@ -94,13 +94,12 @@ impl<'a> Comments<'a> {
         Self(entries)
     }
 
-    fn of(&self, entry: &Entry<'_>) -> Option<&'a str> {
+    fn of(&self, entry: &Entry<'_>) -> Option<&'a OwnEntry> {
         self.0
             .get(&(entry.prefix, entry.service))?
             .iter()
-            .find(|own| own.action == entry.action && own.until.is_some() == entry.until.is_some())?
-            .comment
-            .as_deref()
+            .find(|own| own.action == entry.action && own.until.is_some() == entry.until.is_some())
+            .copied()
     }
 }
 
@@ -150,8 +149,12 @@ pub(super) fn words<'a>(
             comment: None,
             in_force: true,
         };
-        if origin == Origin::CommandLine {
-            entry.comment = comments.of(&entry);
+        if origin == Origin::CommandLine
+            && let Some(own) = comments.of(&entry)
+        {
+            entry.comment = own.comment.as_deref();
+            // The two clocks are never read at the same moment; what was written down does not waver.
+            entry.until = own.until;
         }
         entry
     })

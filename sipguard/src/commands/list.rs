@@ -261,6 +261,9 @@ fn command(out: &mut dyn Write, entry: &Entry<'_>) -> Result<()> {
         "sipguard {action} {} --service {service}",
         prefix::format(*prefix)
     )?;
+    if let Some(until) = entry.until {
+        write!(out, " --until {until}")?;
+    }
     if let Some(comment) = entry.comment {
         write!(out, " --comment {}", quoted(comment))?;
     }

@@ -1,5 +1,5 @@
 //! `sipguard remove`. JSON: one object a line for every entry that was taken back,
-//! `{"prefix":"203.0.113.7","service":"sip","action":"allow","comment":null}`.
+//! `{"prefix":"203.0.113.7","service":"sip","action":"allow","until":null,"comment":null}`.
 
 use std::io::Write;
 
@@ -22,6 +22,7 @@ pub(super) fn run(remove: &Remove, context: &Context, out: &mut dyn Write) -> Re
                     "prefix": prefix,
                     "service": entry.service,
                     "action": entry.action,
+                    "until": entry.until,
                     "comment": entry.comment,
                 }),
             )?;

@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use sipguard_ebpf::abi::{ALLOW_CONFIG, DENY_CONFIG};
 
 use super::{Error, Live, Session, live, now};
 use crate::{datapath::Generation, policy::Action, prefix, state::OwnEntry, tables::with_own};
@@ -35,7 +36,7 @@ pub fn add(prefixes: &[IpNet], service: Option<&str>, word: &Word) -> Result<Cha
     let live = live()?;
     let services = services(live.as_ref(), service)?;
     let added = now().wall;
-    let mut changes = Vec::new();
+    let mut changes = forget_ended(&mut session, added);
     for service in &services {
         for &prefix in prefixes {
             session.state.add(OwnEntry {
@@ -62,7 +63,7 @@ pub fn remove(prefixes: &[IpNet], service: Option<&str>) -> Result<Vec<OwnEntry>
     let live = live()?;
     let services = services(live.as_ref(), service)?;
     let mut removed = Vec::new();
-    let mut changes = Vec::new();
+    let mut changes = forget_ended(&mut session, now().wall);
     for service in &services {
         for &prefix in prefixes {
             let taken = session.state.remove(prefix, service);
@@ -79,6 +80,15 @@ pub fn remove(prefixes: &[IpNet], service: Option<&str>) -> Result<Vec<OwnEntry>
     Ok(removed)
 }
 
+/// What has ended by itself is nowhere any more after the next change. Returns the prefixes of which something is gone.
+fn forget_ended(session: &mut Session, now: Timestamp) -> Vec<(String, IpNet)> {
+    let ended = session.state.drop_ended(now);
+    ended
+        .into_iter()
+        .map(|entry| (entry.service, entry.prefix))
+        .collect()
+}
+
 fn nothing_to_remove(
     live: Option<&Live>,
     prefixes: &[IpNet],
@@ -91,7 +101,10 @@ fn nothing_to_remove(
             let Some(service) = description.service(name) else {
                 continue;
             };
-            if let Some(value) = live.generation.value(service.slot, prefix)? {
+            let value = live.generation.value(service.slot, prefix)?;
+            // What has ended may still be there.
+            let config = value.filter(|value| value.permanent & (ALLOW_CONFIG | DENY_CONFIG) != 0);
+            if let Some(value) = config {
                 let origin = description.origins.get(usize::from(value.origin));
                 return Ok(Error::NotOwn {
                     prefix: prefix::format(prefix),
