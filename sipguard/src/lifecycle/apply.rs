@@ -46,6 +46,9 @@ pub struct Applied {
 /// What was wrong; what was in force before still is.
 pub fn apply(file: &Path) -> Result<Applied, Error> {
     let policy = config::load(file)?;
+    // Before anything is made on this machine, and again once nobody else changes anything.
+    targets(&policy, &device::all().map_err(Error::Devices)?, file)?;
+    let mut session = Session::begin()?;
     let devices = device::all().map_err(Error::Devices)?;
     let targets = targets(&policy, &devices, file)?;
     let absent: Vec<_> = policy
@@ -55,7 +58,6 @@ pub fn apply(file: &Path) -> Result<Applied, Error> {
         .map(|interface| interface.name.clone())
         .collect();
 
-    let mut session = Session::begin()?;
     let links = attachments()?;
     let before = match live() {
         // What can't be read filters all the same, and is replaced like anything else.
@@ -96,6 +98,9 @@ pub fn apply(file: &Path) -> Result<Applied, Error> {
         applied.interfaces = targets.iter().map(unchanged).collect();
         return Ok(applied);
     }
+    if targets.is_empty() && links.is_empty() {
+        return Ok(applied);
+    }
 
     let number = session
         .state
@@ -105,7 +110,9 @@ pub fn apply(file: &Path) -> Result<Applied, Error> {
     session.store.save(&session.state)?;
     applied.changed = true;
 
-    if !targets.is_empty() {
+    if targets.is_empty() {
+        applied.generation = None;
+    } else {
         let tables = Tables::compile(
             &applied.policy,
             &session.state.slots,
@@ -126,26 +133,8 @@ pub fn apply(file: &Path) -> Result<Applied, Error> {
         )?;
         applied.generation = Some(number);
         applied.interfaces = switch_all(number, &links, &targets)?;
-    } else {
-        applied.generation = None;
     }
-    for link in &links {
-        if applied
-            .policy
-            .interfaces
-            .iter()
-            .all(|interface| interface.name != link.interface)
-        {
-            datapath::detach(&link.interface)?;
-            applied.released.push(link.interface.clone());
-        } else if targets
-            .iter()
-            .all(|(target, _)| target.interface.name != link.interface)
-        {
-            // The interface is gone; its link leads nowhere.
-            datapath::detach(&link.interface)?;
-        }
-    }
+    applied.released = release(&links, &applied.policy, &targets)?;
     for old in Generation::all()? {
         if Some(old) != applied.generation {
             Generation::remove(old)?;
@@ -243,7 +232,35 @@ fn switch_all(
     Ok(done)
 }
 
-fn describe(
+/// Lets go of the interfaces that are not to be guarded any more, and returns them.
+fn release(
+    links: &[Attachment],
+    policy: &Policy,
+    targets: &[(Target, &Device)],
+) -> Result<Vec<String>, Error> {
+    let mut released = Vec::new();
+    for link in links {
+        let name = &link.interface;
+        if targets
+            .iter()
+            .any(|(target, _)| target.interface.name == *name)
+        {
+            continue;
+        }
+        datapath::detach(name)?;
+        // What the policy still wants is gone by itself; its link leads nowhere.
+        if policy
+            .interfaces
+            .iter()
+            .all(|interface| interface.name != *name)
+        {
+            released.push(name.clone());
+        }
+    }
+    Ok(released)
+}
+
+pub(crate) fn describe(
     policy: &Policy,
     slots: &Slots,
     tables: &Tables,
