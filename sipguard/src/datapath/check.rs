@@ -51,7 +51,7 @@ impl Checker {
     /// # Errors
     /// What the kernel refused.
     pub fn of(tables: &Tables, description: Description, link: LinkKind) -> Result<Self, Error> {
-        let (generation, ebpf) = Generation::load(tables, description, link, 0)?;
+        let (generation, ebpf) = Generation::load(tables, description, link, 0, Vec::new())?;
         Self::start(ebpf, generation, link, &tables.constants)
     }
 

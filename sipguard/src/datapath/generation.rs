@@ -1,6 +1,10 @@
 //! One loaded set of programs and policy maps.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
 
 use aya::Ebpf;
 use ipnet::IpNet;
@@ -71,14 +75,29 @@ impl Generation {
         let folder = pins::generation(number);
         pins::remove_folder(&folder)?;
         pins::make_folder(&folder)?;
-        let made =
-            Self::load(tables, description, LinkKind::Ethernet, revision).and_then(|(made, _)| {
-                made.pin(&folder)?;
-                for (slot, target) in (0u32..).zip(targets) {
-                    made.add_program(&folder, tables, target, slot)?;
+        let load = || {
+            // The object that makes the maps gives the first program, too: loading it takes longer than all that is done with it.
+            let link = targets
+                .first()
+                .map_or(LinkKind::Ethernet, |target| target.link);
+            let counters = targets.first().map(counters_pin).transpose()?;
+            let (made, mut ebpf) = Self::load(
+                tables,
+                description,
+                link,
+                revision,
+                counters.into_iter().collect(),
+            )?;
+            made.pin(&folder)?;
+            for (slot, target) in (0u32..).zip(targets) {
+                if slot > 0 {
+                    ebpf = made.object(&folder, tables, target, slot)?;
                 }
-                Ok(made)
-            });
+                pin_program(&mut ebpf, &folder, target)?;
+            }
+            Ok(made)
+        };
+        let made = load();
         if made.is_err() {
             // The first error is the one to tell; what can't be removed now is cleared up by the next command.
             let _ = pins::remove_folder(&folder);
@@ -93,6 +112,7 @@ impl Generation {
         description: Description,
         link: LinkKind,
         revision: u64,
+        pins: Vec<(&'static str, PathBuf)>,
     ) -> Result<(Self, Ebpf), Error> {
         let size = |used: usize| u32::try_from(used + ROOM).unwrap_or(u32::MAX);
         let sizes = Sizes {
@@ -105,7 +125,7 @@ impl Generation {
             sizes,
             link,
             slot: 0,
-            pins: Vec::new(),
+            pins,
         })?;
         let made = Self {
             description,
@@ -149,33 +169,23 @@ impl Generation {
         self.revision.pin(&folder.join("revision"))
     }
 
-    fn add_program(
+    /// An object whose programs look into this generation's pinned maps.
+    fn object(
         &self,
         folder: &Path,
         tables: &Tables,
         target: &Target,
         slot: u32,
-    ) -> Result<(), Error> {
-        let name = pins::pin_name(&target.interface.name);
-        let counters = counters::path(&target.interface.name);
-        counters::check(&counters)?;
+    ) -> Result<Ebpf, Error> {
         let mut pins = load::policy_pins(folder);
-        pins.push(("COUNTERS", counters));
-        let mut ebpf = load::object(&Plan {
+        pins.push(counters_pin(target)?);
+        load::object(&Plan {
             constants: &tables.constants,
             sizes: self.sizes()?,
             link: target.link,
             slot,
             pins,
-        })?;
-        load::program(&mut ebpf, "filter")?
-            .pin(folder.join(format!("program-{name}")))
-            .map_err(|error| {
-                Error::kernel(
-                    format!("can't pin the program for {}", target.interface.name),
-                    &error,
-                )
-            })
+        })
     }
 
     pub(super) fn sizes(&self) -> Result<Sizes, Error> {
@@ -341,4 +351,18 @@ impl Generation {
             })
             .map_err(|error| Error::io("can't read the entries", &error))
     }
+}
+
+/// Where the programs for an interface count.
+fn counters_pin(target: &Target) -> Result<(&'static str, PathBuf), Error> {
+    let path = counters::path(&target.interface.name);
+    counters::check(&path)?;
+    Ok(("COUNTERS", path))
+}
+
+fn pin_program(ebpf: &mut Ebpf, folder: &Path, target: &Target) -> Result<(), Error> {
+    let interface = &target.interface.name;
+    load::program(ebpf, "filter")?
+        .pin(folder.join(format!("program-{}", pins::pin_name(interface))))
+        .map_err(|error| Error::kernel(format!("can't pin the program for {interface}"), &error))
 }
