@@ -7,12 +7,17 @@
     )
 )]
 
+pub mod capture;
+pub mod clock;
 pub mod config;
 pub mod datapath;
 pub mod device;
+pub mod difference;
 pub mod lifecycle;
 pub mod policy;
 pub mod prefix;
+pub mod rehearsal;
 pub mod state;
 pub mod tables;
+pub mod warnings;
 pub mod when;

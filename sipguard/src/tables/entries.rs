@@ -129,8 +129,12 @@ impl<A: Family> Entries<A> {
 
     /// What is said of one prefix in one service.
     pub fn get(&self, key: &Key<A>) -> Option<Value> {
-        let place = self.keys.binary_search(key).ok()?;
-        Some(self.values[place])
+        Some(self.values[self.place(key)?])
+    }
+
+    /// The place of a key, and of its value.
+    pub(crate) fn place(&self, key: &Key<A>) -> Option<usize> {
+        self.keys.binary_search(key).ok()
     }
 }
 
