@@ -118,6 +118,10 @@ Examples:
   sipguard apply --config ./test.toml     another config file")]
     Apply,
 
+    /// Show what the kernel program logs, until Ctrl-C
+    #[cfg(feature = "log")]
+    Log,
+
     /// Stop filtering
     ///
     /// Takes sipguard off all interfaces. Everything passes from then on, and the counters are gone. What `allow` and `deny` added is
@@ -201,12 +205,28 @@ Examples:
     /// Asks the kernel's own program what it would do with a packet from this address, and names the entry that decides. Nothing is sent,
     /// and the counters don't move. Without a port, every guarded port is asked for. Ends with exit code 0 for pass and 3 for drop (of
     /// any of them).
+    ///
+    /// With `--pcap`, tells what the config file (alone, without what `allow` and `deny` added) would do with every packet of a capture,
+    /// whatever is in force; with `--against live`, also what would change.
     #[command(after_help = "\
 Examples:
   sipguard check 203.0.113.7
   sipguard check 2001:db8::7 --port 5060 --proto tcp
+  sipguard check --config ./new.toml --pcap monday.pcapng
+  sipguard check --config ./new.toml --pcap monday.pcapng --against live
+  sipguard check --pcap - --json < monday.pcap | jq -c 'select(.action == \"drop\")'
   sipguard check 203.0.113.7 --port 5060 -q && echo 'gets through'")]
     Check(Check),
+
+    /// Look for what keeps this host from being well guarded
+    ///
+    /// Looks at the kernel, the interfaces, the config and the programs behind guarded ports, and names for everything that is wrong
+    /// one command that mends it. Changes nothing. Ends with exit code 1 if something is wrong, and 0 if there is only advice.
+    #[command(after_help = "\
+Examples:
+  sipguard doctor
+  sipguard doctor --json | jq -r '.findings[].mend'")]
+    Doctor,
 
     /// Print completions for a shell
     #[command(after_help = "\
@@ -317,14 +337,27 @@ pub(crate) struct Remove {
 #[derive(Args, Debug)]
 pub(crate) struct Check {
     /// Where the packet comes from
-    #[arg(value_parser = address)]
-    pub(crate) address: IpAddr,
+    #[arg(value_parser = address, required_unless_present = "pcap")]
+    pub(crate) address: Option<IpAddr>,
     /// Where it goes to [default: every guarded port]
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
     /// By which protocol [default: udp and tcp with --port, else every guarded one]
     #[arg(long, value_name = "PROTOCOL", value_parser = protocol())]
     pub(crate) proto: Option<Protocol>,
+    /// Judge every packet of a capture (pcap or pcapng) by the config file; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["address", "port", "proto"])]
+    pub(crate) pcap: Option<PathBuf>,
+    /// Tell what would change against this
+    #[arg(long, value_name = "WHAT", requires = "pcap")]
+    pub(crate) against: Option<Against>,
+}
+
+/// What a capture's verdicts are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Against {
+    /// What is in force now, with what `allow` and `deny` added
+    Live,
 }
 
 #[derive(Args, Debug)]
@@ -439,7 +472,7 @@ mod tests {
             for line in help.unwrap_or_default().lines().skip(1) {
                 let line = line.trim();
                 // Behind two blanks is what it does, behind these signs another program.
-                let end = ["  ", " | ", " > ", " && "]
+                let end = ["  ", " | ", " > ", " < ", " && "]
                     .iter()
                     .filter_map(|sign| line.find(sign))
                     .min();

@@ -3,13 +3,17 @@
 mod allow;
 mod apply;
 mod bare;
+mod capture;
 mod check;
 mod completions;
+mod doctor;
 mod down;
 mod entry;
 mod init;
 mod interface;
 mod list;
+#[cfg(feature = "log")]
+mod log;
 mod man;
 mod remove;
 mod stats;
@@ -38,6 +42,8 @@ pub(crate) enum Outcome {
     Done,
     /// `check` was asked for an address that is dropped.
     Dropped,
+    /// `doctor` found something.
+    Wrong,
 }
 
 impl From<Outcome> for ExitCode {
@@ -45,6 +51,7 @@ impl From<Outcome> for ExitCode {
         match outcome {
             Outcome::Done => Self::SUCCESS,
             Outcome::Dropped => Self::from(3),
+            Outcome::Wrong => Self::FAILURE,
         }
     }
 }
@@ -121,7 +128,10 @@ pub(crate) fn run(
         Some(Command::Deny(say)) => allow::run(&say, Action::Deny, context, out)?,
         Some(Command::Remove(remove)) => remove::run(&remove, context, out)?,
         Some(Command::Check(check)) => return check::run(&check, context, out),
+        Some(Command::Doctor) => return doctor::run(context, out),
         Some(Command::Completions(completions)) => completions::run(&completions, out)?,
+        #[cfg(feature = "log")]
+        Some(Command::Log) => log::run()?,
         Some(Command::Man(man)) => man::run(&man, context, out)?,
     }
     Ok(Outcome::Done)

@@ -10,19 +10,25 @@ mod description;
 mod generation;
 mod link;
 mod load;
+#[cfg(feature = "log")]
+mod log;
+mod pending;
 mod pins;
 mod plain;
 mod table;
 
+#[cfg(feature = "log")]
+pub use self::log::follow as follow_log;
 pub use self::{
     check::Checker,
     counters::{Counts, clear_service, counted_interfaces, counts, forget_counters},
     description::{Description, ServiceDescription},
     generation::{Entry, Generation, Target},
     link::{
-        Attachment, LinkError, Switched, attachments, detach, interfaces, refuse_foreign, switch,
+        Attachment, LinkError, Role, Switched, attachments, detach, interfaces, refuse_foreign, switch,
     },
     load::object_bytes,
+    pending::Pending,
     pins::{Pins, PinsError},
 };
 
