@@ -1,32 +1,52 @@
 //! `sipguard apply`.
 //!
 //! JSON, one object:
-//! `{"generation":3,"changed":true,"interfaces":[…],"released":["eth1"],"entries":{"config":12,"command_line":1},"enforced":true}`.
+//! ```json
+//! {"generation":3,"changed":true,"interfaces":[…],"released":["eth1"],"entries":{"config":12,"command_line":1},"enforced":true,
+//!  "changes":{"mode":null,"interfaces":[],"services":[{"name":"web","from":{…},"to":null}],
+//!             "entries":{"added":{"count":1,"first":[{"prefix":"203.0.113.7","service":"sip","action":"allow","timed":false}]},
+//!                        "removed":{"count":0,"first":[]}}},
+//!  "cut_off":null,"ephemeral":{"ports":[50600],"reserve":"50600"}}
+//! ```
 //! `interfaces` as in `status`; `released` are interfaces that are not filtered any more; `enforced` is false where nothing is dropped;
-//! `generation` is null where no interface is configured.
+//! `generation` is null where no interface is configured. `changes` is where the policy differs from what was in force: `from` is null for
+//! what is new, `to` for what is gone. `cut_off` is `{"address":"198.51.100.10","services":["web"]}` where the address of the SSH session
+//! loses access; `ephemeral` tells which guarded ports this host's own connections may get.
+//!
+//! `--dry-run` has `"dry_run":true` instead of `generation`, `interfaces` and `released`; `changed` is whether an apply would do anything.
 
 use std::{io::Write, time::Instant};
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 use sipguard::{
-    lifecycle::{self, Applied},
-    policy::{Mode, Policy},
+    lifecycle::{self, Applied, Outlook, Planned},
     state::Store,
 };
 
-use super::{Context, interface, needs_root, write_json};
-use crate::output::{count, joined};
+use super::{Context, difference, interface, mind, needs_root, write_json};
+use crate::{cli::Apply, output::count, progress};
 
-pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
+pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<()> {
     needs_root()?;
+    if apply.dry_run {
+        return dry_run(context, out);
+    }
     let begin = Instant::now();
-    let applied = lifecycle::apply(&context.config)?;
+    let applied = progress::during("putting the config in force", || {
+        lifecycle::apply(&context.config, None)
+    })?;
     let took = begin.elapsed();
 
     let interfaces = interface::look(&Store::system().load()?.fallbacks)?
         .map_or_else(Vec::new, |(_, interfaces)| interfaces);
-    for warning in warnings(&applied, context) {
+    let Applied {
+        policy,
+        absent,
+        outlook,
+        ..
+    } = &applied;
+    for warning in mind::warnings(policy, absent, outlook, &context.config) {
         context.warn(&warning);
     }
     if context.json {
@@ -38,7 +58,10 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
                 "interfaces": interfaces,
                 "released": applied.released,
                 "entries": { "config": applied.policy.entries.len(), "command_line": applied.own },
-                "enforced": applied.generation.is_some() && enforced(&applied.policy),
+                "enforced": applied.generation.is_some() && mind::enforced(policy),
+                "changes": outlook.difference,
+                "cut_off": cut_off(outlook),
+                "ephemeral": outlook.ephemeral,
             }),
         );
     }
@@ -64,51 +87,60 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
             applied.own
         )?;
     }
+    if let Some(summary) = difference::summary(&outlook.difference) {
+        writeln!(out, "changes: {summary}")?;
+    }
     if context.is_verbose() {
         writeln!(out, "took {:.1} ms", took.as_secs_f64() * 1000.0)?;
     }
     Ok(())
 }
 
-/// Whether anything is dropped under this policy.
-fn enforced(policy: &Policy) -> bool {
-    policy.mode == Mode::Enforce
-        || policy
-            .services
-            .iter()
-            .any(|service| service.mode == Mode::Enforce)
+/// Says what would be done, and does nothing.
+fn dry_run(context: &Context, out: &mut dyn Write) -> Result<()> {
+    let planned = progress::during("comparing", || lifecycle::plan(&context.config, false))?;
+    let Planned {
+        policy,
+        absent,
+        outlook,
+        ..
+    } = &planned;
+    for warning in mind::warnings(policy, absent, outlook, &context.config) {
+        context.warn(&warning);
+    }
+    if context.json {
+        return write_json(
+            out,
+            &json!({
+                "dry_run": true,
+                "changed": planned.changes,
+                "entries": { "config": policy.entries.len(), "command_line": planned.own },
+                "enforced": !policy.interfaces.is_empty() && mind::enforced(policy),
+                "changes": outlook.difference,
+                "cut_off": cut_off(outlook),
+                "ephemeral": outlook.ephemeral,
+            }),
+        );
+    }
+    difference::write(out, &outlook.difference, context.palette)?;
+    if !planned.changes {
+        writeln!(out, "nothing would change")?;
+    } else if outlook.difference.is_empty() {
+        writeln!(
+            out,
+            "the policy is in force; `sipguard apply` would renew what the kernel has of it"
+        )?;
+    } else if !context.is_quiet() {
+        writeln!(
+            out,
+            "nothing was changed; `sipguard apply` puts this in force"
+        )?;
+    }
+    Ok(())
 }
 
-fn warnings(applied: &Applied, context: &Context) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let Applied { policy, absent, .. } = applied;
-    if policy.interfaces.is_empty() {
-        warnings.push(format!(
-            "no interface is configured, so nothing is filtered; add for example interfaces = [\"eth0\"] to {}",
-            context.config.display()
-        ));
-    }
-    for interface in absent {
-        warnings.push(format!(
-            "there is no interface {interface}; run `sipguard apply` again once it is there"
-        ));
-    }
-    if policy.services.is_empty() {
-        warnings.push("no service is configured, so no port is guarded".to_owned());
-    }
-    let monitored: Vec<_> = policy
-        .services
-        .iter()
-        .filter(|service| service.mode == Mode::Monitor)
-        .map(|service| service.name.as_str())
-        .collect();
-    if !enforced(policy) {
-        warnings.push("monitor mode: everything is counted and nothing is dropped".to_owned());
-    } else if !monitored.is_empty() {
-        warnings.push(format!(
-            "monitor mode for {}: counted, but not dropped",
-            joined(monitored)
-        ));
-    }
-    warnings
+fn cut_off(outlook: &Outlook) -> Option<Value> {
+    let (login, lost) = outlook.cut_off.as_ref()?;
+    let services: Vec<_> = lost.iter().map(|(service, _)| service).collect();
+    Some(json!({ "address": login.address, "services": services }))
 }

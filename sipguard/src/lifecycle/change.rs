@@ -81,7 +81,7 @@ pub fn remove(prefixes: &[IpNet], service: Option<&str>) -> Result<Vec<OwnEntry>
 }
 
 /// What has ended by itself is nowhere any more after the next change. Returns the prefixes of which something is gone.
-fn forget_ended(session: &mut Session, now: Timestamp) -> Vec<(String, IpNet)> {
+pub(super) fn forget_ended(session: &mut Session, now: Timestamp) -> Vec<(String, IpNet)> {
     let ended = session.state.drop_ended(now);
     ended
         .into_iter()
@@ -136,13 +136,14 @@ fn services(live: Option<&Live>, wanted: Option<&str>) -> Result<Vec<String>, Er
             .ok_or(Error::NameService)?;
         return Ok(vec![name.to_owned()]);
     };
-    let known: Vec<_> = live
-        .generation
-        .description
-        .services
-        .iter()
-        .map(|found| found.service.name.clone())
-        .collect();
+    let mut known: Vec<String> = Vec::new();
+    for generation in live.generations() {
+        for found in &generation.description.services {
+            if !known.contains(&found.service.name) {
+                known.push(found.service.name.clone());
+            }
+        }
+    }
     match wanted {
         None => Ok(known),
         Some(name) if known.iter().any(|service| service == name) => Ok(vec![name.to_owned()]),
@@ -154,14 +155,16 @@ fn services(live: Option<&Live>, wanted: Option<&str>) -> Result<Vec<String>, Er
 }
 
 /// First the disk, then the kernel, then the note that the kernel has followed.
-fn commit(
+pub(super) fn commit(
     session: &Session,
     live: Option<&Live>,
     changes: &[(String, IpNet)],
 ) -> Result<bool, Error> {
     session.store.save(&session.state)?;
     let Some(live) = live else { return Ok(false) };
-    change(&live.generation, session, changes)?;
+    for generation in live.generations() {
+        change(generation, session, changes)?;
+    }
     Ok(true)
 }
 
