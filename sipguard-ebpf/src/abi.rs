@@ -129,6 +129,12 @@ pub enum LinkKind {
     Ip = 1,
 }
 
+/// Where the program of an apply that waits to be confirmed finds the new generation's program.
+pub const NEW: u32 = 0;
+
+/// Where it finds the program that was there before; nothing where there was none.
+pub const OLD: u32 = 1;
+
 /// The key of one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]

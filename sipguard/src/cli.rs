@@ -1,6 +1,6 @@
 //! The command line: words and options, turned into what the commands use.
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr};
+use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
@@ -112,11 +112,37 @@ Examples:
     /// Makes the config file, together with what `allow` and `deny` added, what the kernel does: all of it at once, without a moment
     /// in which nothing is filtered. If there is anything wrong, it says so and what was in force before stays in force. Running it again
     /// changes nothing.
+    ///
+    /// With `--confirm`, what was in force before is in force again after so long, unless `sipguard confirm` comes in time: for changes that
+    /// may lock you out. The kernel sees to that, whatever becomes of your session. A config file that was taken back is not applied any
+    /// more, at boot neither, until it is changed or applied with `--confirm` again; what was in force before is applied instead.
     #[command(after_help = "\
 Examples:
   sipguard apply                          after every change of the config file, and at boot
+  sipguard apply --dry-run                what would change
+  sipguard apply --confirm 60s            then, if all is well, from a new session: sipguard confirm
   sipguard apply --config ./test.toml     another config file")]
-    Apply,
+    Apply(Apply),
+
+    /// Keep what `apply --confirm` put in force
+    ///
+    /// Keeps what was put in force with `apply --confirm`, as if it had been applied without. Fails where nothing waits for it, or not any
+    /// more.
+    #[command(after_help = "\
+Examples:
+  sipguard apply --confirm 60s
+  sipguard confirm")]
+    Confirm,
+
+    /// Take back what `apply --confirm` put in force
+    ///
+    /// Puts in force again what was before `apply --confirm`, without waiting until its time is over. What `allow` and `deny` added meanwhile
+    /// stays.
+    #[command(after_help = "\
+Examples:
+  sipguard apply --confirm 5m
+  sipguard rollback")]
+    Rollback,
 
     /// Show what the kernel program logs, until Ctrl-C
     #[cfg(feature = "log")]
@@ -241,6 +267,16 @@ Examples:
   sipguard man | man -l -
   sipguard man --out /usr/local/share/man/man1      this page and one for each command")]
     Man(Man),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Apply {
+    /// Only show what would change, and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Take it back after so long, unless `sipguard confirm` comes: 60s, 5m
+    #[arg(long, value_name = "DURATION", value_parser = time_to_confirm, allow_hyphen_values = true)]
+    pub(crate) confirm: Option<Duration>,
 }
 
 #[derive(Args, Debug)]
@@ -418,6 +454,19 @@ fn service(text: &str) -> Result<String, String> {
     }
 }
 
+/// At most a day: whoever has not come back by then does not wait any more.
+fn time_to_confirm(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_hours(24);
+    let duration = when::duration(text).map_err(|error| error.to_string())?;
+    let duration = duration.unsigned_abs();
+    if duration > LONGEST {
+        return Err(format!(
+            "{text} is too long to wait for a confirmation; write at most 24h, such as 60s or 5m"
+        ));
+    }
+    Ok(duration)
+}
+
 /// By the clock and in the time zone of this host.
 fn moment(text: &str) -> Result<Timestamp, WhenError> {
     when::moment(text, &Zoned::now())
@@ -522,6 +571,12 @@ mod tests {
             ("status -q -v", "cannot be used with"),
             ("list --json --format commands", "cannot be used with"),
             ("completions ksh", "[possible values: "),
+            ("apply --confirm 60", "60 has no unit; write 60s"),
+            ("apply --confirm 0s", "0s is less than a second"),
+            (
+                "apply --confirm 2d",
+                "2d is too long to wait for a confirmation",
+            ),
             ("start", "unrecognized subcommand 'start'"),
             ("--color blue", "[possible values: auto, always, never]"),
         ] {

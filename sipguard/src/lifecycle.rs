@@ -5,22 +5,25 @@
 
 mod apply;
 mod change;
+mod confirm;
+mod plan;
 mod settle;
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
-use rustix::time::{ClockId, clock_gettime};
-
+pub(crate) use self::apply::describe;
 pub use self::{
     apply::{Applied, apply},
     change::{Changed, Word, add, remove},
+    confirm::{Decided, confirm, pending, rollback},
+    plan::{Outlook, Planned, plan},
 };
+pub use crate::clock::now;
 use crate::{
     config::ConfigError,
-    datapath::{self, Attachment, Generation, LinkError, Pins, attachments},
-    state::{Lock, SlotsError, State, StateError, Store},
-    tables::{CompileError, Now},
+    datapath::{self, Attachment, Generation, LinkError, Pending, Pins, attachments},
+    state::{Lock, Outcome, SlotsError, State, StateError, Store},
+    tables::CompileError,
 };
 
 /// Why a command could not do its work.
@@ -100,6 +103,37 @@ pub enum Error {
         /// Where the config has it from.
         origin: String,
     },
+    /// An apply is waiting.
+    #[error(
+        "generation {generation} waits to be confirmed ({seconds} s left): run `sipguard confirm` or `sipguard rollback` first"
+    )]
+    Pending {
+        /// Its generation.
+        generation: u64,
+        /// How much time is left.
+        seconds: u64,
+    },
+    /// Nothing would be filtered, so that nothing could ask the clock.
+    #[error(
+        "with no interface configured there is nothing that could take itself back: run `sipguard apply` without --confirm, or `sipguard down`"
+    )]
+    NothingToConfirm,
+    /// No apply waits.
+    #[error("nothing is pending: no `sipguard apply --confirm` waits to be confirmed")]
+    NothingPending,
+    /// No apply waits any more.
+    #[error(
+        "nothing is pending: the last `sipguard apply --confirm` was taken back; run it again to try again"
+    )]
+    TakenBack,
+    /// An apply waited until now.
+    #[error(
+        "too late: the time to confirm ended {seconds} s ago, and what was in force before is in force again; run `sipguard apply --confirm` again"
+    )]
+    TooLate {
+        /// How long ago.
+        seconds: u64,
+    },
     /// No such entry.
     #[error("there is no entry {prefix} in {service}; `sipguard list` shows what there is")]
     NoEntry {
@@ -118,6 +152,17 @@ pub struct Live {
     pub generation: Generation,
     /// All links of ours.
     pub links: Vec<Attachment>,
+    /// The apply that waits to be confirmed, or waited until its time was over and was not cleared up yet.
+    pub pending: Option<Pending>,
+    /// While an apply waits to be confirmed, the generation that is in force if it is taken back.
+    pub previous: Option<Generation>,
+}
+
+impl Live {
+    /// The generations in which single entries are changed, so that they stay whichever of the two is kept.
+    pub fn generations(&self) -> impl Iterator<Item = &Generation> {
+        [&self.generation].into_iter().chain(&self.previous)
+    }
 }
 
 /// What is in force now; `None` where nothing is attached. Takes no lock.
@@ -141,7 +186,12 @@ pub fn live() -> Result<Option<Live>, Error> {
 
 fn look() -> Result<Option<Live>, Error> {
     let links = attachments()?;
-    if links.is_empty() {
+    let pending = links.iter().find_map(|link| link.pending);
+    // Where the time to confirm is over, a link may be left that lets everything pass.
+    if links
+        .iter()
+        .all(|link| link.generation.is_none() && link.pending.is_some())
+    {
         return Ok(None);
     }
     let newest = links.iter().filter_map(|link| link.generation).max();
@@ -153,21 +203,18 @@ fn look() -> Result<Option<Live>, Error> {
             .join(", "),
     })?;
     let generation = Generation::open(number)?;
+    let previous = pending
+        .filter(|pending| pending.generation == number)
+        .and_then(|pending| pending.previous)
+        .map(Generation::open)
+        .transpose()?;
     Ok(Some(Live {
         number,
         generation,
         links,
+        pending,
+        previous,
     }))
-}
-
-/// Both clocks, now.
-pub fn now() -> Now {
-    let boot = clock_gettime(ClockId::Boottime);
-    let nanoseconds = i128::from(boot.tv_sec) * 1_000_000_000 + i128::from(boot.tv_nsec);
-    Now {
-        boot_ns: u64::try_from(nanoseconds).unwrap_or_default(),
-        wall: Timestamp::now(),
-    }
 }
 
 /// The right to change things, for one command.
@@ -183,17 +230,22 @@ impl Session {
     /// # Errors
     /// Where the state can't be read or the pins can't be kept.
     pub fn begin() -> Result<Self, Error> {
+        let mut session = Self::open()?;
+        session.settle()?;
+        Ok(session)
+    }
+
+    /// Waits for other commands to finish; what was left is as it was.
+    fn open() -> Result<Self, Error> {
         let store = Store::system();
         let lock = store.lock()?;
         let state = store.load()?;
         Pins::make().map_err(datapath::Error::from)?;
-        let session = Self {
+        Ok(Self {
             store,
             state,
             _lock: lock,
-        };
-        settle::settle(&session.state)?;
-        Ok(session)
+        })
     }
 
     /// The state, as it is on disk.
@@ -214,6 +266,14 @@ pub fn down() -> Result<Vec<String>, Error> {
         return Ok(Vec::new());
     }
     let pins = Pins::make().map_err(datapath::Error::from)?;
+    // What was not confirmed is taken back, too; a state that can't be read must not keep anything in force.
+    if let Ok(mut state) = store.load()
+        && let Some(unconfirmed) = &mut state.unconfirmed
+        && unconfirmed.outcome == Outcome::Pending
+    {
+        unconfirmed.outcome = Outcome::TakenBack;
+        store.save(&state)?;
+    }
     let interfaces: Vec<_> = attachments()?
         .into_iter()
         .map(|link| link.interface)

@@ -1,6 +1,7 @@
 //! What must survive every process and every reboot besides the config file: the command line's entries, which counters belong to
 //! which service, and how far the numbers of generations have got.
 
+mod confirmed;
 mod slots;
 mod store;
 
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    confirmed::{Confirmed, Outcome, Unconfirmed},
     slots::{Slots, SlotsError},
     store::{FOLDER, Lock, Staged, StateError, Store},
 };
@@ -71,6 +73,9 @@ pub struct State {
     /// Interfaces whose driver refused native mode, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fallbacks: BTreeMap<String, String>,
+    /// The config that was applied with `--confirm` and is not confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed: Option<Unconfirmed>,
 }
 
 impl Default for State {
@@ -82,6 +87,7 @@ impl Default for State {
             slots: Slots::default(),
             entries: Vec::new(),
             fallbacks: BTreeMap::new(),
+            unconfirmed: None,
         }
     }
 }
@@ -113,6 +119,13 @@ impl State {
         self.entries
             .iter()
             .filter(move |entry| entry.prefix == prefix && entry.service == service)
+    }
+
+    /// What became of the last apply with `--confirm`, unless that is over and done with.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.unconfirmed
+            .as_ref()
+            .map(|unconfirmed| unconfirmed.outcome)
     }
 
     /// The number of the next generation.

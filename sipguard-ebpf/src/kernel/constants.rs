@@ -38,6 +38,10 @@ static LINK_KIND: u32 = 0;
 #[unsafe(no_mangle)]
 static SLOT: u32 = 0;
 
+/// When an apply that was not confirmed is over, in nanoseconds of the boot clock.
+#[unsafe(no_mangle)]
+static DEADLINE: u64 = 0;
+
 #[inline(always)]
 fn read<T: Copy>(constant: *const T) -> T {
     // SAFETY: every caller passes the address of a static, or of an element inside one.
@@ -82,6 +86,11 @@ pub(super) fn link() -> LinkKind {
     } else {
         LinkKind::Ethernet
     }
+}
+
+#[inline(always)]
+pub(super) fn deadline() -> u64 {
+    read(&raw const DEADLINE)
 }
 
 #[cfg(feature = "log")]

@@ -3,6 +3,7 @@
 mod constants;
 mod maps;
 mod packet;
+mod pending;
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_DROP, XDP_PASS},

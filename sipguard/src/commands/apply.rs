@@ -6,12 +6,14 @@
 //!  "changes":{"mode":null,"interfaces":[],"services":[{"name":"web","from":{…},"to":null}],
 //!             "entries":{"added":{"count":1,"first":[{"prefix":"203.0.113.7","service":"sip","action":"allow","timed":false}]},
 //!                        "removed":{"count":0,"first":[]}}},
-//!  "cut_off":null,"ephemeral":{"ports":[50600],"reserve":"50600"}}
+//!  "cut_off":null,"ephemeral":{"ports":[50600],"reserve":"50600"},"pending":null,"kept":false}
 //! ```
 //! `interfaces` as in `status`; `released` are interfaces that are not filtered any more; `enforced` is false where nothing is dropped;
 //! `generation` is null where no interface is configured. `changes` is where the policy differs from what was in force: `from` is null for
 //! what is new, `to` for what is gone. `cut_off` is `{"address":"198.51.100.10","services":["web"]}` where the address of the SSH session
 //! loses access; `ephemeral` tells which guarded ports this host's own connections may get.
+//! `pending` is as in `status`, where the apply is to be confirmed; `kept` is true where the config file was taken back, so that the policy
+//! before it was applied instead.
 //!
 //! `--dry-run` has `"dry_run":true` instead of `generation`, `interfaces` and `released`; `changed` is whether an apply would do anything.
 
@@ -24,17 +26,17 @@ use sipguard::{
     state::Store,
 };
 
-use super::{Context, difference, interface, mind, needs_root, write_json};
+use super::{Context, difference, interface, mind, needs_root, pending::Pending, write_json};
 use crate::{cli::Apply, output::count, progress};
 
 pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<()> {
     needs_root()?;
     if apply.dry_run {
-        return dry_run(context, out);
+        return dry_run(apply, context, out);
     }
     let begin = Instant::now();
     let applied = progress::during("putting the config in force", || {
-        lifecycle::apply(&context.config, None)
+        lifecycle::apply(&context.config, apply.confirm)
     })?;
     let took = begin.elapsed();
 
@@ -46,6 +48,10 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
         outlook,
         ..
     } = &applied;
+    let pending = applied
+        .pending
+        .map(|pending| Pending::new(pending, lifecycle::now()));
+    warn_if_kept(applied.kept, context);
     for warning in mind::warnings(policy, absent, outlook, &context.config) {
         context.warn(&warning);
     }
@@ -62,6 +68,8 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
                 "changes": outlook.difference,
                 "cut_off": cut_off(outlook),
                 "ephemeral": outlook.ephemeral,
+                "pending": pending,
+                "kept": applied.kept,
             }),
         );
     }
@@ -90,21 +98,37 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
     if let Some(summary) = difference::summary(&outlook.difference) {
         writeln!(out, "changes: {summary}")?;
     }
+    if let Some(pending) = pending {
+        writeln!(out, "{pending}")?;
+    }
     if context.is_verbose() {
         writeln!(out, "took {:.1} ms", took.as_secs_f64() * 1000.0)?;
     }
     Ok(())
 }
 
+fn warn_if_kept(kept: bool, context: &Context) {
+    if kept {
+        context.warn(&format!(
+            "{} was taken back because it was not confirmed, and what was in force before it is applied instead; change it, or try it \
+             again with `sipguard apply --confirm 60s`",
+            context.config.display()
+        ));
+    }
+}
+
 /// Says what would be done, and does nothing.
-fn dry_run(context: &Context, out: &mut dyn Write) -> Result<()> {
-    let planned = progress::during("comparing", || lifecycle::plan(&context.config, false))?;
+fn dry_run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<()> {
+    let planned = progress::during("comparing", || {
+        lifecycle::plan(&context.config, apply.confirm.is_some())
+    })?;
     let Planned {
         policy,
         absent,
         outlook,
         ..
     } = &planned;
+    warn_if_kept(planned.kept, context);
     for warning in mind::warnings(policy, absent, outlook, &context.config) {
         context.warn(&warning);
     }

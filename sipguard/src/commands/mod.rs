@@ -6,6 +6,8 @@ mod bare;
 mod capture;
 mod check;
 mod completions;
+mod confirm;
+mod difference;
 mod doctor;
 mod down;
 mod entry;
@@ -15,6 +17,8 @@ mod list;
 #[cfg(feature = "log")]
 mod log;
 mod man;
+mod mind;
+mod pending;
 mod remove;
 mod stats;
 mod status;
@@ -119,7 +123,9 @@ pub(crate) fn run(
     match command {
         None => bare::run(context, out)?,
         Some(Command::Init) => init::run(context, out)?,
-        Some(Command::Apply) => apply::run(context, out)?,
+        Some(Command::Apply(apply)) => apply::run(&apply, context, out)?,
+        Some(Command::Confirm) => confirm::confirm(context, out)?,
+        Some(Command::Rollback) => confirm::rollback(context, out)?,
         Some(Command::Down) => down::run(context, out)?,
         Some(Command::Status) => status::run(context, out)?,
         Some(Command::Stats(stats)) => stats::run(&stats, context, out)?,

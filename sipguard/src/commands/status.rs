@@ -7,11 +7,14 @@
 //!  "interfaces":[{"name":"eth0","state":"attached","mode":"generic","cause":"its driver has no native XDP","program":42,"generation":3,
 //!                 "foreign":null}],
 //!  "services":[{"name":"sip","ports":{"udp":[5060],"tcp":[5060]},"default":"deny","mode":"enforce"}],
-//!  "entries":{"config":12,"command_line":1}}
+//!  "entries":{"config":12,"command_line":1},
+//!  "pending":{"generation":3,"previous":2,"until":"2026-03-01T12:01:00Z","seconds_left":42,"lapsed":false}}
 //! ```
 //! An interface's `state` is `attached`, `absent` (does not exist now) or `detached` (not filtered); `foreign` is
 //! `{"id":7,"name":"xdp_other"}` where somebody else's program is there. `enforced` is false where nothing is dropped. Where nothing is in
 //! force, `generation`, `applied`, `config` and `mode` are null and the lists empty.
+//! `pending` is null where no apply waits to be confirmed; `previous` is null where nothing was in force before; where it has `lapsed`, what
+//! was in force before is again, and the next command that changes something clears up.
 
 use std::{io::Write, path::Path};
 
@@ -28,7 +31,9 @@ use sipguard::{
 use super::{
     Context,
     interface::{self, Interface},
-    needs_root, write_json,
+    needs_root,
+    pending::Pending,
+    write_json,
 };
 use crate::output::{Grouped, Palette, Rows, count, local, rough};
 
@@ -44,6 +49,7 @@ struct Status<'a> {
     interfaces: Vec<Interface>,
     services: Vec<&'a Service>,
     entries: Entries,
+    pending: Option<Pending>,
     /// Of the sipguard that applied it.
     #[serde(skip)]
     made_by: Option<&'a str>,
@@ -59,8 +65,15 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
     needs_root()?;
     let state = Store::system().load()?;
     let (live, interfaces) = interface::look(&state.fallbacks)?.unzip();
-    let now = lifecycle::now().wall;
-    let status = status(live.as_ref(), interfaces.unwrap_or_default(), &state, now);
+    // Also where nothing is in force any more.
+    let pending = lifecycle::pending()?;
+    let now = lifecycle::now();
+    let pending = pending.map(|pending| Pending::new(pending, now));
+    let now = now.wall;
+    let status = Status {
+        pending,
+        ..status(live.as_ref(), interfaces.unwrap_or_default(), &state, now)
+    };
     if context.json {
         return write_json(out, &status);
     }
@@ -101,6 +114,7 @@ fn status<'a>(
         },
         interfaces,
         services,
+        pending: None,
         made_by: description.map(|description| description.version.as_str()),
     }
 }
@@ -120,6 +134,7 @@ impl Status<'_> {
                 out,
                 "{bad}nothing is in force:{bad:#} no packet is dropped; `sipguard apply` puts the config file in force"
             )?;
+            self.write_pending(out, context.palette)?;
             return match self.entries.command_line {
                 0 => Ok(()),
                 1 => Ok(writeln!(out, "1 entry of the command line waits for it")?),
@@ -137,6 +152,7 @@ impl Status<'_> {
             config.display(),
             local(applied)
         )?;
+        self.write_pending(out, context.palette)?;
         if let Some(made_by) = self.made_by.filter(|made_by| *made_by != self.version) {
             writeln!(
                 out,
@@ -161,6 +177,14 @@ impl Status<'_> {
             count(config, "entry", "entries"),
             Grouped(command_line as u64)
         )?;
+        Ok(())
+    }
+
+    fn write_pending(&self, out: &mut dyn Write, palette: Palette) -> Result<()> {
+        let Palette { warning, .. } = palette;
+        if let Some(pending) = &self.pending {
+            writeln!(out, "{warning}{pending}{warning:#}")?;
+        }
         Ok(())
     }
 

@@ -9,8 +9,9 @@ use aya::programs::{
 };
 use aya_obj::programs::XdpAttachType;
 
-use super::{Error, Generation, errno, pins};
+use super::{Error, Generation, Pending, errno, pins};
 use crate::{
+    clock,
     device::{Device, Hook},
     policy::{AttachMode, Interface},
 };
@@ -59,10 +60,32 @@ pub enum LinkError {
 pub struct Attachment {
     /// The interface it was made for.
     pub interface: String,
-    /// The generation whose program it runs; `None` where that generation's pins are gone.
+    /// The generation that filters there now; `None` where its pins are gone, and where the time to confirm is over and nothing filtered
+    /// there before.
     pub generation: Option<u64>,
     /// The program's number in the kernel.
     pub program: u32,
+    /// The apply that waits to be confirmed there, or waited until its time was over.
+    pub pending: Option<Pending>,
+}
+
+/// Which of its programs for an interface a generation is to run there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The filter itself.
+    Filter,
+    /// The one that hands on to the filter until the deadline.
+    Pending,
+}
+
+impl Role {
+    /// What the names of the programs' pins begin with.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Filter => "program-",
+            Self::Pending => "pending-",
+        }
+    }
 }
 
 /// How an interface came to a new generation.
@@ -80,9 +103,22 @@ pub struct Switched {
 /// Where the pins can't be read.
 pub fn attachments() -> Result<Vec<Attachment>, Error> {
     let mut owners = HashMap::new();
+    let now = clock::now();
     for number in Generation::all()? {
-        for (_, path) in programs(number)? {
-            owners.insert(program_id(&path)?, number);
+        for (_, path) in programs(number, Role::Filter)? {
+            owners.insert(program_id(&path)?, (Some(number), None));
+        }
+        let Some(pending) = Pending::of(number)? else {
+            continue;
+        };
+        let previous = pending.previous.map_or(Ok(Vec::new()), interfaces)?;
+        for (interface, path) in programs(number, Role::Pending)? {
+            let filters = if pending.lapsed(now) {
+                pending.previous.filter(|_| previous.contains(&interface))
+            } else {
+                Some(number)
+            };
+            owners.insert(program_id(&path)?, (filters, Some(pending)));
         }
     }
     let mut found = Vec::new();
@@ -91,22 +127,24 @@ pub fn attachments() -> Result<Vec<Attachment>, Error> {
             .info()
             .map_err(|error| Error::kernel(format!("can't ask about the link {pin}"), &error))?;
         let program = info.program_id();
+        let (generation, pending) = owners.get(&program).copied().unwrap_or_default();
         found.push(Attachment {
             interface: pins::interface_name(&pin),
-            generation: owners.get(&program).copied(),
+            generation,
             program,
+            pending,
         });
     }
     Ok(found)
 }
 
 /// The interfaces that a pinned generation has programs for, with the programs' pins.
-fn programs(number: u64) -> Result<Vec<(String, PathBuf)>, Error> {
+fn programs(number: u64, role: Role) -> Result<Vec<(String, PathBuf)>, Error> {
     let folder = pins::generation(number);
     Ok(pins::names(&folder)?
         .into_iter()
         .filter_map(|pin| {
-            pin.strip_prefix("program-")
+            pin.strip_prefix(role.prefix())
                 .map(|name| (pins::interface_name(name), folder.join(&pin)))
         })
         .collect())
@@ -117,7 +155,7 @@ fn programs(number: u64) -> Result<Vec<(String, PathBuf)>, Error> {
 /// # Errors
 /// Where the pins can't be read.
 pub fn interfaces(number: u64) -> Result<Vec<String>, Error> {
-    Ok(programs(number)?
+    Ok(programs(number, Role::Filter)?
         .into_iter()
         .map(|(interface, _)| interface)
         .collect())
@@ -167,9 +205,14 @@ fn busy(device: &Device, id: u32) -> LinkError {
 ///
 /// # Errors
 /// What was there before goes on filtering.
-pub fn switch(number: u64, interface: &Interface, device: &Device) -> Result<Switched, LinkError> {
+pub fn switch(
+    number: u64,
+    role: Role,
+    interface: &Interface,
+    device: &Device,
+) -> Result<Switched, LinkError> {
     let pin = pins::pin_name(&interface.name);
-    let path = pins::generation(number).join(format!("program-{pin}"));
+    let path = pins::generation(number).join(format!("{}{pin}", role.prefix()));
     let mut program = Xdp::from_pin(&path, XdpAttachType::Interface)
         .map_err(|error| Error::kernel(format!("can't open {}", path.display()), &error))?;
     let link_path = pins::links().join(&pin);

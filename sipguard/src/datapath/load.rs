@@ -87,6 +87,15 @@ pub(super) fn object(plan: &Plan<'_>) -> Result<Ebpf, Error> {
         .map_err(|error| Error::kernel("can't make the maps", &error))
 }
 
+/// An object for the program `pending` alone: what the others look into has no size.
+pub(super) fn pending_object(deadline: u64) -> Result<Ebpf, Error> {
+    EbpfLoader::new()
+        .btf(None)
+        .override_global("DEADLINE", &deadline, true)
+        .load(OBJECT)
+        .map_err(|error| Error::kernel("can't make the maps", &error))
+}
+
 /// Takes a map out of an object.
 pub(super) fn take<K: Plain, V: Plain>(ebpf: &mut Ebpf, name: &str) -> Result<Table<K, V>, Error> {
     let map = ebpf.take_map(name).ok_or_else(|| Error::Kernel {
@@ -101,7 +110,7 @@ pub(super) fn has_frags() -> bool {
     at_least(5, 18)
 }
 
-/// Loads the one of the two entry points that do `what` (`filter` or `check`) which suits this kernel.
+/// Loads the one of the two entry points that do `what` (`filter`, `check` or `pending`) which suits this kernel.
 pub(super) fn program<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, Error> {
     if !at_least(5, 9) {
         return Err(Error::TooOld {

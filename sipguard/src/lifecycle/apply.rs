@@ -3,16 +3,21 @@
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     path::Path,
+    time::Duration,
 };
 
 use sipguard_ebpf::abi::VERSION;
 
-use super::{Error, Live, Session, live, now};
+use super::{
+    Error, Live, Session, change,
+    confirm::{Wanted, wanted},
+    live, now,
+    plan::{Outlook, absent},
+};
 use crate::{
-    config,
     datapath::{
-        self, Attachment, Description, Generation, ServiceDescription, Switched, Target,
-        attachments,
+        self, Attachment, Description, Generation, Pending, Role, ServiceDescription, Switched,
+        Target, attachments,
     },
     device::{self, Device},
     policy::Policy,
@@ -37,32 +42,49 @@ pub struct Applied {
     pub absent: Vec<String>,
     /// Interfaces that were guarded before and are not any more.
     pub released: Vec<String>,
+    /// Until when it is to be confirmed, where it takes itself back.
+    pub pending: Option<Pending>,
+    /// Whether the last confirmed policy was taken instead of the config file, which is not confirmed.
+    pub kept: bool,
+    /// Where the policy differs from what was in force before, and what to mind.
+    pub outlook: Outlook,
 }
 
 /// Reads the config file and makes it, with the command line's kept entries, what the kernel does. Where that is so already, nothing
-/// changes.
+/// changes. With `confirm`, what was before is in force again after so long, unless it is confirmed; see `confirm.rs`.
 ///
 /// # Errors
 /// What was wrong; what was in force before still is.
-pub fn apply(file: &Path) -> Result<Applied, Error> {
-    let policy = config::load(file)?;
+pub fn apply(file: &Path, confirm: Option<Duration>) -> Result<Applied, Error> {
+    let Wanted {
+        policy,
+        text,
+        digest: kept,
+    } = wanted(file, confirm.is_some())?;
+    if confirm.is_some() && policy.interfaces.is_empty() {
+        return Err(Error::NothingToConfirm);
+    }
     // Before anything is made on this machine, and again once nobody else changes anything.
     targets(&policy, &device::all().map_err(Error::Devices)?, file)?;
     let mut session = Session::begin()?;
     let devices = device::all().map_err(Error::Devices)?;
     let targets = targets(&policy, &devices, file)?;
-    let absent: Vec<_> = policy
-        .interfaces
-        .iter()
-        .filter(|interface| devices.iter().all(|device| device.name != interface.name))
-        .map(|interface| interface.name.clone())
-        .collect();
+    let absent = absent(&policy, &devices);
 
     let links = attachments()?;
-    let before = match live() {
-        // What can't be read filters all the same, and is replaced like anything else.
-        Err(Error::Orphaned { .. } | Error::Datapath(datapath::Error::OtherVersion { .. })) => None,
-        found => found?,
+    if let Some(pending) = links.iter().find_map(|link| link.pending) {
+        return Err(Error::Pending {
+            generation: pending.generation,
+            seconds: pending.left(now()).unwrap_or_default().as_secs(),
+        });
+    }
+    if kept.is_some() {
+        session.end_by_reboot(&text)?;
+    }
+    let before = match confirm {
+        None => replaceable(live())?,
+        // It has to come back.
+        Some(_) => live()?,
     };
     for (_, device) in &targets {
         datapath::refuse_foreign(device, &links)?;
@@ -72,8 +94,9 @@ pub fn apply(file: &Path) -> Result<Applied, Error> {
         .slots
         .assign(policy.services.iter().map(|service| service.name.as_str()))?;
     let now = now();
-    session.state.drop_ended(now.wall);
-    let digest = digest(&policy, &session.state.slots);
+    let ended = change::forget_ended(&mut session, now.wall);
+    let is_kept = kept.is_some();
+    let digest = kept.unwrap_or_else(|| digest(&policy, &session.state.slots));
     let mut applied = Applied {
         generation: before.as_ref().map(|live| live.number),
         changed: false,
@@ -81,11 +104,17 @@ pub fn apply(file: &Path) -> Result<Applied, Error> {
         interfaces: Vec::new(),
         absent,
         released: Vec::new(),
+        pending: None,
+        kept: is_kept,
+        outlook: Outlook::unchanged(&policy),
         policy,
     };
     if let Some(live) = &before
         && in_force(live, &digest, &targets)
     {
+        if !ended.is_empty() {
+            change::commit(&session, Some(live), &ended)?;
+        }
         let unchanged = |(target, _): &(Target, &Device)| {
             (
                 target.interface.name.clone(),
@@ -96,11 +125,32 @@ pub fn apply(file: &Path) -> Result<Applied, Error> {
             )
         };
         applied.interfaces = targets.iter().map(unchanged).collect();
+        if !is_kept {
+            session.forget_unconfirmed()?;
+        }
         return Ok(applied);
     }
     if targets.is_empty() && links.is_empty() {
+        if !is_kept {
+            session.forget_unconfirmed()?;
+        }
         return Ok(applied);
     }
+
+    let tables = Tables::compile(
+        &applied.policy,
+        &session.state.slots,
+        &session.state.entries,
+        now,
+    )?;
+    applied.outlook = Outlook::of(
+        before.as_ref(),
+        &applied.policy,
+        &session.state.slots,
+        &tables,
+        &targets,
+        now,
+    )?;
 
     let number = session
         .state
@@ -113,12 +163,6 @@ pub fn apply(file: &Path) -> Result<Applied, Error> {
     if targets.is_empty() {
         applied.generation = None;
     } else {
-        let tables = Tables::compile(
-            &applied.policy,
-            &session.state.slots,
-            &session.state.entries,
-            now,
-        )?;
         let description = describe(&applied.policy, &session.state.slots, &tables, file, digest);
         for slot in cleared {
             datapath::clear_service(slot)?;
@@ -132,7 +176,30 @@ pub fn apply(file: &Path) -> Result<Applied, Error> {
             session.state.revision,
         )?;
         applied.generation = Some(number);
-        applied.interfaces = switch_all(number, &links, &targets)?;
+        if let Some(lasts) = confirm {
+            let unconfirmed = session.state.unconfirmed.clone();
+            let switched = session.keep(before.as_ref(), text).and_then(|()| {
+                let previous = before.as_ref().map(|live| live.number);
+                let pending = Pending::create(number, previous, &wanted, lasts)?;
+                applied.pending = Some(pending);
+                switch_all(number, Role::Pending, &links, &targets)
+            });
+            if switched.is_err() {
+                // The first error is the one to tell; what can't be undone now, the next command settles.
+                session.state.unconfirmed = unconfirmed;
+                let _ = session.store.save(&session.state);
+                let _ = Generation::remove(number);
+            }
+            applied.interfaces = switched?;
+            remember_fallbacks(&mut session, &applied)?;
+            return Ok(applied);
+        }
+    }
+    if !is_kept {
+        session.forget_unconfirmed()?;
+    }
+    if !targets.is_empty() {
+        applied.interfaces = switch_all(number, Role::Filter, &links, &targets)?;
     }
     applied.released = release(&links, &applied.policy, &targets)?;
     for old in Generation::all()? {
@@ -144,8 +211,18 @@ pub fn apply(file: &Path) -> Result<Applied, Error> {
     Ok(applied)
 }
 
+/// What is in force, as far as it is known: what can't be read filters all the same, and is replaced like anything else.
+pub(super) fn replaceable(found: Result<Option<Live>, Error>) -> Result<Option<Live>, Error> {
+    match found {
+        Err(Error::Orphaned { .. } | Error::Datapath(datapath::Error::OtherVersion { .. })) => {
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
 /// The config's interfaces that exist, as they are to be attached to.
-fn targets<'d>(
+pub(super) fn targets<'d>(
     policy: &Policy,
     devices: &'d [Device],
     file: &Path,
@@ -185,7 +262,7 @@ fn targets<'d>(
 }
 
 /// Whether everything is already as it would become.
-fn in_force(live: &Live, digest: &str, targets: &[(Target, &Device)]) -> bool {
+pub(super) fn in_force(live: &Live, digest: &str, targets: &[(Target, &Device)]) -> bool {
     live.generation.description.digest == digest
         && live.links.len() == targets.len()
         && targets.iter().all(|(target, device)| {
@@ -203,12 +280,13 @@ fn in_force(live: &Live, digest: &str, targets: &[(Target, &Device)]) -> bool {
 /// Turns one interface after the other to the new generation; where one can't be, those before it are turned back.
 fn switch_all(
     number: u64,
+    role: Role,
     before: &[Attachment],
     targets: &[(Target, &Device)],
 ) -> Result<Vec<(String, Switched)>, Error> {
     let mut done = Vec::new();
     for (target, device) in targets {
-        match datapath::switch(number, &target.interface, device) {
+        match datapath::switch(number, role, &target.interface, device) {
             Ok(switched) => done.push((target.interface.name.clone(), switched)),
             Err(error) => {
                 for ((target, device), _) in targets.iter().zip(&done) {
@@ -217,7 +295,7 @@ fn switch_all(
                     // The first error is the one to tell; what can't be turned back now, the next command settles.
                     let _ = match was_there.map(|link| link.generation) {
                         Some(Some(old)) => {
-                            datapath::switch(old, &target.interface, device).map(drop)
+                            datapath::switch(old, Role::Filter, &target.interface, device).map(drop)
                         }
                         // Nothing leads back, and filtering by the new policy is better than none.
                         Some(None) => Ok(()),
@@ -289,7 +367,7 @@ pub(crate) fn describe(
 }
 
 /// A fingerprint of the program and of everything the config says.
-fn digest(policy: &Policy, slots: &Slots) -> String {
+pub(super) fn digest(policy: &Policy, slots: &Slots) -> String {
     let mut hasher = DefaultHasher::new();
     datapath::object_bytes().hash(&mut hasher);
     env!("CARGO_PKG_VERSION").hash(&mut hasher);
@@ -313,10 +391,12 @@ fn digest(policy: &Policy, slots: &Slots) -> String {
 fn remember_fallbacks(session: &mut Session, applied: &Applied) -> Result<(), Error> {
     let mut fallbacks = session.state.fallbacks.clone();
     fallbacks.retain(|name, _| {
-        applied
-            .interfaces
-            .iter()
-            .any(|(interface, _)| interface == name)
+        // Until it is confirmed, the other interfaces stay as they are.
+        applied.pending.is_some()
+            || applied
+                .interfaces
+                .iter()
+                .any(|(interface, _)| interface == name)
     });
     for (interface, switched) in &applied.interfaces {
         if switched.hook.is_some() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     Error, Live,
     apply::{digest, in_force, replaceable, targets},
-    confirm::wanted,
+    confirm::{Wanted, wanted},
     live, now,
 };
 use crate::{
@@ -41,6 +41,8 @@ pub struct Planned {
     /// Whether anything would be done at all: there is something to do, too, where the policy is the same but an interface lost its
     /// program, or sipguard is a newer one.
     pub changes: bool,
+    /// Whether the last confirmed policy would be taken instead of the config file, which is not confirmed.
+    pub kept: bool,
     /// What becomes of this host.
     pub outlook: Outlook,
 }
@@ -50,7 +52,12 @@ pub struct Planned {
 /// # Errors
 /// Where the apply would fail before it changes anything.
 pub fn plan(file: &Path, confirm: bool) -> Result<Planned, Error> {
-    let policy = wanted(file, confirm)?.policy;
+    let Wanted {
+        policy,
+        digest: kept,
+        ..
+    } = wanted(file, confirm)?;
+    let is_kept = kept.is_some();
     let devices = device::all().map_err(Error::Devices)?;
     let targets = targets(&policy, &devices, file)?;
     let links = attachments()?;
@@ -64,8 +71,9 @@ pub fn plan(file: &Path, confirm: bool) -> Result<Planned, Error> {
         .assign(policy.services.iter().map(|service| service.name.as_str()))?;
     let now = now();
     state.drop_ended(now.wall);
+    let digest = kept.unwrap_or_else(|| digest(&policy, &state.slots));
     let changes = match &before {
-        Some(live) => !in_force(live, &digest(&policy, &state.slots), &targets),
+        Some(live) => !in_force(live, &digest, &targets),
         None => !(targets.is_empty() && links.is_empty()),
     };
     let outlook = if changes {
@@ -80,6 +88,7 @@ pub fn plan(file: &Path, confirm: bool) -> Result<Planned, Error> {
         own: state.entries.len(),
         absent,
         changes,
+        kept: is_kept,
         outlook,
         policy,
     })

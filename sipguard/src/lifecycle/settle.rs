@@ -1,63 +1,142 @@
 //! What a crash left is brought to the one end or the other.
 
-use super::Error;
+use super::{Error, Session, now};
 use crate::{
-    datapath::{self, Generation, attachments},
+    datapath::{self, Attachment, Generation, Pending, Role, attachments},
     device,
-    state::State,
+    policy::{AttachMode, Interface},
+    state::{Outcome, State},
     tables::with_own,
 };
 
-/// Finishes a swap that was cut off, removes generations that nothing runs, and brings entries that the state has and the kernel has
-/// not (or the other way round) into line.
-pub(super) fn settle(state: &State) -> Result<(), Error> {
-    let links = attachments()?;
-    let newest = links.iter().filter_map(|link| link.generation).max();
-    if let Some(newest) = newest {
-        let description = Generation::open(newest).map(|generation| generation.description);
-        let devices = device::all().map_err(Error::Devices)?;
-        // One of another version is replaced by the apply that comes after an upgrade.
-        if let Ok(description) = description {
-            let wanted = datapath::interfaces(newest)?;
-            for interface in description
-                .interfaces
-                .iter()
-                .filter(|interface| wanted.contains(&interface.name))
-            {
-                let link = links.iter().find(|link| link.interface == interface.name);
-                let device = devices.iter().find(|device| device.name == interface.name);
-                if link.is_none_or(|link| link.generation != Some(newest))
-                    && let Some(device) = device
-                {
-                    datapath::refuse_foreign(device, &links)?;
-                    datapath::switch(newest, interface, device)?;
-                }
-            }
-            for link in links
-                .iter()
-                .filter(|link| !wanted.contains(&link.interface))
-            {
-                datapath::detach(&link.interface)?;
-            }
+/// What the links are to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    /// A generation that waits to be confirmed; interfaces that it is not for stay with the one before.
+    Pending(Pending),
+    /// One generation, and nothing else.
+    Generation(u64),
+    /// Nothing: what filtered was never confirmed, and there was nothing before. Or nothing filters anyway.
+    Nothing,
+}
+
+impl Aim {
+    /// The generations that are needed for it.
+    fn generations(self) -> Vec<u64> {
+        match self {
+            Self::Pending(pending) => [Some(pending.generation), pending.previous]
+                .into_iter()
+                .flatten()
+                .collect(),
+            Self::Generation(number) => vec![number],
+            Self::Nothing => Vec::new(),
         }
     }
-    for number in Generation::all()? {
-        if Some(number) != newest {
-            Generation::remove(number)?;
+}
+
+impl Session {
+    /// Finishes a swap that was cut off, takes back what was not confirmed in time, removes generations that nothing runs, and brings
+    /// entries that the state has and the kernel has not (or the other way round) into line.
+    pub(super) fn settle(&mut self) -> Result<(), Error> {
+        let links = attachments()?;
+        let aim = self.aim(&links)?;
+        match aim {
+            Aim::Pending(pending) => turn(&links, pending.generation, Role::Pending)?,
+            Aim::Generation(number) => {
+                let wanted = turn(&links, number, Role::Filter)?;
+                release(
+                    links
+                        .iter()
+                        .filter(|link| !wanted.contains(&link.interface)),
+                )?;
+                Pending::remove(number)?;
+                wanted
+            }
+            Aim::Nothing => {
+                release(links.iter().filter(|link| link.pending.is_some()))?;
+                Vec::new()
+            }
+        };
+        let needed = aim.generations();
+        for number in Generation::all()? {
+            if !needed.contains(&number) {
+                Generation::remove(number)?;
+            }
+        }
+        for number in needed {
+            if let Ok(generation) = Generation::open(number)
+                && generation.revision()? != self.state.revision
+            {
+                follow(&generation, &self.state)?;
+            }
+        }
+        if self.state.outcome() == Some(Outcome::Confirmed) {
+            self.forget_unconfirmed()?;
+        }
+        Ok(())
+    }
+
+    /// The state on disk says what was decided, and where it says nothing the clock does.
+    fn aim(&mut self, links: &[Attachment]) -> Result<Aim, Error> {
+        let outcome = self.state.outcome();
+        let Some(pending) = links.iter().find_map(|link| link.pending) else {
+            // A crash came before anything was turned. Where no link is left, it may have been a reboot, which the apply after it tells.
+            if outcome == Some(Outcome::Pending) && !links.is_empty() {
+                self.decide(Outcome::TakenBack)?;
+            }
+            let newest = links.iter().filter_map(|link| link.generation).max();
+            return Ok(newest.map_or(Aim::Nothing, Aim::Generation));
+        };
+        let before = pending.previous.map_or(Aim::Nothing, Aim::Generation);
+        match outcome {
+            Some(Outcome::Confirmed) => Ok(Aim::Generation(pending.generation)),
+            Some(Outcome::TakenBack) => Ok(before),
+            _ if pending.lapsed(now()) => {
+                self.decide(Outcome::TakenBack)?;
+                Ok(before)
+            }
+            _ => Ok(Aim::Pending(pending)),
         }
     }
-    if let Some(newest) = newest
-        && let Ok(generation) = Generation::open(newest)
-        && generation.revision()? != state.revision
-    {
-        follow(&generation, state)?;
+}
+
+/// Turns the links that run something else, and makes those that are missing. Returns the interfaces that the generation is for.
+fn turn(links: &[Attachment], number: u64, role: Role) -> Result<Vec<String>, Error> {
+    let wanted = datapath::interfaces(number)?;
+    let devices = device::all().map_err(Error::Devices)?;
+    // Of another version it can be turned to all the same.
+    let described = Generation::open(number)
+        .map(|generation| generation.description.interfaces)
+        .unwrap_or_default();
+    for name in &wanted {
+        let link = links.iter().find(|link| link.interface == *name);
+        let runs = link.is_some_and(|link| match role {
+            Role::Filter => link.generation == Some(number) && link.pending.is_none(),
+            Role::Pending => link.pending.is_some(),
+        });
+        if !runs && let Some(device) = devices.iter().find(|device| device.name == *name) {
+            let interface = described.iter().find(|interface| interface.name == *name);
+            let interface = interface.cloned().unwrap_or_else(|| Interface {
+                name: name.clone(),
+                mode: AttachMode::Auto,
+            });
+            datapath::refuse_foreign(device, links)?;
+            datapath::switch(number, role, &interface, device)?;
+        }
+    }
+    Ok(wanted)
+}
+
+fn release<'l>(links: impl Iterator<Item = &'l Attachment>) -> Result<(), Error> {
+    for link in links {
+        datapath::detach(&link.interface)?;
     }
     Ok(())
 }
 
 /// Makes the kernel's own entries those of the state.
 fn follow(generation: &Generation, state: &State) -> Result<(), Error> {
-    let now = super::now();
+    let now = now();
     let mut own = Vec::new();
     generation.for_each(|entry| {
         let timed = entry.value.allow_until | entry.value.deny_until != 0;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, BufWriter, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::PathBuf,
 };
@@ -10,14 +10,16 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::{State, VERSION};
+use super::{Confirmed, State, VERSION};
 
 /// Where the state is kept.
 pub const FOLDER: &str = "/var/lib/sipguard";
 
 const FILE: &str = "state.json";
-/// The file before it takes the other's place; what a crash leaves of it is overwritten.
-const NEW: &str = "state.json.new";
+/// The policy that was in force before one that is not confirmed.
+const CONFIRMED: &str = "confirmed.json";
+/// What a file is called before it takes the other's place; what a crash leaves of it is overwritten.
+const NEW: &str = ".new";
 const LOCK: &str = "lock";
 
 /// Why the state can't be read, written or locked.
@@ -157,9 +159,54 @@ impl Store {
     /// Writes the state beside the one on disk, so that what can fail (a full disk, a read-only file system) fails before anything is
     /// changed. The lock is to be held.
     pub fn stage(&self, state: &State) -> Result<Staged, StateError> {
+        self.stage_as(FILE, |file| {
+            let mut json = serde_json::to_vec_pretty(state)?;
+            json.push(b'\n');
+            file.write_all(&json)
+        })
+    }
+
+    /// Writes the confirmed policy beside the one on disk. There may be a million entries in it. The lock is to be held.
+    pub fn stage_confirmed(&self, confirmed: &Confirmed) -> Result<Staged, StateError> {
+        self.stage_as(CONFIRMED, |file| {
+            let mut file = BufWriter::new(file);
+            serde_json::to_writer(&mut file, confirmed)?;
+            file.flush()
+        })
+    }
+
+    /// Reads the confirmed policy; `None` where none is kept.
+    pub fn confirmed(&self) -> Result<Option<Confirmed>, StateError> {
+        let file = self.folder.join(CONFIRMED);
+        match fs::read(&file) {
+            Ok(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(confirmed) => Ok(Some(confirmed)),
+                Err(error) => Err(StateError::Damaged { file, error }),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StateError::Read { file, error }),
+        }
+    }
+
+    /// Forgets the confirmed policy, when the state says that it is needed no more. The lock is to be held.
+    pub fn forget_confirmed(&self) -> Result<(), StateError> {
+        let file = self.folder.join(CONFIRMED);
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StateError::Write { file, error })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn stage_as(
+        &self,
+        name: &'static str,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<Staged, StateError> {
         let staged = Staged {
             folder: self.folder.clone(),
-            path: self.folder.join(NEW),
+            name,
             committed: false,
         };
         let written = || {
@@ -169,10 +216,8 @@ impl Store {
                 .create(true)
                 .truncate(true)
                 .mode(0o600)
-                .open(&staged.path)?;
-            let mut json = serde_json::to_vec_pretty(state)?;
-            json.push(b'\n');
-            file.write_all(&json)?;
+                .open(staged.path())?;
+            write(&mut file)?;
             file.sync_all()
         };
         match written() {
@@ -203,7 +248,7 @@ fn uninterrupted(mut call: impl FnMut() -> io::Result<()>) -> io::Result<()> {
 #[must_use = "a staged state is taken away unless it is committed"]
 pub struct Staged {
     folder: PathBuf,
-    path: PathBuf,
+    name: &'static str,
     committed: bool,
 }
 
@@ -212,7 +257,7 @@ impl Staged {
     pub fn commit(mut self) -> Result<(), StateError> {
         let committed = || {
             let folder = File::open(&self.folder)?;
-            fs::rename(&self.path, self.folder.join(FILE))?;
+            fs::rename(self.path(), self.folder.join(self.name))?;
             folder.sync_all()
         };
         match committed() {
@@ -224,9 +269,13 @@ impl Staged {
         }
     }
 
+    fn path(&self) -> PathBuf {
+        self.folder.join(format!("{}{NEW}", self.name))
+    }
+
     fn failed(&self, error: io::Error) -> StateError {
         StateError::Write {
-            file: self.path.clone(),
+            file: self.path(),
             error,
         }
     }
@@ -236,7 +285,7 @@ impl Drop for Staged {
     fn drop(&mut self) {
         if !self.committed {
             // It may never have been made, and a leftover is overwritten by the next one.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(self.path());
         }
     }
 }

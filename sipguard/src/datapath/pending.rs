@@ -1,0 +1,157 @@
+//! An apply that waits to be confirmed.
+//!
+//! Its generation has, for each interface, a second program that only hands frames on (`pending-IF`): before the deadline to the
+//! generation's own program, after it to the one that was there before. The links run these. `choice-IF` is the array with the two
+//! programs: the kernel empties such an array when no process and no pin holds it, whatever program uses it, so that it is pinned as long
+//! as a link needs it. `deadline` says the rest, and makes the folder that of a pending generation.
+
+use std::{path::Path, time::Duration};
+
+use aya::{
+    maps::ProgramArray,
+    programs::{ProgramFd, Xdp},
+};
+use aya_obj::programs::XdpAttachType;
+use sipguard_ebpf::abi::{NEW, OLD};
+
+use super::{Error, Target, load, pins, table::Table};
+use crate::{clock, tables::Now};
+
+/// The pin that holds the deadline, and the number of the generation before (0 where there was none: numbers begin at 1).
+const DEADLINE: &str = "deadline";
+
+/// A generation that is in force until its deadline, and the one that is from then on, unless it is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The generation that waits to be confirmed.
+    pub generation: u64,
+    /// The one before; `None` where nothing was filtered.
+    pub previous: Option<u64>,
+    /// `CLOCK_BOOTTIME` in nanoseconds.
+    pub deadline: u64,
+}
+
+impl Pending {
+    /// Makes what a pinned generation needs to wait for so long. Nothing is attached yet. Where it fails, nothing of it stays pinned.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn create(
+        generation: u64,
+        previous: Option<u64>,
+        targets: &[Target],
+        lasts: Duration,
+    ) -> Result<Self, Error> {
+        let lasts = u64::try_from(lasts.as_nanos()).unwrap_or(u64::MAX);
+        let pending = Self {
+            generation,
+            previous,
+            deadline: clock::now().boot_ns.saturating_add(lasts),
+        };
+        let made = pending.make(targets);
+        if made.is_err() {
+            // The first error is the one to tell; what can't be removed now is cleared up by the next command.
+            let _ = Self::remove(generation);
+        }
+        made.map(|()| pending)
+    }
+
+    fn make(&self, targets: &[Target]) -> Result<(), Error> {
+        let folder = pins::generation(self.generation);
+        for target in targets {
+            self.add(&folder, &target.interface.name)?;
+        }
+        let deadline = Table::<u32, u64>::array(DEADLINE, 2)?;
+        deadline
+            .update(&[0, 1], &[self.deadline, self.previous.unwrap_or_default()])
+            .map_err(|error| Error::io("can't write the deadline", &error))?;
+        deadline.pin(&folder.join(DEADLINE))
+    }
+
+    fn add(&self, folder: &Path, interface: &str) -> Result<(), Error> {
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            Error::kernel(
+                format!("can't make the pending program for {interface}"),
+                error,
+            )
+        };
+        let mut ebpf = load::pending_object(self.deadline)?;
+        let mut choice = ebpf
+            .take_map("GENERATIONS")
+            .map(ProgramArray::try_from)
+            .ok_or_else(|| Error::Kernel {
+                what: "can't make GENERATIONS".to_owned(),
+                cause: "not in the object".to_owned(),
+            })?
+            .map_err(|error| failed(&error))?;
+        let name = pins::pin_name(interface);
+        let program = |generation| {
+            let path = pins::generation(generation).join(format!("program-{name}"));
+            path.exists()
+                .then(|| Xdp::from_pin(&path, XdpAttachType::Interface))
+                .transpose()
+                .map_err(|error| Error::kernel(format!("can't open {}", path.display()), &error))
+        };
+        let mut set = |place, program: &Xdp| {
+            let program: &ProgramFd = program.fd().map_err(|error| failed(&error))?;
+            choice
+                .set(place, program, 0)
+                .map_err(|error| failed(&error))
+        };
+        if let Some(new) = program(self.generation)? {
+            set(NEW, &new)?;
+        }
+        if let Some(old) = self.previous.map(program).transpose()?.flatten() {
+            set(OLD, &old)?;
+        }
+        choice
+            .pin(folder.join(format!("choice-{name}")))
+            .map_err(|error| failed(&error))?;
+        load::program(&mut ebpf, "pending")?
+            .pin(folder.join(format!("pending-{name}")))
+            .map_err(|error| failed(&error))
+    }
+
+    /// What a pinned generation says of itself; `None` where it is not pending.
+    pub(super) fn of(generation: u64) -> Result<Option<Self>, Error> {
+        let path = pins::generation(generation).join(DEADLINE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let table = Table::<u32, u64>::open(&path)?;
+        let read = |place| {
+            let value = table.get(&place);
+            value.map_err(|error| Error::io(format!("can't read {}", path.display()), &error))
+        };
+        Ok(Some(Self {
+            generation,
+            previous: read(1)?.filter(|&previous| previous != 0),
+            deadline: read(0)?.unwrap_or_default(),
+        }))
+    }
+
+    /// Removes the pins that only a pending generation has; the generation stays. No link may need them any more.
+    ///
+    /// # Errors
+    /// Where a pin can't be removed.
+    pub fn remove(generation: u64) -> Result<(), Error> {
+        let folder = pins::generation(generation);
+        for pin in pins::names(&folder)? {
+            if pin == DEADLINE || pin.starts_with("pending-") || pin.starts_with("choice-") {
+                pins::remove(&folder.join(pin))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the time to confirm is over.
+    pub fn lapsed(&self, now: Now) -> bool {
+        self.left(now).is_none()
+    }
+
+    /// How much time is left to confirm; `None` where it is over.
+    pub fn left(&self, now: Now) -> Option<Duration> {
+        let left = self.deadline.checked_sub(now.boot_ns);
+        left.filter(|&left| left > 0).map(Duration::from_nanos)
+    }
+}
