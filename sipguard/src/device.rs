@@ -25,6 +25,10 @@ pub struct Device {
     pub link: Result<LinkKind, String>,
     /// What kind of virtual device it is (`vlan`, `bridge`, …); `None` for hardware.
     pub kind: Option<String>,
+    /// The number of the device it receives through, where it is a VLAN or the like (of a veth: the other end).
+    pub below: Option<u32>,
+    /// The number of the bridge or bond it is a port of.
+    pub controller: Option<u32>,
     /// The XDP programs attached to it.
     pub xdp: Vec<Attached>,
 }
@@ -88,7 +92,7 @@ pub fn all() -> io::Result<Vec<Device>> {
                 NetlinkPayload::Done(_) => return Ok(devices),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                    devices.push(device(&link))
+                    devices.push(device(&link));
                 }
                 _ => {}
             }
@@ -118,12 +122,16 @@ fn device(message: &LinkMessage) -> Device {
             .contains(netlink_packet_route::link::LinkFlags::Up),
         link: link_kind(message.header.link_layer_type),
         kind: None,
+        below: None,
+        controller: None,
         xdp: Vec::new(),
     };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => device.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
+            LinkAttribute::Link(index) => device.below = Some(*index),
+            LinkAttribute::Controller(index) => device.controller = Some(*index),
             LinkAttribute::LinkInfo(infos) => {
                 device.kind = infos.iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(kind_name(kind)),

@@ -1,0 +1,128 @@
+//! Interfaces that lead to the internet and are not guarded.
+
+use std::{collections::BTreeSet, fs};
+
+use sipguard::device::Device;
+
+use super::{Finding, Host, quoted, wrong};
+
+pub(super) fn check(host: &Host) -> Vec<Finding> {
+    let Ok(policy) = &host.policy else {
+        return Vec::new();
+    };
+    let guarded: Vec<_> = policy
+        .interfaces
+        .iter()
+        .map(|interface| interface.name.as_str())
+        .collect();
+    let file = quoted(&host.config);
+    default_routes()
+        .iter()
+        .filter_map(|name| host.devices.iter().find(|device| device.name == *name))
+        .filter(|device| !covered(device, &guarded, &host.devices))
+        .map(|device| {
+            let name = &device.name;
+            let below = if name.starts_with("ppp") {
+                " (or guard the Ethernet port below it, which is faster and survives a redial)"
+            } else {
+                ""
+            };
+            wrong(
+                format!("{name} leads to the internet and is not guarded{below}"),
+                format!(
+                    "printf '\\n[[interface]]\\nname = \"{name}\"\\n' >> {file} && sipguard apply --config {file}"
+                ),
+            )
+        })
+        .collect()
+}
+
+/// Whether what arrives there met the filter: on the device, or on all that it receives through (the port of a VLAN, the ports of a
+/// bridge or bond).
+fn covered(device: &Device, guarded: &[&str], devices: &[Device]) -> bool {
+    if guarded.contains(&device.name.as_str()) {
+        return true;
+    }
+    let mut below = devices
+        .iter()
+        .filter(|other| {
+            other.controller == Some(device.index)
+                // Both ends of a veth pair name each other.
+                || device.kind.as_deref() != Some("veth") && device.below == Some(other.index)
+        })
+        .peekable();
+    below.peek().is_some() && below.all(|other| covered(other, guarded, devices))
+}
+
+/// The interfaces of this network namespace's default routes.
+pub(super) fn default_routes() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    // Columns as in net/ipv4/fib_trie.c: interface, destination, …, mask.
+    for line in lines("route").skip(1) {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        if let [interface, "00000000", _, _, _, _, _, "00000000", ..] = columns[..] {
+            found.insert(interface.to_owned());
+        }
+    }
+    // As in net/ipv6/route.c: destination, its length, …, interface.
+    for line in lines("ipv6_route") {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        if let [network, "00", .., interface] = columns[..]
+            && network.bytes().all(|digit| digit == b'0')
+            // The kernel's own route for what has none.
+            && interface != "lo"
+        {
+            found.insert(interface.to_owned());
+        }
+    }
+    found
+}
+
+fn lines(table: &str) -> impl Iterator<Item = String> {
+    let text = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default();
+    text.lines()
+        .map(str::to_owned)
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use sipguard_ebpf::abi::LinkKind;
+
+    use super::*;
+
+    fn device(index: u32, name: &str) -> Device {
+        Device {
+            name: name.to_owned(),
+            index,
+            mtu: 1500,
+            up: true,
+            link: Ok(LinkKind::Ethernet),
+            kind: None,
+            below: None,
+            controller: None,
+            xdp: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_guarded_below_is_guarded() {
+        let port = device(1, "eth0");
+        let mut vlan = device(2, "eth0.5");
+        vlan.below = Some(1);
+        let bridge = device(3, "br0");
+        let mut first = device(4, "eth1");
+        let mut second = device(5, "eth2");
+        first.controller = Some(3);
+        second.controller = Some(3);
+        let devices = [port, vlan, bridge, first, second];
+        let covered = |index: usize, guarded: &[&str]| covered(&devices[index], guarded, &devices);
+        assert!(covered(0, &["eth0"]));
+        assert!(covered(1, &["eth0"]));
+        assert!(!covered(0, &["eth0.5"]));
+        assert!(!covered(2, &["eth1"]));
+        assert!(covered(2, &["eth1", "eth2"]));
+        assert!(covered(2, &["br0"]));
+    }
+}
