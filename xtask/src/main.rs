@@ -2,6 +2,7 @@
 
 mod demo;
 mod machine;
+mod package;
 mod setup;
 mod step;
 mod test;
@@ -31,6 +32,8 @@ enum Task {
     Setup,
     /// Show what sipguard does, on real SIP traffic between three hosts that are made for it (as root, too)
     Demo(demo::Arguments),
+    /// Make a Debian package and a tarball in target/package
+    Package,
     /// Run every test (as root, through sudo where needed)
     Test(test::Arguments),
 }
@@ -53,6 +56,7 @@ fn run(task: Task) -> Result<()> {
             Ok(())
         }
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::Package => package::run(),
         Task::Test(arguments) => test::run(&arguments),
     }
 }

@@ -3,7 +3,9 @@
 mod apt;
 mod compiler;
 mod linker;
+pub(crate) mod packager;
 mod programs;
+mod tool;
 
 use anyhow::Result;
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use clap::Args;
 
-use crate::{machine, setup};
+use crate::{machine, package, setup};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -28,6 +28,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if chosen {
         build.args(["--package", "sipguard"]);
     } else {
+        // Some tests are about the package.
+        package::build()?;
         build.arg("--workspace");
         test.arg("--workspace");
     }

@@ -44,6 +44,22 @@ const PROGRAMS: &[Program] = &[
         "tcpdump",
         "counts packets, to compare sipguard's counters with",
     ),
+    program(
+        "systemd-analyze",
+        "systemd",
+        "reads the service's unit as a gateway would",
+    ),
+    program("lintian", "lintian", "finds what is wrong with a package"),
+    program(
+        "readelf",
+        "binutils",
+        "tells which systems the packaged command runs on",
+    ),
+    program(
+        "setpriv",
+        "util-linux",
+        "runs the command with no more rights than the service has",
+    ),
 ];
 
 pub(super) fn ensure() -> Result<()> {

@@ -1,0 +1,103 @@
+//! `cargo xtask package`: a Debian package and a tarball that run on Debian 11, Ubuntu 22.04 and everything newer.
+
+mod files;
+mod tarball;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{machine, setup};
+
+/// Where the packages go, and below it what they are made of. Everything else there goes.
+const FOLDER: &str = "target/package";
+
+pub(crate) fn run() -> Result<()> {
+    for file in build()? {
+        let size = fs::metadata(&file)?.len();
+        println!("{:>9} bytes  {}", size, file.display());
+    }
+    Ok(())
+}
+
+/// Makes the packages and their checksums, and returns all three.
+pub(crate) fn build() -> Result<Vec<PathBuf>> {
+    setup::run()?;
+    let packager = setup::packager::ensure()?;
+    let target = host()?;
+    let command = compile(&target)?;
+
+    let folder = machine::workspace().join(FOLDER);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("clearing {}", folder.display()))?;
+    }
+    files::write(&folder.join("files"), &command, &target)?;
+    let deb = deb(&packager, &target, &folder)?;
+    let tarball = tarball::make(&folder, &deb)?;
+    let sums = sums(&folder, &[&deb, &tarball])?;
+    Ok(vec![deb, tarball, sums])
+}
+
+/// The compiler's name for this machine.
+fn host() -> Result<String> {
+    let about = machine::answer(Command::new("rustc").args(["--version", "--verbose"]));
+    about
+        .as_deref()
+        .and_then(|about| about.lines().find_map(|line| line.strip_prefix("host: ")))
+        .map(str::to_owned)
+        .context("rustc does not say what machine this is")
+}
+
+/// The command, linked statically: a dynamic one needs at least the glibc of the machine that it was built on.
+fn compile(target: &str) -> Result<PathBuf> {
+    let status = machine::cargo()
+        .args(["build", "--package", "sipguard", "--release", "--locked"])
+        // Named even though it is the host: what only helps to build must not be static.
+        .args(["--target", target, "--target-dir"])
+        .arg(machine::workspace().join("target"))
+        .args(["--config", "profile.release.strip = true", "--config"])
+        .arg(format!(
+            r#"target.{target}.rustflags = ["-Ctarget-feature=+crt-static"]"#
+        ))
+        .status()?;
+    ensure!(status.success(), "sipguard could not be built");
+    Ok(machine::workspace()
+        .join("target")
+        .join(target)
+        .join("release/sipguard"))
+}
+
+fn deb(packager: &Path, target: &str, folder: &Path) -> Result<PathBuf> {
+    let output = Command::new(packager)
+        .current_dir(machine::workspace())
+        .args(["--package", "sipguard", "--target", target])
+        .args(["--no-build", "--no-strip", "--no-dbgsym", "--output"])
+        .arg(folder)
+        .output()
+        .context("starting cargo-deb")?;
+    ensure!(
+        output.status.success(),
+        "cargo-deb: {}",
+        String::from_utf8_lossy(&output.stderr).trim_end()
+    );
+    let made = String::from_utf8(output.stdout).context("the name of the package")?;
+    Ok(PathBuf::from(made.trim_end()))
+}
+
+/// `SHA256SUMS`, as `sha256sum --check` reads it.
+fn sums(folder: &Path, files: &[&PathBuf]) -> Result<PathBuf> {
+    let names = files.iter().filter_map(|file| file.file_name());
+    let output = Command::new("sha256sum")
+        .current_dir(folder)
+        .args(names)
+        .output()
+        .context("starting sha256sum")?;
+    ensure!(output.status.success(), "sha256sum failed");
+    let sums = folder.join("SHA256SUMS");
+    fs::write(&sums, output.stdout).with_context(|| format!("writing {}", sums.display()))?;
+    Ok(sums)
+}
