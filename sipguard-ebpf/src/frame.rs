@@ -12,6 +12,9 @@ use network_types::{
 pub trait Frame {
     /// The header that begins `offset` bytes into the frame, or `None` where the frame ends before the header does.
     fn read<T: Header>(&self, offset: usize) -> Option<T>;
+
+    /// The headers that the frame begins with, where they can be had without more ado; `None` says nothing of the frame.
+    fn first<T: Header>(&self) -> Option<T>;
 }
 
 /// A header's fixed part.
@@ -37,5 +40,9 @@ impl Frame for [u8] {
         let bytes = self.get(offset..offset.checked_add(size_of::<T>())?)?;
         // SAFETY: `bytes` is as long as `T`, any bytes are a `T`, and the read does not ask for alignment.
         Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+    }
+
+    fn first<T: Header>(&self) -> Option<T> {
+        self.read(0)
     }
 }

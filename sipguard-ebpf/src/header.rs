@@ -3,6 +3,8 @@
 //! A table instead of a `match`, and read so that the compiler does not turn it into one: the verifier follows every branch of a `match`
 //! to the end of the program, one extension header after the other, but takes what comes out of a table for one unknown value.
 
+use core::mem;
+
 use network_types::ip::IpProto;
 
 use crate::abi::Protocol;
@@ -26,7 +28,7 @@ const PROTOCOL_SHIFT: u8 = 4;
 
 /// The kind of a header behind an IP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
+#[repr(C, align(4))]
 pub struct Header {
     /// The families that it is an extension header of, and the flags above.
     flags: u8,
@@ -88,8 +90,10 @@ impl Header {
     #[must_use]
     #[inline(always)]
     pub fn numbered(number: u8) -> Self {
-        // SAFETY: the address of an element of a table.
-        unsafe { (&raw const HEADERS[usize::from(number)]).read_volatile() }
+        let word = (&raw const HEADERS[usize::from(number)]).cast::<u32>();
+        // SAFETY: the address of an element of a table, which is as large and as aligned as a word; and any bytes are a `Header`. Volatile
+        // reads are made as they are written, and one of four bytes is four reads less than four of one.
+        unsafe { mem::transmute(word.read_volatile()) }
     }
 
     /// Whether another header follows this one, behind an IP header of this family.
@@ -120,6 +124,11 @@ impl Header {
         if self.flags & PORTS == 0 {
             return None;
         }
-        Some(Protocol::ALL[(self.flags >> PROTOCOL_SHIFT) as usize & 3])
+        Some(match self.flags >> PROTOCOL_SHIFT & 3 {
+            0 => Protocol::Udp,
+            1 => Protocol::Tcp,
+            2 => Protocol::Sctp,
+            _ => Protocol::UdpLite,
+        })
     }
 }

@@ -159,6 +159,13 @@ pub const REGION_MIN: u32 = 9;
 /// The largest region, in bits as a power of two: a bit for every IPv4 cell.
 pub const REGION_MAX: u32 = 24;
 
+/// Where a service's region of 2^(32 - `shift`) bits begins.
+#[must_use]
+#[inline(always)]
+pub const fn region(service: u8, shift: u32) -> u32 {
+    (service as u32) << ((32 - shift) & 31)
+}
+
 /// Where a cell's bit is in a region of 2^(32 - `shift`) bits.
 #[must_use]
 #[inline(always)]

@@ -4,7 +4,7 @@ use crate::{
     abi::{Action, Key, Lengths, LinkKind, NO_SERVICE, Protocol, Reason, Value},
     frame::Frame,
     parse::{Packet, Source, parse},
-    prefix::{Prefix, V4, V6, cell_bit, lowest_bit, marker_bit},
+    prefix::{Prefix, V4, V6, cell_bit, lowest_bit, marker_bit, region},
 };
 
 /// The policy as the decision asks for it: maps and read-only constants in the kernel, memory on the host.
@@ -19,8 +19,8 @@ pub trait Tables: Entries<V4> + Entries<V6> {
     fn allows_by_default(&self, service: u8) -> bool;
     /// 32 less the size of a service's region of the prefilter, in bits as a power of two.
     fn prefilter_shift(&self) -> u32;
-    /// One bit of a service's region of the prefilter.
-    fn prefilter(&self, service: u8, bit: u32) -> bool;
+    /// One bit of the prefilter, counted from the first service's region on.
+    fn prefilter(&self, bit: u32) -> bool;
     /// The prefix lengths that the service has entries of.
     fn lengths(&self, service: u8) -> Option<&Lengths>;
     /// The boot clock in nanoseconds.
@@ -106,7 +106,8 @@ fn look_up<A: Prefix>(
     address: A,
 ) -> Option<(Reason, u8)> {
     let shift = tables.prefilter_shift();
-    if !tables.prefilter(service, cell_bit(address.cell(), shift)) {
+    let region = region(service, shift);
+    if !tables.prefilter(region | cell_bit(address.cell(), shift)) {
         return None;
     }
     let lengths = A::lengths(tables.lengths(service)?);
@@ -122,7 +123,7 @@ fn look_up<A: Prefix>(
                 .wrapping_sub(lowest_bit(in_use));
             in_use &= in_use - 1;
             let prefix = address.masked(length);
-            if !tables.prefilter(service, marker_bit(prefix, length, shift)) {
+            if !tables.prefilter(region | marker_bit(prefix, length, shift)) {
                 continue;
             }
             let Some(value) = tables.entry(&Key::new(service, prefix, length)) else {

@@ -99,12 +99,9 @@ impl Tables for Policy {
     }
 
     #[inline(always)]
-    fn prefilter(&self, service: u8, bit: u32) -> bool {
-        // A region has 2^(32 - shift) bits, 64 to a word.
-        let words = 26 - constants::prefilter_shift();
-        let word = u32::from(service) << words | bit >> 6;
+    fn prefilter(&self, bit: u32) -> bool {
         PREFILTER
-            .get(word)
+            .get(bit >> 6)
             .is_some_and(|word| word >> (bit & 63) & 1 == 1)
     }
 

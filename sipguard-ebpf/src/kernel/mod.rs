@@ -44,11 +44,12 @@ fn check_frags(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn enforce<const FRAGS: bool>(packet: &Packet<'_, FRAGS>) -> u32 {
-    let (_, verdict) = judge(packet, &Policy);
+    let (parsed, verdict) = judge(packet, &Policy);
     if verdict.reason == Reason::None {
         return XDP_PASS;
     }
-    maps::count(verdict, packet.len());
+    let last = parsed.map_or(usize::MAX, |parsed| parsed.last);
+    maps::count(verdict, packet.len(last));
     match verdict.action() {
         Action::Drop if !constants::monitored(verdict.service) => {
             #[cfg(feature = "log")]

@@ -20,15 +20,27 @@ impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
         Self { ctx }
     }
 
-    /// The whole frame's length in bytes.
+    /// The whole frame's length in bytes, if its packet's last byte is where `last` says. Asking for it costs more than all of a
+    /// packet's parsing: a packet that ends in the first piece is taken to be the whole frame.
     #[inline(always)]
-    pub(super) fn len(&self) -> u64 {
-        if FRAGS {
+    pub(super) fn len(&self, last: usize) -> u64 {
+        let first_piece = self.ctx.data_end() - self.ctx.data();
+        if FRAGS && last >= first_piece {
             // SAFETY: the helper takes the context it was made for.
-            unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) }
-        } else {
-            (self.ctx.data_end() - self.ctx.data()) as u64
+            return unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) };
         }
+        first_piece as u64
+    }
+
+    /// A header in the piece that can be read directly.
+    #[inline(always)]
+    fn direct<T: Header>(&self, offset: usize) -> Option<T> {
+        let start = self.ctx.data() + offset;
+        if start + size_of::<T>() > self.ctx.data_end() {
+            return None;
+        }
+        // SAFETY: the bytes lie inside the frame, any bytes are a `T`, and the read does not ask for alignment.
+        Some(unsafe { (start as *const T).read_unaligned() })
     }
 
     #[cfg(feature = "log")]
@@ -39,14 +51,15 @@ impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
 
 impl<const FRAGS: bool> Frame for Packet<'_, FRAGS> {
     #[inline(always)]
+    fn first<T: Header>(&self) -> Option<T> {
+        self.direct(0)
+    }
+
+    #[inline(always)]
     fn read<T: Header>(&self, offset: usize) -> Option<T> {
-        let start = self.ctx.data() + offset;
-        if start + size_of::<T>() <= self.ctx.data_end() {
-            // SAFETY: the bytes lie inside the frame, any bytes are a `T`, and the read does not ask for alignment.
-            return Some(unsafe { (start as *const T).read_unaligned() });
-        }
-        if !FRAGS {
-            return None;
+        let direct = self.direct(offset);
+        if !FRAGS || direct.is_some() {
+            return direct;
         }
         let mut header = MaybeUninit::<T>::uninit();
         // SAFETY: the helper writes all bytes of `header` or fails.

@@ -6,7 +6,7 @@ use sipguard_ebpf::{
     verdict,
 };
 
-use super::{Tables, region_words};
+use super::Tables;
 
 /// Tables with a clock of one's own and an interface of one's choice.
 #[derive(Clone, Copy, Debug)]
@@ -69,9 +69,8 @@ impl verdict::Tables for HostTables<'_> {
         self.tables.constants.prefilter_shift
     }
 
-    fn prefilter(&self, service: u8, bit: u32) -> bool {
-        let region = u32::from(service) * region_words(self.prefilter_shift());
-        let word = self.tables.prefilter.get((region + (bit >> 6)) as usize);
+    fn prefilter(&self, bit: u32) -> bool {
+        let word = self.tables.prefilter.get((bit >> 6) as usize);
         word.is_some_and(|word| word >> (bit & 63) & 1 == 1)
     }
 
