@@ -45,7 +45,7 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
     )]
 }
 
-/// `32768	60999`
+/// Two numbers with a tab between them.
 fn range(text: &str) -> Option<RangeInclusive<u16>> {
     let mut ends = text.split_whitespace().map(str::parse);
     Some(ends.next()?.ok()?..=ends.next()?.ok()?)
