@@ -385,7 +385,7 @@ pub(crate) struct Check {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["address", "port", "proto"])]
     pub(crate) pcap: Option<PathBuf>,
     /// Tell what would change against this
-    #[arg(long, value_name = "WHAT", requires = "pcap")]
+    #[arg(long, value_name = "WHAT", requires = "pcap", conflicts_with_all = ["address", "port", "proto"])]
     pub(crate) against: Option<Against>,
 }
 

@@ -1,6 +1,7 @@
 //! What the tests of sipguard share: frames, the verdict table, a naive model of it, and network
 //! namespaces.
 
+pub mod capture_file;
 pub mod compiled;
 pub mod frame;
 pub mod netns;

@@ -22,7 +22,7 @@ use sipguard::{
 use sipguard_ebpf::abi::{Action, Answer, LinkKind, Protocol, Reason};
 
 use super::{
-    Context, Outcome,
+    Context, Outcome, capture,
     entry::{Comments, Entry, words},
     live, status, write_json,
 };
@@ -45,6 +45,12 @@ struct Verdict<'a> {
 }
 
 pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Result<Outcome> {
+    if let Some(file) = &check.pcap {
+        capture::run(file, check.against, context, out)?;
+        return Ok(Outcome::Done);
+    }
+    // The command line takes one or the other.
+    let address = check.address.context("name an address or a capture")?;
     let Some(live) = live()? else {
         bail!("nothing is in force that could be asked: run `sipguard apply` first");
     };
@@ -61,14 +67,14 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
     let asked = asked(check, guarded)?;
     let mut verdicts = Vec::new();
     for (n, (protocol, port)) in (1..).zip(asked) {
-        let frame = frame(check.address, protocol, port)?;
+        let frame = frame(address, protocol, port)?;
         let answer = checker.judge(&frame)?;
         let reason = Reason::COUNTED
             .into_iter()
             .find(|reason| *reason as u8 == answer.reason);
         let service = description.service_at(answer.service);
         let entry =
-            match (decided_by(&answer, check.address), service) {
+            match (decided_by(&answer, address), service) {
                 (Some(prefix), Some(found)) => checker
                     .generation
                     .value(found.slot, prefix)?
@@ -94,7 +100,7 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
             },
             reason: reason.map(Reason::name),
             service: service.map(|found| found.service.name.as_str()),
-            source: check.address,
+            source: address,
             protocol: protocol_name(protocol),
             port,
             entry,

@@ -60,6 +60,11 @@ const PROGRAMS: &[Program] = &[
         "util-linux",
         "runs the command with no more rights than the service has",
     ),
+    program(
+        "editcap",
+        "wireshark-common",
+        "turns captures into the other formats that are read",
+    ),
 ];
 
 pub(super) fn ensure() -> Result<()> {
