@@ -8,7 +8,7 @@ use sipguard::{
     tables::{HostTables, Now, Tables},
 };
 use sipguard_ebpf::{
-    abi::{self, LinkKind, Reason},
+    abi::{self, Answer, LinkKind, Reason},
     verdict::{self, judge},
 };
 
@@ -117,6 +117,19 @@ impl Loaded<'_> {
     pub fn judge(&mut self, frame: &[u8]) -> Verdict {
         let answer = self.checker.judge(frame);
         let answer = answer.unwrap_or_else(|error| panic!("{} bytes: {error}", frame.len()));
+        self.in_words(answer)
+    }
+
+    /// The same for a frame whose `first` bytes alone can be read directly.
+    pub fn judge_in_pieces(&mut self, frame: &[u8], first: usize) -> Verdict {
+        let length = u32::try_from(first).expect("short frames");
+        let answer = self.checker.judge_in_pieces(frame, length);
+        let answer = answer
+            .unwrap_or_else(|error| panic!("{first} of {} bytes: {error}", frame.len()));
+        self.in_words(answer)
+    }
+
+    fn in_words(&self, answer: Answer) -> Verdict {
         let reasons = [Reason::None].into_iter().chain(Reason::COUNTED);
         let reason = reasons
             .into_iter()

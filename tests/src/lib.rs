@@ -7,4 +7,5 @@ pub mod frame;
 pub mod netns;
 pub mod random;
 pub mod reference;
+pub mod scene;
 pub mod verdict_table;

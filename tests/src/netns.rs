@@ -107,7 +107,8 @@ pub struct End<'a> {
 /// An Ethernet address.
 pub type Mac = [u8; 6];
 
-/// Joins two hosts by a veth pair; returns the ends' Ethernet addresses. Packets flow when it returns.
+/// Joins two hosts by a veth pair; returns the ends' Ethernet addresses. Packets flow when it returns, and arrive in the order
+/// in which they were sent.
 pub fn join(one: End<'_>, other: End<'_>) -> [Mac; 2] {
     let macs = [mac(), mac()];
     let [first, second] = macs.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"));
@@ -117,8 +118,10 @@ pub fn join(one: End<'_>, other: End<'_>) -> [Mac; 2] {
         process::id(),
         other.host.namespace.as_raw_fd()
     );
+    // Several queues would be emptied in any order.
+    let queues = "numtxqueues 1 numrxqueues 1";
     one.host.ip(&format!(
-        "link add {} address {first} type veth peer name {} address {second} netns {namespace}",
+        "link add {} address {first} {queues} type veth peer name {} address {second} {queues} netns {namespace}",
         one.interface, other.interface
     ));
     for end in [one, other] {

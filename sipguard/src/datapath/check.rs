@@ -88,10 +88,25 @@ impl Checker {
                 ..Answer::default()
             });
         }
+        self.run(frame, None)
+    }
+
+    /// The same for a frame of which only the first bytes can be read directly, as some drivers hand it over. At least 14 bytes can.
+    ///
+    /// # Errors
+    /// What the kernel refused; older ones know no frames in pieces.
+    pub fn judge_in_pieces(&mut self, frame: &[u8], first: u32) -> Result<Answer, Error> {
+        // include/uapi/linux/bpf.h, struct xdp_md: data, data_end, data_meta and three numbers of interfaces and queues.
+        let context = [0, first, 0, 0, 0, 0].map(u32::to_ne_bytes);
+        self.run(frame, Some(context.as_flattened()))
+    }
+
+    fn run(&mut self, frame: &[u8], context: Option<&[u8]>) -> Result<Answer, Error> {
         let program: &mut Xdp = load::loaded(&mut self.ebpf, "check")?;
         program
             .test_run(TestRunOptions {
                 data_in: Some(frame),
+                ctx_in: context,
                 ..TestRunOptions::default()
             })
             .map_err(|error| Error::kernel("the kernel does not run the program", &error))?;

@@ -1,6 +1,9 @@
 //! Interfaces: attaching a generation's program, turning an interface from one generation to another, letting go.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use aya::programs::{
     ProgramInfo, Xdp,
@@ -9,7 +12,7 @@ use aya::programs::{
 };
 use aya_obj::programs::XdpAttachType;
 
-use super::{Error, Generation, Pending, errno, pins};
+use super::{Error, Generation, Pending, detach::detach, errno, pins};
 use crate::{
     clock,
     device::{Device, Hook},
@@ -248,16 +251,41 @@ pub fn switch(
             });
         }
         drop(link);
-        pins::remove(&link_path).map_err(Error::from)?;
+        let before = hook.zip(by_id(running));
+        // The kernel runs nothing in two modes at once, so that this can't be one step.
+        detach(&interface.name)?;
+        let attached = attach(&mut program, interface, device, &link_path);
+        if attached.is_err()
+            && let Some((hook, mut running)) = before
+        {
+            let before = Interface {
+                mode: match hook {
+                    Hook::Generic => AttachMode::Generic,
+                    Hook::Native | Hook::Offloaded => AttachMode::Native,
+                },
+                ..interface.clone()
+            };
+            // The first error is the one to tell.
+            let _ = attach(&mut running, &before, device, &link_path);
+        }
+        return attached;
     }
     attach(&mut program, interface, device, &link_path)
+}
+
+/// A program that runs somewhere.
+fn by_id(id: u32) -> Option<Xdp> {
+    let info = aya::programs::loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)?;
+    Xdp::from_program_info(info, "before".into(), XdpAttachType::Interface).ok()
 }
 
 fn attach(
     program: &mut Xdp,
     interface: &Interface,
     device: &Device,
-    pin: &std::path::Path,
+    pin: &Path,
 ) -> Result<Switched, LinkError> {
     let failed = |cause: String| LinkError::Failed {
         interface: interface.name.clone(),
@@ -349,14 +377,4 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         Error::Kernel { cause, .. } => cause,
         other => other.to_string(),
     }
-}
-
-/// Lets go of an interface: nothing of ours filters there any more.
-///
-/// # Errors
-/// Where the pin can't be removed.
-pub fn detach(interface: &str) -> Result<(), Error> {
-    Ok(pins::remove(
-        &pins::links().join(pins::pin_name(interface)),
-    )?)
 }

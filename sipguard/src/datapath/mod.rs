@@ -7,6 +7,7 @@
 mod check;
 mod counters;
 mod description;
+mod detach;
 mod generation;
 mod link;
 mod load;
@@ -23,9 +24,10 @@ pub use self::{
     check::Checker,
     counters::{Counts, clear_service, counted_interfaces, counts, forget_counters},
     description::{Description, ServiceDescription},
+    detach::detach,
     generation::{Entry, Generation, Target},
     link::{
-        Attachment, LinkError, Role, Switched, attachments, detach, interfaces, refuse_foreign, switch,
+        Attachment, LinkError, Role, Switched, attachments, interfaces, refuse_foreign, switch,
     },
     load::object_bytes,
     pending::Pending,

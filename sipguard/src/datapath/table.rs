@@ -48,7 +48,7 @@ struct Batch {
 
 /// # Safety
 /// `attributes` must be what `command` takes, and the buffers it points to as long as the map's sizes and its count ask for.
-unsafe fn call<T>(command: libc::c_int, attributes: &mut T) -> io::Result<()> {
+pub(super) unsafe fn call<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: the caller's promise.
     let result = unsafe {
         libc::syscall(
@@ -61,7 +61,7 @@ unsafe fn call<T>(command: libc::c_int, attributes: &mut T) -> io::Result<()> {
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {
-        Ok(())
+        Ok(result)
     }
 }
 
@@ -153,7 +153,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
         };
         // SAFETY: key and value are as long as the map's, which `new` has checked.
         match unsafe { call(LOOKUP, &mut element) } {
-            Ok(()) => Ok(Some(value)),
+            Ok(_) => Ok(Some(value)),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(error) => Err(error),
         }
@@ -189,7 +189,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
             ..Batch::default()
         };
         // SAFETY: `count` keys and values as long as the map's.
-        unsafe { call(UPDATE_BATCH, &mut batch) }
+        unsafe { call(UPDATE_BATCH, &mut batch) }.map(drop)
     }
 
     /// Hands every element to `each`, in no order. Elements that others add or remove meanwhile may or may not be among them.
@@ -210,7 +210,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
             };
             // SAFETY: `count` keys and values as long as the map's; the marks are at least as long as the kernel's.
             let done = match unsafe { call(LOOKUP_BATCH, &mut batch) } {
-                Ok(()) => false,
+                Ok(_) => false,
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
                 // One bucket holds more than the buffers.
                 Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {

@@ -18,7 +18,7 @@ pub const FOLDER: &str = "/var/lib/sipguard";
 const FILE: &str = "state.json";
 /// The policy that was in force before one that is not confirmed.
 const CONFIRMED: &str = "confirmed.json";
-/// What a file is called before it takes the other's place; what a crash leaves of it is overwritten.
+/// What a file is called before it takes the other's place; what a crash leaves of it is removed.
 const NEW: &str = ".new";
 const LOCK: &str = "lock";
 
@@ -115,6 +115,13 @@ impl Store {
                 .mode(0o600)
                 .open(&path)?;
             uninterrupted(|| file.lock())?;
+            // Nobody else is writing now: what is there is a crash's.
+            for name in [FILE, CONFIRMED] {
+                match fs::remove_file(self.folder.join([name, NEW].concat())) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
             Ok(file)
         };
         match locked() {

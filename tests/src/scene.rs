@@ -1,0 +1,203 @@
+//! The scene of most integration tests: a gateway that sipguard guards, and an outside from which frames come with any source.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs,
+    net::{Ipv6Addr, UdpSocket},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    frame::{Frame, GATEWAY_V4, GATEWAY_V6, eth},
+    netns::{BPFFS, End, Finished, Host, Mac, SCRATCH, Sandbox, Wire, join, sipguard},
+};
+
+/// Listed as a provider wherever a test needs one.
+pub const PROVIDER: &str = "203.0.113.5";
+/// Listed nowhere.
+pub const SCANNER: &str = "198.51.100.7";
+/// A port that nobody guards: what goes there tells that everything sent before has been dealt with.
+pub const MARK: u16 = 40_404;
+
+/// How long a datagram may take before the test fails instead of hanging.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A gateway and the outside, joined by any number of veth pairs whose two ends have the same name. All of the gateway's addresses
+/// are on its loopback interface, so that it takes packets for them from any line.
+pub struct Scene {
+    /// The guarded host.
+    pub gateway: Host,
+    /// Where frames come from.
+    pub outside: Host,
+    lines: BTreeMap<String, Line>,
+    mark: UdpSocket,
+    // Kept, because a child of another thread holds every descriptor for a moment, and the port with it.
+    sockets: Mutex<BTreeMap<u16, UdpSocket>>,
+    sent: AtomicU64,
+}
+
+struct Line {
+    gateway: Mac,
+    outside: Mac,
+    wire: Wire,
+}
+
+impl Scene {
+    /// A gateway with these interfaces.
+    #[must_use]
+    pub fn new(sandbox: &Sandbox, interfaces: &[&str]) -> Self {
+        let (gateway, outside) = (sandbox.host(), sandbox.host());
+        for address in [format!("{GATEWAY_V4}/32"), format!("{GATEWAY_V6}/128")] {
+            gateway.ip(&format!("address add {address} dev lo"));
+        }
+        let mark = gateway.enter(|| {
+            for conf in ["all", "default"] {
+                // Sources are made up, and no route leads back to them.
+                fs::write(format!("/proc/sys/net/ipv4/conf/{conf}/rp_filter"), "0")
+                    .expect("IPv4 can be set up");
+            }
+            bind(MARK)
+        });
+        mark.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut scene = Self {
+            gateway,
+            outside,
+            lines: BTreeMap::new(),
+            mark,
+            sockets: Mutex::default(),
+            sent: AtomicU64::new(0),
+        };
+        for interface in interfaces {
+            scene.connect(interface);
+        }
+        scene
+    }
+
+    /// Joins the two by another veth pair, or by a new one after the old one was deleted.
+    pub fn connect(&mut self, interface: &str) {
+        let end = |host| End {
+            host,
+            interface,
+            addresses: &[],
+        };
+        let [gateway, outside] = join(end(&self.gateway), end(&self.outside));
+        let line = Line {
+            gateway,
+            outside,
+            wire: self.outside.wire(interface),
+        };
+        self.lines.insert(interface.to_owned(), line);
+    }
+
+    /// Where [`Self::sipguard`] reads its config.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        Path::new(SCRATCH).join("sipguard.toml")
+    }
+
+    /// Writes the config file.
+    pub fn configure(&self, text: &str) {
+        fs::write(self.config(), text).expect("the scratch folder is writable");
+    }
+
+    /// Runs sipguard on the gateway with the scene's config.
+    pub fn sipguard(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Finished {
+        let mut command = Command::new(sipguard());
+        command.arg("--config").arg(self.config()).args(arguments);
+        self.gateway.run(&mut command)
+    }
+
+    /// A way to send raw frames to the gateway's interface.
+    #[must_use]
+    pub fn wire(&self, interface: &str) -> &Wire {
+        &self.lines[interface].wire
+    }
+
+    /// Begins a frame from `source` to the gateway's interface.
+    #[must_use]
+    pub fn frame(&self, interface: &str, source: &str) -> Frame {
+        let line = &self.lines[interface];
+        eth().macs(line.gateway, line.outside).ip(source)
+    }
+
+    /// Whether a datagram from `source` to a UDP port, coming in on `interface`, reaches a socket there.
+    #[must_use]
+    pub fn passes(&self, interface: &str, source: &str, port: u16) -> bool {
+        let text = format!("probe {}", self.number());
+        let mut sockets = self.sockets.lock().expect("no other test's");
+        let socket = sockets.entry(port).or_insert_with(|| {
+            let socket = self.gateway.enter(|| bind(port));
+            socket.set_nonblocking(true).expect("an option of sockets");
+            socket
+        });
+        let frame = self.frame(interface, source).udp(port);
+        self.wire(interface)
+            .send(&frame.payload(text.as_bytes()).bytes());
+        self.settle(interface);
+        let mut buffer = [0; 64];
+        let mut arrived = false;
+        while let Ok(length) = socket.recv(&mut buffer) {
+            arrived |= &buffer[..length] == text.as_bytes();
+        }
+        arrived
+    }
+
+    /// Waits until everything sent to `interface` so far has been dealt with.
+    pub fn settle(&self, interface: &str) {
+        let text = format!("mark {}", self.number());
+        let frame = self.frame(interface, SCANNER).udp(MARK);
+        self.wire(interface)
+            .send(&frame.payload(text.as_bytes()).bytes());
+        let mut buffer = [0; 64];
+        loop {
+            let length = self
+                .mark
+                .recv(&mut buffer)
+                .unwrap_or_else(|error| panic!("{interface} delivers nothing: {error}"));
+            if &buffer[..length] == text.as_bytes() {
+                return;
+            }
+        }
+    }
+
+    fn number(&self) -> u64 {
+        self.sent.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// A socket for datagrams to this port, of both families, in the calling thread's network namespace.
+#[must_use]
+pub fn bind(port: u16) -> UdpSocket {
+    UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).expect("a free port")
+}
+
+/// Everything pinned, as paths below bpffs.
+#[must_use]
+pub fn pins() -> Vec<String> {
+    fn walk(folder: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).expect("bpffs can be read") {
+            let path = entry.expect("bpffs can be read").path();
+            let name = path.strip_prefix(BPFFS).expect("below bpffs");
+            let name = name.display().to_string();
+            // The kernel's own: nobody else can use a dot.
+            if name.contains('.') {
+                continue;
+            }
+            found.push(name);
+            if path.is_dir() {
+                walk(&path, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(Path::new(BPFFS), &mut found);
+    found.sort();
+    found
+}
