@@ -36,7 +36,7 @@ use tokio::{
 use super::{Context, live, write_json};
 use crate::{
     cli::Stats,
-    output::{Grouped, Palette, Rows, Scaled, local},
+    output::{Grouped, Palette, Rows, Scaled, joined, local},
 };
 
 /// Blank screen, cursor in the corner.
@@ -327,11 +327,32 @@ impl Snapshot {
         )?;
         if monitored {
             let warning = palette.warning;
+            let whose = self.monitored();
             writeln!(
                 out,
-                "{warning}monitor mode: what is to be dropped passes all the same{warning:#}"
+                "{warning}monitor mode{whose}: what is to be dropped passes all the same{warning:#}"
             )?;
         }
         Ok(())
+    }
+
+    /// ` for web`, or nothing where all of it is.
+    fn monitored(&self) -> String {
+        let (enforced, watched): (Vec<_>, Vec<_>) = self
+            .counters
+            .iter()
+            .filter(|counter| counter.action == "drop")
+            .partition(|counter| counter.enforced);
+        let mut services: Vec<_> = watched
+            .into_iter()
+            .map(|counter| counter.service.as_deref().unwrap_or("broken packets"))
+            .collect();
+        services.sort_unstable();
+        services.dedup();
+        if enforced.is_empty() {
+            String::new()
+        } else {
+            format!(" for {}", joined(services))
+        }
     }
 }
