@@ -104,11 +104,12 @@ impl Pending {
         if let Some(old) = self.previous.map(program).transpose()?.flatten() {
             set(OLD, &old)?;
         }
-        choice
-            .pin(folder.join(format!("choice-{name}")))
-            .map_err(|error| failed(&error))?;
         load::program(&mut ebpf, "pending")?
             .pin(folder.join(format!("pending-{name}")))
+            .map_err(|error| failed(&error))?;
+        // Last, because this closes the array.
+        choice
+            .pin(folder.join(format!("choice-{name}")))
             .map_err(|error| failed(&error))
     }
 

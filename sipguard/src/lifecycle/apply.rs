@@ -80,6 +80,9 @@ pub fn apply(file: &Path, confirm: Option<Duration>) -> Result<Applied, Error> {
     }
     if kept.is_some() {
         session.end_by_reboot(&text)?;
+    } else if confirm.is_none() && session.took_back(&text) {
+        // While the config was read, the time to confirm it ended.
+        return Err(Error::TakenBack);
     }
     let before = match confirm {
         None => replaceable(live())?,

@@ -130,6 +130,13 @@ impl Session {
         Ok(())
     }
 
+    /// Whether a config file with this text was taken back.
+    pub(super) fn took_back(&self, text: &str) -> bool {
+        self.state.unconfirmed.as_ref().is_some_and(|unconfirmed| {
+            unconfirmed.outcome == Outcome::TakenBack && unconfirmed.config == text
+        })
+    }
+
     /// Writes down that what was pending is gone, and with it whatever the config file says by now.
     pub(super) fn end_by_reboot(&mut self, text: &str) -> Result<(), Error> {
         if let Some(unconfirmed) = &mut self.state.unconfirmed
@@ -226,15 +233,24 @@ pub(super) fn wanted(file: &Path, confirm: bool) -> Result<Wanted, Error> {
 
 fn kept(text: &str) -> Result<Option<Confirmed>, Error> {
     // In this order: another apply after a reboot writes the state before it attaches.
-    let attached = Pins::find().is_some() && !attachments()?.is_empty();
+    let links = if Pins::find().is_some() {
+        attachments()?
+    } else {
+        Vec::new()
+    };
     let store = Store::system();
     let Some(unconfirmed) = store.load()?.unconfirmed else {
         return Ok(None);
     };
+    let waits = links
+        .iter()
+        .any(|link| link.pending.is_some_and(|pending| !pending.lapsed(now())));
     let kept = match unconfirmed.outcome {
-        Outcome::Pending => !attached,
+        Outcome::Pending if links.is_empty() => true,
+        Outcome::Pending if waits => false,
+        // Pending no more: what is left of it is cleared up before anything is applied.
+        Outcome::Pending | Outcome::TakenBack => unconfirmed.config == text,
         Outcome::Confirmed => false,
-        Outcome::TakenBack => unconfirmed.config == text,
     };
     if kept {
         Ok(store.confirmed()?)
