@@ -1,4 +1,8 @@
 //! `sipguard doctor` on hosts with something wrong: it finds that, and what it says to run mends it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that panics is a test that fails"
+)]
 
 use std::{fs, net::UdpSocket, path::Path, process::Command};
 
@@ -22,7 +26,7 @@ fn on_a_gateway(test: impl FnOnce(&Gateway<'_>) + Send) {
         );
         host.ip("route add default via 203.0.113.5");
         let gateway = Gateway { host: &host };
-        gateway.config(POLICY);
+        Gateway::config(POLICY);
         test(&gateway);
     });
 }
@@ -36,7 +40,7 @@ impl Gateway<'_> {
         format!("{SCRATCH}/sipguard.toml")
     }
 
-    fn config(&self, text: &str) {
+    fn config(text: &str) {
         fs::write(Self::file(), text).unwrap();
     }
 
@@ -98,7 +102,7 @@ fn nothing_is_in_force() {
 #[test]
 fn an_interface_that_is_not_filtered() {
     on_a_gateway(|gateway| {
-        gateway.config(&POLICY.replace("[\"eth0\"]", "[\"eth0\", \"tun7\"]"));
+        Gateway::config(&POLICY.replace("[\"eth0\"]", "[\"eth0\", \"tun7\"]"));
         gateway.host.ip("link add tun7 type veth peer tun8");
         gateway.sipguard(&["apply"]).succeeded();
         // It comes back, and nobody noticed.
@@ -112,7 +116,7 @@ fn an_interface_that_is_not_filtered() {
 fn a_config_that_was_changed_and_not_applied() {
     on_a_gateway(|gateway| {
         gateway.sipguard(&["apply"]).succeeded();
-        gateway.config(&POLICY.replace("5060", "5060, 5061"));
+        Gateway::config(&POLICY.replace("5060", "5060, 5061"));
         gateway.mend("in_force");
     });
 }
@@ -120,7 +124,7 @@ fn a_config_that_was_changed_and_not_applied() {
 #[test]
 fn a_config_that_is_wrong() {
     on_a_gateway(|gateway| {
-        gateway.config("interfaces = [");
+        Gateway::config("interfaces = [");
         let found = gateway.findings();
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].1.contains("sipguard.toml"), "{found:?}");
@@ -162,7 +166,7 @@ fn a_bridge_of_guarded_ports_is_guarded() {
 #[test]
 fn guarded_ports_that_are_not_reserved() {
     on_a_gateway(|gateway| {
-        gateway.config(&POLICY.replace("5060", "5060, 50600"));
+        Gateway::config(&POLICY.replace("5060", "5060, 50600"));
         gateway.sipguard(&["apply"]).succeeded();
         let found = gateway.findings();
         let [(check, command)] = &found[..] else {
@@ -187,7 +191,7 @@ fn guarded_ports_that_are_not_reserved() {
 #[test]
 fn a_program_that_nobody_can_reach() {
     on_a_gateway(|gateway| {
-        gateway.config("interfaces = [\"eth0\"]\n[services.sip]\nudp = [5060]\n");
+        Gateway::config("interfaces = [\"eth0\"]\n[services.sip]\nudp = [5060]\n");
         gateway.sipguard(&["apply"]).succeeded();
         assert_eq!(gateway.findings(), []);
         let bound = |address: &str| UdpSocket::bind((address, 5060)).unwrap();
