@@ -6,12 +6,14 @@ use ipnet::IpNet;
 use sipguard::{
     config, lifecycle,
     policy::{Action, Policy},
+    prefix,
     state::Store,
 };
 use sipguard_ebpf::abi::{self, LinkKind};
 use sipguard_tests::{
     frame::eth,
-    netns::{BPFFS, sandbox, until},
+    netns::{BPFFS, Sandbox, sandbox, until},
+    random::Random,
     reference::{Model, Own, expected},
     scene::{SCANNER, Scene},
 };
@@ -30,7 +32,7 @@ udp = [80]
 "#;
 
 /// A gateway with [`CONFIG`] in force.
-fn scene(sandbox: &sipguard_tests::netns::Sandbox) -> Scene {
+fn scene(sandbox: &Sandbox) -> Scene {
     let scene = Scene::new(sandbox, &["eth0"]);
     scene.configure(CONFIG);
     scene.sipguard(["apply"]).succeeded();
@@ -75,6 +77,13 @@ fn own(scene: &Scene) -> Vec<Own> {
     entries.collect()
 }
 
+/// Whether the naive model lets a packet pass.
+fn model(policy: &Policy, own: &[Own], source: &str, port: u16, now: u64) -> bool {
+    let frame = eth().ip(source).udp(port).bytes();
+    let model = Model { policy, own, now };
+    expected(&frame, LinkKind::Ethernet, &model).action == abi::Action::Pass
+}
+
 /// Sends packets from these sources until the last timed entry has ended. Every packet must get what the naive model says of the entries
 /// in force; one that is judged about the end of an entry, whichever of the two. Returns whether every source was seen before the first
 /// end, after the last one, and between ends that are apart: on a machine that is too busy for that, entries are to last longer.
@@ -85,15 +94,7 @@ fn watch(scene: &Scene, probes: &[(&str, u16)]) -> bool {
     let policy = policy(scene);
     let own = own(scene);
     let ends: BTreeSet<u64> = own.iter().filter_map(|own| own.until).collect();
-    let model = |source: &str, port, now| {
-        let frame = eth().ip(source).udp(port).bytes();
-        let model = Model {
-            policy: &policy,
-            own: &own,
-            now,
-        };
-        expected(&frame, LinkKind::Ethernet, &model).action == abi::Action::Pass
-    };
+    let model = |source: &str, port, now| model(&policy, &own, source, port, now);
     assert!(!ends.is_empty());
     // How many ends had passed when a source was seen for certain.
     let mut seen = vec![BTreeSet::new(); probes.len()];
@@ -194,6 +195,86 @@ fn each_ends_to_the_moment_whatever_it_nests_in() {
             watch(&scene, &probes)
         });
         assert!(seen, "this machine is too slow to see anything");
+    });
+}
+
+/// Entries in networks that nest, added, taken back and ending at random, with an apply now and then, against what was said and not
+/// taken back.
+#[test]
+fn whatever_was_said_only_what_is_in_force_counts() {
+    const SOURCES: [&str; 6] = [
+        "10.1.1.1",
+        "10.1.1.66",
+        "10.1.2.1",
+        "10.2.2.7",
+        "2001:db8:1::1",
+        "2001:db8:1:1::1",
+    ];
+    const PREFIXES: [&str; 8] = [
+        "0.0.0.0/0",
+        "10.0.0.0/8",
+        "10.1.0.0/16",
+        "10.1.1.0/24",
+        "10.1.1.66",
+        "2001:db8:1::/48",
+        "2001:db8:1:1::/64",
+        "2001:db8:1::1",
+    ];
+    sandbox(|sandbox| {
+        let scene = scene(sandbox);
+        let mut random = Random::seeded();
+        let mut said: Vec<Own> = Vec::new();
+        for turn in 0..150 {
+            let prefix = *random.choose(&PREFIXES);
+            let net = prefix::parse(prefix).expect("a prefix");
+            let at = ["--service", "sip"];
+            match random.below(10) {
+                0 => {
+                    let port = 5061 + random.below(3);
+                    scene.configure(&CONFIG.replace("[5060]", &format!("[5060, {port}]")));
+                    scene.sipguard(["apply"]).succeeded();
+                }
+                1 | 2 if said.iter().any(|own| own.prefix == net) => {
+                    // All of it may have ended meanwhile.
+                    scene.sipguard(["remove", prefix].iter().chain(&at));
+                    said.retain(|own| own.prefix != net);
+                }
+                kind => {
+                    let action = *random.choose(&[Action::Allow, Action::Deny]);
+                    let timed = kind > 3;
+                    let seconds = format!("{}s", 1 + random.below(2));
+                    let time: &[&str] = if timed { &["--for", &seconds] } else { &[] };
+                    let words = [action.name(), prefix];
+                    scene
+                        .sipguard(words.iter().chain(&at).chain(time))
+                        .succeeded();
+                    said.retain(|own| {
+                        (own.prefix, own.action, own.until.is_some()) != (net, action, timed)
+                    });
+                    let kept = own(&scene).into_iter();
+                    let mut kept = kept.filter(|own| {
+                        (own.prefix, own.action, own.until.is_some()) == (net, action, timed)
+                    });
+                    said.push(kept.next().expect("what was just said is kept"));
+                }
+            }
+            let policy = policy(&scene);
+            for source in SOURCES {
+                let before = now();
+                let passed = scene.passes("eth0", source, 5060);
+                let after = now();
+                let ends = said.iter().filter_map(|own| own.until);
+                let possible = ends.filter(|end| (before..=after).contains(end));
+                let possible = possible.chain([before]);
+                let possible: Vec<_> = possible
+                    .map(|at| model(&policy, &said, source, 5060, at))
+                    .collect();
+                assert!(
+                    possible.contains(&passed),
+                    "turn {turn}: {source} at {before}, {said:?}"
+                );
+            }
+        }
     });
 }
 
