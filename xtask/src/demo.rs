@@ -5,10 +5,10 @@ mod burst;
 mod business;
 mod capture;
 mod guard;
-mod media;
-mod network;
+pub(crate) mod media;
+pub(crate) mod network;
 mod report;
-mod sip;
+pub(crate) mod sip;
 mod web;
 
 use std::{env, process::Command};
@@ -58,7 +58,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     netns::sandbox(show)
 }
 
-fn build() -> Result<()> {
+/// Builds the command as it is shipped.
+pub(crate) fn build() -> Result<()> {
     let status = machine::cargo()
         .args(["build", "--release", "--package", "sipguard"])
         .arg("--target-dir")

@@ -1,5 +1,6 @@
 //! `cargo xtask`: what a developer of sipguard runs.
 
+mod bench;
 mod demo;
 mod machine;
 mod package;
@@ -32,6 +33,8 @@ enum Task {
     Setup,
     /// Show what sipguard does, on real SIP traffic between three hosts that are made for it (as root, too)
     Demo(demo::Arguments),
+    /// Measure what packets and policies cost, beside other filters (as root, too)
+    Bench(bench::Arguments),
     /// Make a Debian package and a tarball in target/package
     Package,
     /// Run every test (as root, through sudo where needed)
@@ -56,6 +59,7 @@ fn run(task: Task) -> Result<()> {
             Ok(())
         }
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Package => package::run(),
         Task::Test(arguments) => test::run(&arguments),
     }

@@ -14,3 +14,10 @@ pub(crate) fn run() -> Result<()> {
     compiler::ensure()?;
     linker::ensure()
 }
+
+/// Installs what the benchmark compares sipguard with. What can't be had is absent from its tables.
+pub(crate) fn peers() {
+    if let Err(error) = programs::peers() {
+        eprintln!("{error:#}");
+    }
+}

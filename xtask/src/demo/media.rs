@@ -24,20 +24,21 @@ const PACKET: usize = 12 + 160;
 const LAST: Duration = Duration::from_secs(1);
 
 /// Streams that run until they are asked how it went.
-pub(super) struct Media {
+pub(crate) struct Media {
     stop: Arc<AtomicBool>,
     worker: JoinHandle<Result<Tally>>,
 }
 
+/// How many packets went each way, all streams together.
 #[derive(Default)]
-struct Tally {
-    sent: u64,
-    received: u64,
+pub(crate) struct Tally {
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
 }
 
 impl Media {
     /// A stream each way between the gateway and each of `peers`, over IPv4 and over IPv6.
-    pub(super) fn start(gateway: &Site, peers: &[&Site]) -> Result<Self> {
+    pub(crate) fn start(gateway: &Site, peers: &[&Site]) -> Result<Self> {
         let mut sockets = Vec::new();
         for (peer, port) in peers.iter().zip(PORT..) {
             for (near, far) in gateway.to(peer) {
@@ -54,13 +55,17 @@ impl Media {
         Ok(Self { stop, worker })
     }
 
-    /// Ends the streams; an error where a packet was lost.
-    pub(super) fn end(self) -> Result<String> {
+    /// Ends the streams.
+    pub(crate) fn finish(self) -> Result<Tally> {
         self.stop.store(true, Ordering::Relaxed);
-        let Tally { sent, received } = self
-            .worker
+        self.worker
             .join()
-            .unwrap_or_else(|panic| panic::resume_unwind(panic))?;
+            .unwrap_or_else(|panic| panic::resume_unwind(panic))
+    }
+
+    /// Ends the streams; an error where a packet was lost.
+    pub(crate) fn end(self) -> Result<String> {
+        let Tally { sent, received } = self.finish()?;
         let found = format!("{sent} packets sent, {received} received");
         ensure!(received == sent, found);
         Ok(found)

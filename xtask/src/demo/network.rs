@@ -12,25 +12,25 @@ use crate::netns::{End, Host, Sandbox, join, until};
 /// What every host calls its only interface; on the gateway, sipguard guards it.
 const INTERFACE: &str = "eth0";
 
-pub(super) struct Network {
-    pub(super) internet: Host,
-    pub(super) gateway: Site,
-    pub(super) provider: Site,
-    pub(super) scanner: Site,
+pub(crate) struct Network {
+    pub(crate) internet: Host,
+    pub(crate) gateway: Site,
+    pub(crate) provider: Site,
+    pub(crate) scanner: Site,
 }
 
 /// A host with networks of its own.
-pub(super) struct Site {
-    pub(super) host: Host,
+pub(crate) struct Site {
+    pub(crate) host: Host,
     /// Where its cable ends on the internet's side.
-    pub(super) uplink: &'static str,
+    pub(crate) uplink: &'static str,
     /// IPv4 and IPv6.
-    pub(super) addresses: [IpAddr; 2],
+    pub(crate) addresses: [IpAddr; 2],
     router: [IpAddr; 2],
 }
 
 impl Network {
-    pub(super) fn new(sandbox: &Sandbox) -> Result<Self> {
+    pub(crate) fn new(sandbox: &Sandbox) -> Result<Self> {
         let internet = sandbox.host();
         internet.enter(|| -> Result<()> {
             for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
@@ -48,7 +48,7 @@ impl Network {
     }
 
     /// Has the gateway and its router forget each other's Ethernet addresses, and waits until they are known again.
-    pub(super) fn rediscover(&self) -> String {
+    pub(crate) fn rediscover(&self) -> String {
         let gateway = &self.gateway;
         let sides = [
             (&gateway.host, INTERFACE, gateway.router),
@@ -107,12 +107,12 @@ impl Site {
     }
 
     /// From an address of this site to one of `other`, over IPv4 and over IPv6.
-    pub(super) fn to(&self, other: &Self) -> [(IpAddr, IpAddr); 2] {
+    pub(crate) fn to(&self, other: &Self) -> [(IpAddr, IpAddr); 2] {
         let ([a4, a6], [b4, b6]) = (self.addresses, other.addresses);
         [(a4, b4), (a6, b6)]
     }
 }
 
-pub(super) fn family(address: IpAddr) -> &'static str {
+pub(crate) fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }

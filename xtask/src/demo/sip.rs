@@ -15,15 +15,15 @@ use crate::netns::{Host, Process, SCRATCH, until};
 const PORT: u16 = 5060;
 
 #[derive(Clone, Copy)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     Udp,
     Tcp,
 }
 
 impl Transport {
-    pub(super) const ALL: [Self; 2] = [Self::Udp, Self::Tcp];
+    pub(crate) const ALL: [Self; 2] = [Self::Udp, Self::Tcp];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
@@ -32,7 +32,7 @@ impl Transport {
 }
 
 /// User agents that answer OPTIONS and take calls, until the demo ends.
-pub(super) fn serve(host: &Host, addresses: [IpAddr; 2]) -> Vec<Process> {
+pub(crate) fn serve(host: &Host, addresses: [IpAddr; 2]) -> Vec<Process> {
     let mut serving = Vec::new();
     for address in addresses {
         for transport in Transport::ALL {
@@ -52,13 +52,13 @@ pub(super) fn serve(host: &Host, addresses: [IpAddr; 2]) -> Vec<Process> {
 }
 
 /// What SIPp says about the calls that it made.
-pub(super) struct Calls {
-    pub(super) completed: u64,
-    pub(super) retransmissions: u64,
+pub(crate) struct Calls {
+    pub(crate) completed: u64,
+    pub(crate) retransmissions: u64,
 }
 
 /// Makes calls, and gives up after `seconds`.
-pub(super) fn call(
+pub(crate) fn call(
     host: &Host,
     (from, to): (IpAddr, IpAddr),
     transport: Transport,
@@ -79,7 +79,7 @@ pub(super) fn call(
 
 impl Calls {
     /// Reads the last line: the sums at the end.
-    fn read(statistics: &Path) -> Result<Self> {
+    pub(crate) fn read(statistics: &Path) -> Result<Self> {
         let text = fs::read_to_string(statistics).context("no statistics")?;
         let mut lines = text.lines();
         let header = lines.next().unwrap_or_default();
@@ -99,7 +99,8 @@ impl Calls {
     }
 }
 
-fn sipp(address: IpAddr, transport: Transport) -> Command {
+/// SIPp at an address's port 5060.
+pub(crate) fn sipp(address: IpAddr, transport: Transport) -> Command {
     let mut sipp = Command::new("sipp");
     let socket = match transport {
         Transport::Udp => "u1",
@@ -114,7 +115,7 @@ fn sipp(address: IpAddr, transport: Transport) -> Command {
 }
 
 /// What svmap, which speaks UDP only, takes the device at `address` for; nothing where it finds none.
-pub(super) fn scan(host: &Host, address: IpAddr) -> Result<Option<String>> {
+pub(crate) fn scan(host: &Host, address: IpAddr) -> Result<Option<String>> {
     let address = address.to_string();
     let family = if address.contains(':') {
         &["-6"][..]

@@ -49,6 +49,11 @@ const PROGRAMS: &[Program] = &[
         "systemd",
         "reads the service's unit as a gateway would",
     ),
+    program(
+        "udevadm",
+        "udev",
+        "tells what becomes of an interface that appears",
+    ),
     program("lintian", "lintian", "finds what is wrong with a package"),
     program(
         "readelf",
@@ -67,8 +72,29 @@ const PROGRAMS: &[Program] = &[
     ),
 ];
 
+/// What the benchmark measures beside sipguard.
+const PEERS: &[Program] = &[
+    program("nft", "nftables", "drops at three of its hooks"),
+    program("iptables", "iptables", "drops what ipset has not"),
+    program("ipset", "ipset", "sets of prefixes"),
+    program("xdp-filter", "xdp-tools", "drops in XDP, too"),
+    program(
+        "ethtool",
+        "ethtool",
+        "has a cable deliver frames as a driver does",
+    ),
+];
+
 pub(super) fn ensure() -> Result<()> {
-    let missing = missing();
+    install(PROGRAMS)
+}
+
+pub(super) fn peers() -> Result<()> {
+    install(PEERS)
+}
+
+fn install(programs: &'static [Program]) -> Result<()> {
+    let missing = missing(programs);
     if missing.is_empty() {
         return Ok(());
     }
@@ -90,15 +116,18 @@ pub(super) fn ensure() -> Result<()> {
         format!("install these programs by hand, then run this again:\n{listed}\nthe reason")
     })?;
 
-    let still: Vec<&str> = self::missing().iter().map(|program| program.name).collect();
+    let still: Vec<&str> = self::missing(programs)
+        .iter()
+        .map(|program| program.name)
+        .collect();
     if !still.is_empty() {
         bail!("installed, but not on PATH: {}", still.join(" "));
     }
     Ok(())
 }
 
-fn missing() -> Vec<&'static Program> {
-    PROGRAMS
+fn missing(programs: &'static [Program]) -> Vec<&'static Program> {
+    programs
         .iter()
         .filter(|program| machine::find(program.name).is_none())
         .collect()

@@ -1,0 +1,133 @@
+//! `cargo xtask bench`: what a packet costs, what a host can take, what calls notice of a flood, and how long large policies take;
+//! beside other filters, in the same run.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "measured figures are small, positive, and never exact"
+)]
+
+mod bpf;
+mod calls;
+mod charts;
+mod filters;
+mod frames;
+mod guard;
+mod lists;
+mod micro;
+mod report;
+mod sizes;
+mod veth;
+
+use std::{env, fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+
+use crate::{
+    demo, machine,
+    netns::{self, Sandbox},
+    setup,
+};
+use report::Report;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Fewer sizes and rounds: done within 90 s, for a first impression
+    #[arg(long)]
+    quick: bool,
+    /// Write all figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw charts into this folder
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
+    /// All is set up and built: what the benchmark says to itself through sudo
+    #[arg(long, hide = true)]
+    built: bool,
+}
+
+/// How much of everything.
+struct Effort {
+    /// Entries, and how the cost of a packet is measured with them.
+    micro_sizes: &'static [usize],
+    micro_rounds: u32,
+    micro_repeat: u32,
+    veth_sizes: &'static [usize],
+    veth_rounds: u32,
+    veth_frames: u32,
+    /// Packets a second of the flood; the last of them stands for as many as go.
+    floods: &'static [u32],
+    calls: u32,
+    policy_sizes: &'static [usize],
+    policy_rounds: u32,
+}
+
+const QUICK: Effort = Effort {
+    micro_sizes: &[10, 1_000, 100_000],
+    micro_rounds: 5,
+    micro_repeat: 200_000,
+    veth_sizes: &[1_000],
+    veth_rounds: 1,
+    veth_frames: 500_000,
+    floods: &[0, u32::MAX],
+    calls: 100,
+    policy_sizes: &[100_000],
+    policy_rounds: 2,
+};
+
+const FULL: Effort = Effort {
+    micro_sizes: &[10, 1_000, 100_000, 1_000_000],
+    micro_rounds: 9,
+    micro_repeat: 500_000,
+    veth_sizes: &[1_000, 100_000],
+    veth_rounds: 3,
+    veth_frames: 2_000_000,
+    floods: &[0, 100_000, 300_000, 1_000_000, u32::MAX],
+    calls: 200,
+    policy_sizes: &[100_000, 1_000_000],
+    policy_rounds: 3,
+};
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if !arguments.built {
+        setup::run()?;
+        setup::peers();
+        demo::build()?;
+    }
+    if !machine::is_root() {
+        let mut again = machine::as_root(env::current_exe()?)?;
+        again.args(env::args_os().skip(1)).arg("--built");
+        ensure!(again.status()?.success(), "the benchmark failed");
+        return Ok(());
+    }
+    let effort = if arguments.quick { &QUICK } else { &FULL };
+    // Found out here, not after minutes.
+    if let Some(folder) = &arguments.plot {
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    let report = netns::sandbox(|sandbox| measure(sandbox, effort))?;
+    if let Some(file) = &arguments.json {
+        let text = serde_json::to_string_pretty(&report)?;
+        fs::write(file, text + "\n").with_context(|| format!("writing {}", file.display()))?;
+    }
+    if let Some(folder) = &arguments.plot {
+        charts::draw(&report, folder)?;
+    }
+    Ok(())
+}
+
+fn measure(sandbox: &Sandbox, effort: &Effort) -> Result<Report> {
+    let mut report = Report::new();
+    report.print_machine();
+    report.micro = micro::run(sandbox, effort)?;
+    report.print_micro();
+    report.veth = veth::run(sandbox, effort)?;
+    report.print_veth();
+    report.apply = sizes::run(sandbox, effort)?;
+    report.print_apply();
+    report.calls = calls::run(sandbox, effort)?;
+    report.print_calls();
+    Ok(report)
+}

@@ -1,0 +1,155 @@
+//! The charts of a run, as SVG.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use plotters::{
+    chart::ChartBuilder,
+    coord::ranged1d::IntoSegmentedCoord as _,
+    prelude::{IntoDrawingArea as _, Rectangle, SVGBackend, SegmentValue, Text},
+    style::{Color as _, FontTransform, IntoFont as _, RGBColor, WHITE},
+};
+
+use super::report::Report;
+
+const SIZE: (u32, u32) = (820, 380);
+const OURS: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
+const OTHERS: RGBColor = RGBColor(0xb0, 0xb0, 0xb0);
+
+/// One bar: what it stands for, and how high it is.
+type Bar = (String, f64);
+
+pub(super) fn draw(report: &Report, folder: &Path) -> Result<()> {
+    let most = report
+        .micro
+        .iter()
+        .map(|row| row.entries)
+        .max()
+        .unwrap_or_default();
+    let of_size = |row: &&super::micro::Row| row.entries == most && row.filter != "empty";
+    let cost = report.micro.iter().filter(of_size);
+    let cost: Vec<Bar> = cost
+        .map(|row| (row.case.clone(), row.ns_over_empty as f64))
+        .collect();
+    bars(
+        &folder.join("packet.svg"),
+        &format!("ns a packet over an empty program, {most} entries"),
+        &cost,
+    )?;
+
+    let most = report
+        .veth
+        .iter()
+        .map(|row| row.entries)
+        .min()
+        .unwrap_or_default();
+    let rates = report.veth.iter().filter(|row| row.entries == most);
+    let rates: Vec<Bar> = rates
+        .filter_map(|row| Some((row.filter.to_owned(), row.mpps?)))
+        .collect();
+    bars(
+        &folder.join("veth.svg"),
+        &format!("million packets a second dropped by one core, {most} entries"),
+        &rates,
+    )?;
+
+    let worst = report.calls.iter().filter(|row| row.wanted.is_none());
+    let completed = worst.map(|row| {
+        let share = row.completed as f64 * 100.0 / f64::from(row.calls);
+        (
+            format!("{} at {:.1} Mpps", row.filter, row.flood as f64 / 1e6),
+            share,
+        )
+    });
+    bars(
+        &folder.join("calls.svg"),
+        "per cent of calls completed under the heaviest flood",
+        &completed.collect::<Vec<_>>(),
+    )?;
+
+    let most = report
+        .apply
+        .iter()
+        .map(|row| row.entries)
+        .max()
+        .unwrap_or_default();
+    let times = report.apply.iter().filter(|row| row.entries == most);
+    let times: Vec<Bar> = times
+        .map(|row| (row.what.to_owned(), row.seconds))
+        .collect();
+    bars(
+        &folder.join("policy.svg"),
+        &format!("seconds until {most} entries are in force"),
+        &times,
+    )
+}
+
+fn bars(file: &Path, title: &str, bars: &[Bar]) -> Result<()> {
+    if bars.is_empty() {
+        return Ok(());
+    }
+    let failed = |error: &dyn std::fmt::Display| anyhow!("drawing {}: {error}", file.display());
+    let area = SVGBackend::new(file, SIZE).into_drawing_area();
+    area.fill(&WHITE).map_err(|error| failed(&error))?;
+    let longest = bars.iter().map(|(_, length)| *length).fold(0.0, f64::max) * 1.15;
+    let rows = bars.len();
+    let mut chart = ChartBuilder::on(&area)
+        .caption(title, ("sans-serif", 17).into_font())
+        .margin(12)
+        .x_label_area_size(24)
+        .y_label_area_size(240)
+        .build_cartesian_2d(0.0..longest, (0..rows).into_segmented())
+        .map_err(|error| failed(&error))?;
+    // The first bar on top.
+    let name = |place: &SegmentValue<usize>| match place {
+        SegmentValue::CenterOf(place) => bars
+            .iter()
+            .rev()
+            .nth(*place)
+            .map_or(String::new(), |bar| bar.0.clone()),
+        _ => String::new(),
+    };
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .y_labels(rows)
+        .y_label_formatter(&name)
+        .label_style(
+            ("sans-serif", 13)
+                .into_font()
+                .transform(FontTransform::None),
+        )
+        .draw()
+        .map_err(|error| failed(&error))?;
+    let shapes = bars
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(place, (name, length))| {
+            let is_other = ["nft", "iptables", "ipset", "xdp-filter", "no filter"]
+                .iter()
+                .any(|other| name.starts_with(other));
+            let colour = if is_other { OTHERS } else { OURS };
+            let mut bar = Rectangle::new(
+                [
+                    (0.0, SegmentValue::Exact(place)),
+                    (*length, SegmentValue::Exact(place + 1)),
+                ],
+                colour.filled(),
+            );
+            bar.set_margin(3, 3, 0, 0);
+            bar
+        });
+    chart.draw_series(shapes).map_err(|error| failed(&error))?;
+    let figures = bars.iter().rev().enumerate().map(|(place, (_, length))| {
+        let at = (*length + longest * 0.01, SegmentValue::CenterOf(place));
+        let figure = if *length < 10.0 {
+            format!("{length:.2}")
+        } else {
+            format!("{length:.0}")
+        };
+        Text::new(figure, at, ("sans-serif", 13).into_font())
+    });
+    chart.draw_series(figures).map_err(|error| failed(&error))?;
+    area.present().map_err(|error| failed(&error))
+}

@@ -1,0 +1,96 @@
+//! sipguard on a host of the benchmark, in force by its own command line.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    machine,
+    netns::{Host, SCRATCH},
+};
+
+/// What every host calls its interface.
+pub(super) const INTERFACE: &str = "eth0";
+
+/// How the program is attached, in the config's words.
+#[derive(Clone, Copy)]
+pub(super) enum Mode {
+    Native,
+    Generic,
+}
+
+impl Mode {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+/// A config that guards SIP and the web page and lets the sources of a list reach SIP.
+pub(super) struct Guard {
+    config: PathBuf,
+}
+
+impl Guard {
+    pub(super) fn new(list: &str, mode: Mode) -> Result<Self> {
+        let config = PathBuf::from(SCRATCH).join("sipguard.toml");
+        fs::write(config.with_file_name("listed.txt"), list)?;
+        fs::write(
+            &config,
+            format!(
+                r#"
+[[interface]]
+name = "{INTERFACE}"
+mode = "{mode}"
+[sources]
+listed = {{ file = "listed.txt" }}
+[services.sip]
+udp = [5060, 5061, 50600]
+tcp = [5060, 5061, 50600]
+allow = ["listed"]
+[services.web]
+udp = [80]
+tcp = [80]
+"#,
+                mode = mode.name()
+            ),
+        )?;
+        Ok(Self { config })
+    }
+
+    /// The built command, with this config.
+    pub(super) fn command(&self, words: &[&str]) -> Command {
+        let mut sipguard = Command::new(machine::workspace().join("target/release/sipguard"));
+        sipguard.arg("--config").arg(&self.config).args(words);
+        sipguard
+    }
+
+    /// How long it took until the policy was in force.
+    pub(super) fn apply(&self, host: &Host) -> Result<Duration> {
+        self.run(host, &["apply"])
+    }
+
+    pub(super) fn down(&self, host: &Host) -> Result<()> {
+        self.run(host, &["down"]).map(drop)
+    }
+
+    pub(super) fn run(&self, host: &Host, words: &[&str]) -> Result<Duration> {
+        let began = Instant::now();
+        let finished = host.run(&mut self.command(words));
+        let took = began.elapsed();
+        ensure!(
+            finished.status.success(),
+            "sipguard {}: {}",
+            words.join(" "),
+            finished.stderr.trim()
+        );
+        Ok(took)
+    }
+}

@@ -1,0 +1,164 @@
+//! All figures of one run, and the tables that people read.
+
+use std::fs;
+
+use anstream::println;
+use serde::Serialize;
+
+use super::{calls, micro, sizes, veth};
+use crate::machine;
+
+#[derive(Serialize)]
+pub(super) struct Report {
+    machine: Machine,
+    pub(super) micro: Vec<micro::Row>,
+    pub(super) veth: Vec<veth::Row>,
+    pub(super) calls: Vec<calls::Row>,
+    pub(super) apply: Vec<sizes::Row>,
+}
+
+#[derive(Serialize)]
+struct Machine {
+    cpu: String,
+    cpus: usize,
+    kernel: String,
+    date: String,
+    /// What each program says of its version.
+    versions: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn new() -> Self {
+        let said = |program: &str, words: &[&str]| -> Option<String> {
+            let program = machine::find(program)?;
+            let text = machine::answer(std::process::Command::new(program).args(words))?;
+            Some(text.lines().next()?.trim().to_owned())
+        };
+        let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpus
+            .lines()
+            .find_map(|line| line.strip_prefix("model name"));
+        let sipguard = machine::workspace().join("target/release/sipguard");
+        let versions = [
+            machine::answer(std::process::Command::new(sipguard).arg("--version"))
+                .map(|text| text.trim().to_owned()),
+            said("nft", &["--version"]),
+            said("iptables", &["--version"]),
+            said("ipset", &["--version"]),
+            said("xdp-filter", &["--version"]),
+        ];
+        Self {
+            machine: Machine {
+                cpu: model
+                    .unwrap_or_default()
+                    .trim_matches([' ', '\t', ':'])
+                    .to_owned(),
+                cpus: std::thread::available_parallelism().map_or(1, usize::from),
+                kernel: said("uname", &["-sr"]).unwrap_or_default(),
+                date: said("date", &["--iso-8601"]).unwrap_or_default(),
+                versions: versions.into_iter().flatten().collect(),
+            },
+            micro: Vec::new(),
+            veth: Vec::new(),
+            calls: Vec::new(),
+            apply: Vec::new(),
+        }
+    }
+
+    pub(super) fn print_machine(&self) {
+        let Machine {
+            cpu,
+            cpus,
+            kernel,
+            date,
+            versions,
+        } = &self.machine;
+        println!("{cpus} × {cpu}, {kernel}, {date}");
+        println!("{}\n", versions.join("; "));
+    }
+
+    pub(super) fn print_micro(&self) {
+        let mut sizes: Vec<usize> = self.micro.iter().map(|row| row.entries).collect();
+        sizes.dedup();
+        let head: Vec<String> = sizes.iter().map(|size| format!("{size:>14}")).collect();
+        println!("ns a packet over an empty program (its target), by entries");
+        println!("{:<32}{}", "", head.concat());
+        let mut cases: Vec<&str> = Vec::new();
+        for row in self.micro.iter().filter(|row| row.filter != "empty") {
+            if !cases.contains(&row.case.as_str()) {
+                cases.push(&row.case);
+            }
+        }
+        for case in cases {
+            let cells = sizes.iter().map(|&size| {
+                let found = self
+                    .micro
+                    .iter()
+                    .find(|row| row.case == case && row.entries == size);
+                let cell = found.map(|row| format!("{} (≤ {})", row.ns_over_empty, row.target));
+                format!("{:>14}", cell.unwrap_or_default())
+            });
+            println!("{case:<32}{}", cells.collect::<String>());
+        }
+        println!();
+    }
+
+    pub(super) fn print_veth(&self) {
+        println!(
+            "{:<26}{:>9}{:>10}{:>16}",
+            "million packets a second", "entries", "Mpps", "of the limit"
+        );
+        for veth::Row {
+            filter,
+            entries,
+            mpps,
+            ratio_to_empty,
+        } in &self.veth
+        {
+            match (mpps, ratio_to_empty) {
+                (Some(mpps), Some(ratio)) => {
+                    println!("{filter:<26}{entries:>9}{mpps:>10.2}{ratio:>16.2}");
+                }
+                _ => println!("{filter:<26}{entries:>9}{:>10}", "absent"),
+            }
+        }
+        println!();
+    }
+
+    pub(super) fn print_apply(&self) {
+        println!(
+            "{:<26}{:>9}{:>10}{:>16}",
+            "a policy in force", "entries", "s", "peak MiB"
+        );
+        for sizes::Row {
+            what,
+            entries,
+            seconds,
+            peak_mib,
+        } in &self.apply
+        {
+            println!("{what:<26}{entries:>9}{seconds:>10.3}{peak_mib:>16.0}");
+        }
+        println!();
+    }
+
+    pub(super) fn print_calls(&self) {
+        println!(
+            "{:<20}{:>14}{:>12}{:>9}{:>9}{:>16}",
+            "calls under flood", "packets/s", "completed", "p50 ms", "p99 ms", "media lost"
+        );
+        for row in &self.calls {
+            let time =
+                |time: Option<f64>| time.map_or("–".to_owned(), |time| format!("{time:.1}"));
+            println!(
+                "{:<20}{:>14}{:>12}{:>9}{:>9}{:>16}",
+                row.filter,
+                row.flood,
+                format!("{}/{}", row.completed, row.calls),
+                time(row.p50_ms),
+                time(row.p99_ms),
+                format!("{}/{}", row.media_lost, row.media_sent)
+            );
+        }
+    }
+}
