@@ -124,8 +124,8 @@ impl Loaded<'_> {
     pub fn judge_in_pieces(&mut self, frame: &[u8], first: usize) -> Verdict {
         let length = u32::try_from(first).expect("short frames");
         let answer = self.checker.judge_in_pieces(frame, length);
-        let answer = answer
-            .unwrap_or_else(|error| panic!("{first} of {} bytes: {error}", frame.len()));
+        let answer =
+            answer.unwrap_or_else(|error| panic!("{first} of {} bytes: {error}", frame.len()));
         self.in_words(answer)
     }
 

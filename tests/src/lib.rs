@@ -3,6 +3,7 @@
 
 pub mod capture_file;
 pub mod compiled;
+pub mod foreign;
 pub mod frame;
 pub mod netns;
 pub mod random;

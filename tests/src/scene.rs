@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
-    fs,
+    ffi::{CString, OsStr},
+    fs, io,
     net::{Ipv6Addr, UdpSocket},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -200,4 +201,35 @@ pub fn pins() -> Vec<String> {
     walk(Path::new(BPFFS), &mut found);
     found.sort();
     found
+}
+
+/// The number of the link that is pinned for an interface: as long as it is the same, the interface was never without a program.
+#[must_use]
+pub fn link_id(interface: &str) -> u32 {
+    let link = pinned(&format!("{BPFFS}/sipguard/links/{interface}"));
+    let info = format!("/proc/self/fdinfo/{}", link.as_raw_fd());
+    let info = fs::read_to_string(info).expect("a descriptor's description");
+    let id = info.lines().find_map(|line| line.strip_prefix("link_id:"));
+    id.expect("a link").trim().parse().expect("a number")
+}
+
+fn pinned(path: &str) -> OwnedFd {
+    /// include/uapi/linux/bpf.h, union `bpf_attr`, for `BPF_OBJ_GET`.
+    #[repr(C)]
+    struct Get {
+        path: u64,
+        descriptor: u32,
+        flags: u32,
+    }
+    let path = CString::new(path).expect("no zeros");
+    let get = Get {
+        path: path.as_ptr() as u64,
+        descriptor: 0,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads as much of `get` as is said, and a path that ends.
+    let opened = unsafe { libc::syscall(libc::SYS_bpf, 7, &raw const get, size_of::<Get>()) };
+    assert!(opened >= 0, "{path:?}: {}", io::Error::last_os_error());
+    // SAFETY: the kernel has just made it, for nobody else.
+    unsafe { OwnedFd::from_raw_fd(i32::try_from(opened).expect("a descriptor")) }
 }

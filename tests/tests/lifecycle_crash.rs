@@ -2,8 +2,13 @@
 //! is left over.
 
 use std::{
-    collections::BTreeMap, fs, os::unix::process::ExitStatusExt as _, path::Path, process::Command,
-    thread, time::{Duration, Instant},
+    collections::BTreeMap,
+    fs,
+    os::unix::process::ExitStatusExt as _,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -37,7 +42,10 @@ fn configure(scene: &Scene, which: Filters) {
 /// Asks packets.
 fn filters(scene: &Scene, interface: &str) -> Filters {
     for port in [5060, 5061] {
-        assert!(scene.passes(interface, PROVIDER, port), "{interface} {port}");
+        assert!(
+            scene.passes(interface, PROVIDER, port),
+            "{interface} {port}"
+        );
     }
     match [5060, 5061].map(|port| scene.passes(interface, SCANNER, port)) {
         [true, true] => Filters::Nothing,
@@ -85,16 +93,24 @@ fn calls(scene: &Scene, arguments: &[&str]) -> Vec<Call> {
     let mut found = Vec::new();
     for line in fs::read_to_string(path).expect("strace's log").lines() {
         // 123 rename("a", "b") = 0
-        let call = line.trim_start_matches(|it: char| it.is_ascii_digit()).trim();
+        let call = line
+            .trim_start_matches(|it: char| it.is_ascii_digit())
+            .trim();
         let Some((name, text)) = call.split_once('(') else {
             continue;
         };
         let number = numbers.entry(name.to_owned()).or_default();
         *number += 1;
         let changes = match name {
-            "bpf" => ["OBJ_PIN", "LINK_CREATE", "LINK_UPDATE", "UPDATE_BATCH", "DELETE"]
-                .iter()
-                .any(|command| text.contains(command)),
+            "bpf" => [
+                "OBJ_PIN",
+                "LINK_CREATE",
+                "LINK_UPDATE",
+                "UPDATE_BATCH",
+                "DELETE",
+            ]
+            .iter()
+            .any(|command| text.contains(command)),
             "openat" => text.contains("O_CREAT"),
             _ => true,
         };
@@ -142,7 +158,13 @@ fn nothing_left_over() {
     assert!(links.is_empty() || links == ["eth0", "wan:100"], "{pins:?}");
     let mut files: Vec<_> = fs::read_dir(STATE)
         .expect("the state folder is there")
-        .map(|entry| entry.expect("readable").file_name().into_string().expect("a name"))
+        .map(|entry| {
+            entry
+                .expect("readable")
+                .file_name()
+                .into_string()
+                .expect("a name")
+        })
         .collect();
     files.sort();
     assert!(
@@ -200,9 +222,14 @@ fn an_apply_that_changes_the_policy_of_two_interfaces() {
             configure(scene, new);
             killed += usize::from(killed_at(scene, call, &["apply"]));
             let now = all_filter(scene);
-            assert!(now.iter().all(|now| *now == old || *now == new), "{now:?} after {call:?}");
+            assert!(
+                now.iter().all(|now| *now == old || *now == new),
+                "{now:?} after {call:?}"
+            );
             // Whatever the next command is, it finishes what was begun.
-            scene.sipguard(["allow", "192.0.2.99", "--service", "sip"]).succeeded();
+            scene
+                .sipguard(["allow", "192.0.2.99", "--service", "sip"])
+                .succeeded();
             let [first, second] = all_filter(scene);
             assert_eq!(first, second, "after {call:?}");
             if now.contains(&new) {
@@ -223,7 +250,11 @@ fn an_entry_that_is_added_or_removed() {
         scene.sipguard(["allow", "192.0.2.7"]).succeeded();
         let guest = "192.0.2.99";
         for command in ["allow", "remove"] {
-            let undo = if command == "allow" { "remove" } else { "allow" };
+            let undo = if command == "allow" {
+                "remove"
+            } else {
+                "allow"
+            };
             if command == "remove" {
                 scene.sipguard(["allow", guest]).succeeded();
             }
@@ -270,7 +301,10 @@ fn down() {
             if turn % 4 == 0 {
                 scene.sipguard(["apply"]).succeeded();
                 assert_eq!(all_filter(scene), [Filters::Old; 2], "after {call:?}");
-                assert!(scene.passes("eth0", "192.0.2.7", 5060), "own entries are back");
+                assert!(
+                    scene.passes("eth0", "192.0.2.7", 5060),
+                    "own entries are back"
+                );
                 nothing_left_over();
             }
             scene.sipguard(["down"]).succeeded();
@@ -322,7 +356,9 @@ fn any_moment() {
                 };
                 assert!(allowed, "{what}: {before:?} became {now:?}");
             }
-            scene.sipguard(["allow", "192.0.2.8", "--service", "sip"]).succeeded();
+            scene
+                .sipguard(["allow", "192.0.2.8", "--service", "sip"])
+                .succeeded();
             let [first, second] = all_filter(scene);
             assert_eq!(first, second, "{what}");
             nothing_left_over();

@@ -1,10 +1,6 @@
 //! Every apply is one swap: of the same policy none at all, under traffic without a gap, with counters that go on.
 
 use std::{
-    ffi::CString,
-    fs,
-    io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -17,8 +13,8 @@ use sipguard::{
 };
 use sipguard_ebpf::abi::Reason;
 use sipguard_tests::{
-    netns::{BPFFS, sandbox},
-    scene::{PROVIDER, SCANNER, Scene, bind, pins},
+    netns::sandbox,
+    scene::{PROVIDER, SCANNER, Scene, bind, link_id, pins},
 };
 
 fn apply(scene: &Scene) -> Applied {
@@ -28,7 +24,9 @@ fn apply(scene: &Scene) -> Applied {
 }
 
 fn live(scene: &Scene) -> Live {
-    let live = scene.gateway.enter(|| lifecycle::live().expect("the kernel answers"));
+    let live = scene
+        .gateway
+        .enter(|| lifecycle::live().expect("the kernel answers"));
     live.expect("something is in force")
 }
 
@@ -75,10 +73,16 @@ fn again_changes_nothing() {
             assert_eq!(again.generation, first.generation);
         }
         // Nor does the same config with other words: what it means is what counts.
-        scene.configure(&format!("# words\n\n{}", policy(interfaces, &[("sip", 5060)])));
+        scene.configure(&format!(
+            "# words\n\n{}",
+            policy(interfaces, &[("sip", 5060)])
+        ));
         let said = scene.sipguard(["apply"]).succeeded().stdout;
         assert!(said.contains("unchanged"), "{said}");
-        assert_eq!((live(&scene).links, pins(), attached(&scene, "eth0")), before);
+        assert_eq!(
+            (live(&scene).links, pins(), attached(&scene, "eth0")),
+            before
+        );
     });
 }
 
@@ -104,41 +108,14 @@ fn a_changed_config_is_another_program_on_the_same_link() {
         let (after, same) = link(&live(&scene));
         assert_eq!(id, same, "the link");
         assert_ne!(before.program, after.program);
-        assert!(applied.generation > Some(generation), "numbers are never used again");
+        assert!(
+            applied.generation > Some(generation),
+            "numbers are never used again"
+        );
         assert_eq!(attached(&scene, "eth0").0, after.program);
         assert!(scene.passes("eth0", SCANNER, 5060));
         assert!(!scene.passes("eth0", SCANNER, 5061));
     });
-}
-
-/// The id of a pinned link. `bpf(2)` alone tells it, for any pin.
-fn link_id(interface: &str) -> u32 {
-    let link = pinned(&format!("{BPFFS}/sipguard/links/{interface}"));
-    let info = format!("/proc/self/fdinfo/{}", link.as_raw_fd());
-    let info = fs::read_to_string(info).expect("a descriptor's description");
-    let id = info.lines().find_map(|line| line.strip_prefix("link_id:"));
-    id.expect("a link").trim().parse().expect("a number")
-}
-
-fn pinned(path: &str) -> OwnedFd {
-    /// include/uapi/linux/bpf.h, union `bpf_attr`, for `BPF_OBJ_GET`.
-    #[repr(C)]
-    struct Get {
-        path: u64,
-        descriptor: u32,
-        flags: u32,
-    }
-    let path = CString::new(path).expect("no zeros");
-    let get = Get {
-        path: path.as_ptr() as u64,
-        descriptor: 0,
-        flags: 0,
-    };
-    // SAFETY: the kernel reads as much of `get` as is said, and a path that ends.
-    let opened = unsafe { libc::syscall(libc::SYS_bpf, 7, &raw const get, size_of::<Get>()) };
-    assert!(opened >= 0, "{path:?}: {}", io::Error::last_os_error());
-    // SAFETY: the kernel has just made it, for nobody else.
-    unsafe { OwnedFd::from_raw_fd(i32::try_from(opened).expect("a descriptor")) }
 }
 
 #[test]
@@ -166,14 +143,23 @@ fn counters_go_on_and_stay_with_their_service() {
         assert_eq!((dropped("admin"), dropped("web")), (1, 1));
 
         // It comes back, and so do its counts.
-        scene.configure(&policy(ETH0, &[("admin", 5070), ("sip", 5060), ("web", 5081)]));
+        scene.configure(&policy(
+            ETH0,
+            &[("admin", 5070), ("sip", 5060), ("web", 5081)],
+        ));
         apply(&scene);
-        assert_eq!((dropped("admin"), dropped("sip"), dropped("web")), (1, 3, 1));
+        assert_eq!(
+            (dropped("admin"), dropped("sip"), dropped("web")),
+            (1, 3, 1)
+        );
 
         // `down` is the end of them.
         scene.sipguard(["down"]).succeeded();
         apply(&scene);
-        assert_eq!((dropped("admin"), dropped("sip"), dropped("web")), (0, 0, 0));
+        assert_eq!(
+            (dropped("admin"), dropped("sip"), dropped("web")),
+            (0, 0, 0)
+        );
     });
 }
 
@@ -207,11 +193,18 @@ fn under_a_flood(applies: usize, hook: Hook) {
 
         let sum = |reason| {
             let counts = counts("eth0");
-            (0..16).map(|slot| counts.of(slot, reason).packets).sum::<u64>()
+            (0..16)
+                .map(|slot| counts.of(slot, reason).packets)
+                .sum::<u64>()
         };
         let (begin, mut last) = (Instant::now(), (0, 0));
         let ended = AtomicBool::new(false);
-        let Traffic { flow, arrived, flood, leaked } = thread::scope(|scope| {
+        let Traffic {
+            flow,
+            arrived,
+            flood,
+            leaked,
+        } = thread::scope(|scope| {
             let traffic = scope.spawn(|| traffic(&scene, &ended));
             for turn in 1..=applies {
                 scene.configure(&policies[turn % 2]);

@@ -26,7 +26,9 @@ use sipguard_tests::{
 const SHORTEST: usize = 14;
 
 fn apply(scene: &Scene) -> u64 {
-    let applied = scene.gateway.enter(|| lifecycle::apply(&scene.config(), None));
+    let applied = scene
+        .gateway
+        .enter(|| lifecycle::apply(&scene.config(), None));
     let applied = applied.unwrap_or_else(|error| panic!("apply: {error}"));
     applied.generation.expect("an interface is configured")
 }
@@ -40,7 +42,9 @@ fn counts() -> Counts {
 fn counted_since(before: &Counts) -> Vec<(u8, Reason, Counter)> {
     let now = counts();
     let places = (0..=NO_SERVICE).flat_map(|service| {
-        Reason::COUNTED.into_iter().map(move |reason| (service, reason))
+        Reason::COUNTED
+            .into_iter()
+            .map(move |reason| (service, reason))
     });
     places
         .filter_map(|(service, reason)| {
@@ -57,7 +61,10 @@ fn counted_since(before: &Counts) -> Vec<(u8, Reason, Counter)> {
 /// The number that counts for the service of a verdict.
 fn slot(description: &Description, expected: &Expected) -> u8 {
     expected.service.map_or(NO_SERVICE, |name| {
-        description.service(name).expect("a service of the policy").slot
+        description
+            .service(name)
+            .expect("a service of the policy")
+            .slot
     })
 }
 
@@ -188,11 +195,12 @@ impl Tap {
     fn drain(&self, frame: &[u8]) -> usize {
         let mut buffer = vec![0; 65_536];
         let mut seen = 0;
-        while let Ok((length, _)) = recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty())
-        {
+        while let Ok((length, _)) = recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty()) {
             let found = &buffer[..length];
             let same = found == frame
-                || (length + 4 == frame.len() && found[..12] == frame[..12] && found[12..] == frame[16..]);
+                || (length + 4 == frame.len()
+                    && found[..12] == frame[..12]
+                    && found[12..] == frame[16..]);
             seen += usize::from(same);
         }
         seen
@@ -206,7 +214,9 @@ fn headers_behind_the_first_piece() {
         let compiled = config.compiled();
         for link in [LinkKind::Ethernet, LinkKind::Ip] {
             let mut loaded = compiled.loaded(link);
-            let rows = rows().into_iter().filter(|row| row.config == config && row.link == link);
+            let rows = rows()
+                .into_iter()
+                .filter(|row| row.config == config && row.link == link);
             for row in rows {
                 let whole = loaded.judge(&row.frame);
                 for first in SHORTEST..row.frame.len() {
@@ -252,11 +262,19 @@ fn jumbo_frames() {
         scene.gateway.ip("link set eth0 mtu 9000");
         scene.outside.ip("link set eth0 mtu 9000");
         // A real stack outside, too: its packets are in pieces from the beginning.
-        scene.outside.ip(&format!("address add {PROVIDER}/32 dev lo"));
-        scene.outside.ip(&format!("address add {SCANNER}/32 dev lo"));
+        scene
+            .outside
+            .ip(&format!("address add {PROVIDER}/32 dev lo"));
+        scene
+            .outside
+            .ip(&format!("address add {SCANNER}/32 dev lo"));
         scene.outside.ip("route add 192.0.2.1/32 dev eth0");
-        scene.gateway.ip(&format!("route add {PROVIDER}/32 dev eth0"));
-        scene.gateway.ip(&format!("route add {SCANNER}/32 dev eth0"));
+        scene
+            .gateway
+            .ip(&format!("route add {PROVIDER}/32 dev eth0"));
+        scene
+            .gateway
+            .ip(&format!("route add {SCANNER}/32 dev eth0"));
         scene.configure(&format!(
             "interface = [{{ name = \"eth0\", mode = \"native\" }}]\n\
              [sources]\nproviders = [\"{PROVIDER}\"]\n\
@@ -273,7 +291,9 @@ fn jumbo_frames() {
         let text = |byte| vec![byte; 8000];
         let before = counts();
         let send = |source: &str, port: u16, byte| {
-            let socket = scene.outside.enter(|| UdpSocket::bind((source, 0)).expect("a socket"));
+            let socket = scene
+                .outside
+                .enter(|| UdpSocket::bind((source, 0)).expect("a socket"));
             let to: SocketAddr = ([192, 0, 2, 1], port).into();
             assert_eq!(socket.send_to(&text(byte), to).expect("sent"), 8000);
         };
@@ -314,7 +334,10 @@ fn counters_equal_what_was_sent() {
     sandbox(|sandbox| {
         let scene = Scene::new(sandbox, &["eth0"]);
         long_frames(&scene);
-        scene.configure(&format!("interfaces = [\"eth0\"]\n{}", Config::Usual.text()));
+        scene.configure(&format!(
+            "interfaces = [\"eth0\"]\n{}",
+            Config::Usual.text()
+        ));
         let generation = apply(&scene);
         let checker = Checker::over(generation, LinkKind::Ethernet).expect("a checker");
         let description = checker.generation.description.clone();

@@ -39,8 +39,9 @@ pub fn detach(interface: &str) -> Result<(), Error> {
     let path = pins::links().join(pins::pin_name(interface));
     let link = match get(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => found
-            .map_err(|error| Error::io(format!("can't open {}", path.display()), &error))?,
+        found => {
+            found.map_err(|error| Error::io(format!("can't open {}", path.display()), &error))?
+        }
     };
     // In this order, because a link that is pinned and detached would look like one in force if a crash came in between.
     pins::remove(&path)?;

@@ -219,6 +219,7 @@ pub fn switch(
     let mut program = Xdp::from_pin(&path, XdpAttachType::Interface)
         .map_err(|error| Error::kernel(format!("can't open {}", path.display()), &error))?;
     let link_path = pins::links().join(&pin);
+    follow_name(device, &pin)?;
     if link_path.exists() {
         let link = FdLink::from(open(&pin)?);
         let running = link
@@ -271,6 +272,22 @@ pub fn switch(
         return attached;
     }
     attach(&mut program, interface, device, &link_path)
+}
+
+/// A link stays with its interface when that is renamed: gives its pin the new name.
+fn follow_name(device: &Device, pin: &str) -> Result<(), Error> {
+    for other in pins::names(&pins::links())? {
+        if other != pin
+            && let Ok(info) = FdLink::from(open(&other)?).info()
+            && device
+                .xdp
+                .iter()
+                .any(|attached| attached.program == info.program_id())
+        {
+            return Ok(pins::rename_link(&other, pin)?);
+        }
+    }
+    Ok(())
 }
 
 /// A program that runs somewhere.

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{fs::statfs, mount::MountFlags};
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with, statfs},
+    mount::MountFlags,
+};
 
 /// Where bpffs belongs.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -71,12 +74,13 @@ impl Pins {
         Ok(Self(()))
     }
 
-    /// Removes the empty folders that are left when nothing is pinned any more.
+    /// Removes the folders that are left when nothing is in force any more.
     pub fn remove(self) -> Result<(), PinsError> {
-        for folder in [links(), counters(), generations(), root()] {
-            at(&folder, fs::remove_dir(&folder).or_else(ignore_missing))?;
+        // Counters of other versions are there, too.
+        for name in names(&root())? {
+            remove_folder(&root().join(name))?;
         }
-        Ok(())
+        remove_folder(&root())
     }
 }
 
@@ -159,6 +163,18 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>, PinsError> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Gives a link's pin another name. A pin that has it gets the first one's, so that neither link is without one.
+pub(super) fn rename_link(from: &str, to: &str) -> Result<(), PinsError> {
+    let [from, to] = [from, to].map(|name| links().join(name));
+    let flags = if to.exists() {
+        RenameFlags::EXCHANGE
+    } else {
+        RenameFlags::empty()
+    };
+    let renamed = renameat_with(CWD, &from, CWD, &to, flags);
+    at(&from, renamed.map_err(io::Error::from))
 }
 
 /// Removes one pin, if it is there.

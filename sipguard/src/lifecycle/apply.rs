@@ -295,6 +295,9 @@ fn switch_all(
                 for ((target, device), _) in targets.iter().zip(&done) {
                     let name = &target.interface.name;
                     let was_there = before.iter().find(|link| link.interface == *name);
+                    // What runs there has changed since we looked.
+                    let now = device::named(name).ok().flatten();
+                    let device = now.as_ref().unwrap_or(device);
                     // The first error is the one to tell; what can't be turned back now, the next command settles.
                     let _ = match was_there.map(|link| link.generation) {
                         Some(Some(old)) => {
@@ -305,7 +308,8 @@ fn switch_all(
                         None => datapath::detach(name).map_err(Into::into),
                     };
                 }
-                Generation::remove(number)?;
+                // The first error is the one to tell, as above.
+                let _ = Generation::remove(number);
                 return Err(error.into());
             }
         }
@@ -329,8 +333,13 @@ fn release(
             continue;
         }
         datapath::detach(name)?;
+        let renamed = targets.iter().any(|(_, device)| {
+            let mut attached = device.xdp.iter();
+            attached.any(|attached| attached.program == link.program)
+        });
         // What the policy still wants is gone by itself; its link leads nowhere.
-        if policy
+        if !renamed
+            && policy
             .interfaces
             .iter()
             .all(|interface| interface.name != *name)

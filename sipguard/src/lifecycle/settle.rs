@@ -2,7 +2,7 @@
 
 use super::{Error, Session, now};
 use crate::{
-    datapath::{self, Attachment, Generation, Pending, Role, attachments},
+    datapath::{self, Attachment, Generation, LinkError, Pending, Role, attachments},
     device,
     policy::{AttachMode, Interface},
     state::{Outcome, State},
@@ -120,8 +120,14 @@ fn turn(links: &[Attachment], number: u64, role: Role) -> Result<Vec<String>, Er
                 name: name.clone(),
                 mode: AttachMode::Auto,
             });
-            datapath::refuse_foreign(device, links)?;
-            datapath::switch(number, role, &interface, device)?;
+            let turned = datapath::refuse_foreign(device, links)
+                .and_then(|()| datapath::switch(number, role, &interface, device));
+            match turned {
+                // It came back with somebody else's program on it. That is told by `status` and `apply`, and is no reason to leave
+                // the rest undone.
+                Ok(_) | Err(LinkError::Busy { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     Ok(wanted)

@@ -1,0 +1,404 @@
+//! What becomes of interfaces, pins and the state: put in force, let go, gone, back, renamed, somebody else's, and nowhere to write.
+
+use std::{fs, path::Path, process::Command};
+
+use sipguard::{
+    device::{self, Device, Hook},
+    state::Store,
+};
+use sipguard_tests::{
+    foreign::{self, Foreign},
+    netns::{BPFFS, Finished, STATE, Sandbox, sandbox, sipguard},
+    scene::{PROVIDER, SCANNER, Scene, link_id, pins},
+};
+
+fn config(interfaces: &str, port: u16) -> String {
+    format!(
+        "{interfaces}\n[sources]\nproviders = [\"{PROVIDER}\"]\n\
+         [services.sip]\nudp = [{port}]\nallow = [\"providers\"]\n"
+    )
+}
+
+const ETH0: &str = r#"interfaces = ["eth0"]"#;
+const BOTH: &str = r#"interfaces = ["eth0", "wan.100"]"#;
+
+/// A scene with a policy for 5060 in force.
+fn guarded(sandbox: &Sandbox, links: &[&str], interfaces: &str) -> Scene {
+    let scene = Scene::new(sandbox, links);
+    scene.configure(&config(interfaces, 5060));
+    scene.sipguard(["apply"]).succeeded();
+    for link in links {
+        assert_eq!(guards(&scene, link), interfaces.contains(link), "{link}");
+    }
+    scene
+}
+
+/// Whether 5060 is guarded there, as packets tell.
+fn guards(scene: &Scene, interface: &str) -> bool {
+    assert!(scene.passes(interface, PROVIDER, 5060), "{interface}");
+    !scene.passes(interface, SCANNER, 5060)
+}
+
+fn device(scene: &Scene, name: &str) -> Device {
+    let found = scene.gateway.enter(|| device::named(name));
+    found
+        .expect("netlink works")
+        .expect("the interface is there")
+}
+
+/// Fails as it should: with one line that has all of these words.
+fn fails(finished: Finished, words: &[&str]) {
+    let finished = finished.exited(1);
+    assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
+    for word in words {
+        assert!(
+            finished.stderr.contains(word),
+            "{word}: {}",
+            finished.stderr
+        );
+    }
+}
+
+#[test]
+fn down_leaves_nothing_but_the_entries() {
+    sandbox(|sandbox| {
+        let scene = guarded(sandbox, &["eth0", "wan.100"], BOTH);
+        scene.sipguard(["allow", "192.0.2.7"]).succeeded();
+        assert!(scene.passes("wan.100", "192.0.2.7", 5060));
+        for turn in 0..2 {
+            scene.sipguard(["down"]).succeeded();
+            for interface in ["eth0", "wan.100"] {
+                assert_eq!(
+                    device(&scene, interface).xdp,
+                    [],
+                    "{interface} in turn {turn}"
+                );
+                assert!(!guards(&scene, interface));
+            }
+            assert_eq!(pins(), [""; 0]);
+        }
+        scene.sipguard(["apply"]).succeeded();
+        assert!(guards(&scene, "eth0") && guards(&scene, "wan.100"));
+        assert!(scene.passes("eth0", "192.0.2.7", 5060));
+        assert!(!scene.passes("eth0", "192.0.2.8", 5060));
+    });
+}
+
+/// Counters of another layout, say of the version before an upgrade.
+#[test]
+fn down_removes_what_another_version_left() {
+    sandbox(|sandbox| {
+        let scene = guarded(sandbox, &["eth0"], ETH0);
+        let root = Path::new(BPFFS).join("sipguard");
+        let folder = fs::read_dir(&root).expect("the pins").filter_map(|entry| {
+            let path = entry.expect("readable").path();
+            path.display()
+                .to_string()
+                .contains("counters")
+                .then_some(path)
+        });
+        let folder = folder.last().expect("a folder of counters");
+        fs::create_dir(root.join("counters-0")).expect("bpffs is writable");
+        fs::rename(folder.join("eth0"), root.join("counters-0/eth0")).expect("a pin");
+        scene.sipguard(["down"]).succeeded();
+        assert_eq!(pins(), [""; 0]);
+    });
+}
+
+#[test]
+fn somebody_elses_program_is_named_and_left_alone() {
+    sandbox(|sandbox| {
+        let scene = guarded(sandbox, &["eth0", "wan.100"], ETH0);
+        let foreign = Foreign::attach(&scene.gateway, "wan.100");
+        let before = (pins(), device(&scene, "eth0"), device(&scene, "wan.100"));
+        let state = Store::system().load().expect("a state");
+        scene.configure(&config(BOTH, 5061));
+        let id = foreign.id.to_string();
+        fails(scene.sipguard(["apply"]), &["wan.100", foreign::NAME, &id]);
+        let after = (pins(), device(&scene, "eth0"), device(&scene, "wan.100"));
+        assert_eq!(before, after);
+        assert_eq!(state, Store::system().load().expect("a state"));
+        assert_eq!(device(&scene, "wan.100").xdp[0].program, foreign.id);
+        assert!(guards(&scene, "eth0"));
+
+        drop(foreign);
+        scene.sipguard(["apply"]).succeeded();
+        assert!(!guards(&scene, "eth0") && !guards(&scene, "wan.100"));
+        assert!(!scene.passes("wan.100", SCANNER, 5061));
+    });
+}
+
+/// An interface comes back with somebody else's program on it. That is no reason to leave the other interfaces as they are.
+#[test]
+fn somebody_elses_program_on_an_interface_that_came_back() {
+    sandbox(|sandbox| {
+        let mut scene = guarded(sandbox, &["eth0", "wan.100"], BOTH);
+        // A swap that was cut off: the other interface's link is gone.
+        scene.gateway.ip("link del wan.100");
+        fs::remove_file(Path::new(BPFFS).join("sipguard/links/wan:100")).expect("a pin");
+        scene.connect("wan.100");
+        let foreign = Foreign::attach(&scene.gateway, "wan.100");
+
+        scene.sipguard(["allow", "192.0.2.7"]).succeeded();
+        assert!(scene.passes("eth0", "192.0.2.7", 5060));
+        let id = foreign.id.to_string();
+        fails(scene.sipguard(["apply"]), &["wan.100", foreign::NAME, &id]);
+        // What the message says to do helps.
+        scene.configure(&config(ETH0, 5061));
+        scene.sipguard(["apply"]).succeeded();
+        assert!(!scene.passes("eth0", SCANNER, 5061));
+        assert_eq!(device(&scene, "wan.100").xdp[0].program, foreign.id);
+    });
+}
+
+#[test]
+fn an_interface_that_is_gone_and_comes_back() {
+    sandbox(|sandbox| {
+        let mut scene = guarded(sandbox, &["eth0", "wan.100"], BOTH);
+        scene.gateway.ip("link del wan.100");
+        let said = scene.sipguard(["apply"]).succeeded().stderr;
+        assert!(said.contains("wan.100"), "{said}");
+        assert!(guards(&scene, "eth0"));
+        assert!(
+            !pins().iter().any(|pin| pin.contains("links/wan")),
+            "{:?}",
+            pins()
+        );
+
+        scene.connect("wan.100");
+        assert!(!guards(&scene, "wan.100"));
+        scene.sipguard(["apply"]).succeeded();
+        assert!(guards(&scene, "wan.100"));
+
+        // Gone and back before anybody looks: the old link leads nowhere.
+        scene.gateway.ip("link del wan.100");
+        scene.connect("wan.100");
+        scene.sipguard(["apply"]).succeeded();
+        assert!(guards(&scene, "wan.100") && guards(&scene, "eth0"));
+
+        // Both gone: an error that says what there is, and what is pinned stays.
+        scene.gateway.ip("link del wan.100");
+        scene.gateway.ip("link del eth0");
+        fails(scene.sipguard(["apply"]), &["eth0", "wan.100", "lo"]);
+        scene.connect("eth0");
+        scene.connect("wan.100");
+        scene.sipguard(["apply"]).succeeded();
+        assert!(guards(&scene, "wan.100") && guards(&scene, "eth0"));
+    });
+}
+
+#[test]
+fn a_renamed_interface() {
+    sandbox(|sandbox| {
+        let scene = guarded(sandbox, &["eth0"], ETH0);
+        // An interface may be renamed only while it is down, on older kernels.
+        scene.gateway.ip("link set eth0 down");
+        scene.gateway.ip("link set eth0 name wan.200");
+        scene.gateway.ip("link set wan.200 up");
+        assert!(guards(&scene, "eth0"), "the link goes with the interface");
+        let link = link_id("eth0");
+        scene.configure(&config(r#"interfaces = ["wan.200"]"#, 5061));
+        scene.sipguard(["apply"]).succeeded();
+        assert!(!scene.passes("eth0", SCANNER, 5061));
+        assert!(scene.passes("eth0", SCANNER, 5060));
+        let links: Vec<_> = pins()
+            .into_iter()
+            .filter(|pin| pin.contains("links/"))
+            .collect();
+        assert_eq!(links, ["sipguard/links/wan:200"]);
+        assert_eq!(link_id("wan:200"), link);
+        // And the old name is free for another one.
+        scene.gateway.ip("link set wan.200 down");
+        scene.gateway.ip("link set wan.200 name eth0");
+        scene.gateway.ip("link set eth0 up");
+        scene.configure(&config(ETH0, 5060));
+        scene.sipguard(["apply"]).succeeded();
+        assert!(guards(&scene, "eth0"));
+        scene.sipguard(["down"]).succeeded();
+        assert!(!guards(&scene, "eth0"));
+    });
+}
+
+/// Two interfaces exchange their names: so do the pins, and neither is ever without a program.
+#[test]
+fn exchanged_names() {
+    sandbox(|sandbox| {
+        let scene = guarded(sandbox, &["eth0", "wan.100"], BOTH);
+        let links = ["eth0", "wan:100"].map(link_id);
+        for (from, to) in [("eth0", "other"), ("wan.100", "eth0"), ("other", "wan.100")] {
+            scene.gateway.ip(&format!("link set {from} down"));
+            scene.gateway.ip(&format!("link set {from} name {to}"));
+            scene.gateway.ip(&format!("link set {to} up"));
+        }
+        scene.configure(&config(BOTH, 5061));
+        scene.sipguard(["apply"]).succeeded();
+        assert_eq!(["wan:100", "eth0"].map(link_id), links);
+        for interface in ["eth0", "wan.100"] {
+            assert!(!scene.passes(interface, SCANNER, 5061));
+            assert!(scene.passes(interface, SCANNER, 5060));
+        }
+    });
+}
+
+/// The loopback interface has no native mode.
+const NO_NATIVE: &str = "interface = [{ name = \"eth0\" }, { name = \"lo\", mode = \"native\" }]";
+
+#[test]
+fn where_the_second_interface_fails_the_first_turns_back() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(&config(NO_NATIVE, 5060));
+        fails(scene.sipguard(["apply"]), &["lo", "native"]);
+        assert_eq!(device(&scene, "eth0").xdp, []);
+        assert!(!guards(&scene, "eth0"));
+
+        scene.configure(&config(ETH0, 5060));
+        scene.sipguard(["apply"]).succeeded();
+        let before = (device(&scene, "eth0"), link_id("eth0"));
+        scene.configure(&config(NO_NATIVE, 5061));
+        fails(scene.sipguard(["apply"]), &["lo", "native"]);
+        assert!(guards(&scene, "eth0"));
+        assert!(scene.passes("eth0", SCANNER, 5061));
+        assert_eq!((device(&scene, "eth0"), link_id("eth0")), before);
+        let generations = pins();
+        let generations = generations
+            .iter()
+            .filter(|pin| pin.ends_with("/program-eth0"));
+        assert_eq!(generations.count(), 1);
+    });
+}
+
+#[test]
+fn another_mode() {
+    sandbox(|sandbox| {
+        let interface = |name: &str, mode: &str| {
+            format!("interface = [{{ name = \"{name}\", mode = \"{mode}\" }}]")
+        };
+        let scene = guarded(sandbox, &["eth0"], &interface("eth0", "native"));
+        for (mode, hook) in [
+            ("generic", Hook::Generic),
+            ("native", Hook::Native),
+            ("auto", Hook::Native),
+            ("generic", Hook::Generic),
+        ] {
+            scene.configure(&config(&interface("eth0", mode), 5060));
+            scene.sipguard(["apply"]).succeeded();
+            assert_eq!(device(&scene, "eth0").xdp[0].hook, hook, "{mode}");
+            assert!(guards(&scene, "eth0"));
+        }
+        // One that is refused leaves the old one in force.
+        scene.sipguard(["down"]).succeeded();
+        scene.configure(&config(&interface("lo", "auto"), 5060));
+        let said = scene.sipguard(["apply"]).succeeded().stdout;
+        assert!(said.contains("generic"), "{said}");
+        let before = device(&scene, "lo");
+        scene.configure(&config(&interface("lo", "native"), 5060));
+        fails(scene.sipguard(["apply"]), &["lo", "native"]);
+        assert_eq!(device(&scene, "lo"), before);
+        scene.sipguard(["allow", "192.0.2.7"]).succeeded();
+        assert_eq!(device(&scene, "lo"), before);
+    });
+}
+
+#[test]
+fn without_bpffs() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(&config(ETH0, 5060));
+        sandbox.unmount_bpffs();
+        // This mount namespace is not pid 1's, as with `ip netns exec`.
+        for command in [
+            vec!["apply"],
+            vec!["allow", "192.0.2.7", "--service", "sip"],
+        ] {
+            fails(scene.sipguard(command), &["nsenter --net="]);
+        }
+        assert_eq!(device(&scene, "eth0").xdp, []);
+        assert_eq!(fs::read_dir(BPFFS).expect("a folder").count(), 0);
+
+        // In one that is, it is mounted.
+        let script = "\"$0\" --config \"$1\" apply && stat --file-system --format %T /sys/fs/bpf";
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "sh",
+            "-c",
+            script,
+        ]);
+        let finished = scene
+            .gateway
+            .run(command.arg(sipguard()).arg(scene.config()))
+            .succeeded();
+        assert!(finished.stdout.contains("bpf_fs"), "{}", finished.stdout);
+    });
+}
+
+#[test]
+fn nowhere_to_write() {
+    sandbox(|sandbox| {
+        let scene = guarded(sandbox, &["eth0"], ETH0);
+        let mount = |options: &str| {
+            let mut command = Command::new("mount");
+            command.args(["-o", &format!("remount,{options}"), STATE]);
+            scene.gateway.run(&mut command).succeeded();
+        };
+        let before = || {
+            (
+                device(&scene, "eth0"),
+                pins(),
+                Store::system().load().expect("a state"),
+            )
+        };
+        let unchanged = before();
+        let refused = |hint: &str| {
+            scene.configure(&config(ETH0, 5061));
+            for command in [
+                vec!["apply"],
+                vec!["allow", "192.0.2.7"],
+                vec!["deny", PROVIDER],
+            ] {
+                fails(scene.sipguard(command), &[STATE, hint]);
+            }
+            assert_eq!(before(), unchanged);
+            assert!(guards(&scene, "eth0") && scene.passes("eth0", SCANNER, 5061));
+        };
+        mount("ro");
+        refused("mount its file system for writing");
+        mount("rw");
+
+        mount("size=64k");
+        let filler = Path::new(STATE).join("filler");
+        assert!(fs::write(&filler, vec![0; 1 << 20]).is_err(), "it is full");
+        refused("free some space");
+        fs::remove_file(filler).expect("our own file");
+
+        scene.sipguard(["apply"]).succeeded();
+        scene.sipguard(["allow", "192.0.2.7"]).succeeded();
+        assert!(scene.passes("eth0", "192.0.2.7", 5061));
+        assert!(!scene.passes("eth0", "192.0.2.8", 5061));
+    });
+}
+
+/// Nor is anything made where there was nothing.
+#[test]
+fn nowhere_to_write_from_the_beginning() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(&config(ETH0, 5060));
+        fs::write(Path::new(STATE).join("lock"), "").expect("a file");
+        let mut command = Command::new("mount");
+        command.args(["-o", "remount,size=4k", STATE]);
+        scene.gateway.run(&mut command).succeeded();
+        let _ = fs::write(Path::new(STATE).join("filler"), vec![0; 1 << 16]);
+        fails(scene.sipguard(["apply"]), &[STATE, "free some space"]);
+        assert_eq!(device(&scene, "eth0").xdp, []);
+        assert!(
+            !pins().iter().any(|pin| pin.matches('/').count() > 1),
+            "{:?}",
+            pins()
+        );
+    });
+}
