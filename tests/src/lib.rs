@@ -3,8 +3,10 @@
 
 pub mod capture_file;
 pub mod compiled;
+pub mod differential;
 pub mod foreign;
 pub mod frame;
+pub mod kill;
 pub mod netns;
 pub mod random;
 pub mod reference;

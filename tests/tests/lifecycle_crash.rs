@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::process::ExitStatusExt as _,
     path::Path,
     process::Command,
     thread,
@@ -14,6 +13,7 @@ use std::{
 use rustix::process::Signal;
 use sipguard::state::Store;
 use sipguard_tests::{
+    kill::{calls, killed_at},
     netns::{STATE, sandbox, sipguard},
     random::Random,
     scene::{PROVIDER, SCANNER, Scene, pins},
@@ -57,90 +57,6 @@ fn filters(scene: &Scene, interface: &str) -> Filters {
 
 fn all_filter(scene: &Scene) -> [Filters; 2] {
     INTERFACES.map(|interface| filters(scene, interface))
-}
-
-/// One system call of a command: its name, and which one of that name it is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Call {
-    name: String,
-    number: usize,
-    /// Its arguments, for messages.
-    text: String,
-}
-
-fn strace(scene: &Scene, options: &[&str], arguments: &[&str]) -> Command {
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq"]).args(options).arg(sipguard());
-    command.arg("--config").arg(scene.config()).args(arguments);
-    command
-}
-
-/// The calls of a command that change what others can see: between two of them, one moment is like any other.
-fn calls(scene: &Scene, arguments: &[&str]) -> Vec<Call> {
-    let log = tempfile::NamedTempFile::new().expect("a temporary file");
-    let path = log.path().to_str().expect("a path in UTF-8");
-    let options = [
-        "-o",
-        path,
-        "-e",
-        "trace=bpf,openat,write,fsync,rename,unlink,unlinkat,mkdir,rmdir",
-    ];
-    scene
-        .gateway
-        .run(&mut strace(scene, &options, arguments))
-        .succeeded();
-    let mut numbers = BTreeMap::<String, usize>::new();
-    let mut found = Vec::new();
-    for line in fs::read_to_string(path).expect("strace's log").lines() {
-        // 123 rename("a", "b") = 0
-        let call = line
-            .trim_start_matches(|it: char| it.is_ascii_digit())
-            .trim();
-        let Some((name, text)) = call.split_once('(') else {
-            continue;
-        };
-        let number = numbers.entry(name.to_owned()).or_default();
-        *number += 1;
-        let changes = match name {
-            "bpf" => [
-                "OBJ_PIN",
-                "LINK_CREATE",
-                "LINK_UPDATE",
-                "UPDATE_BATCH",
-                "DELETE",
-            ]
-            .iter()
-            .any(|command| text.contains(command)),
-            "openat" => text.contains("O_CREAT"),
-            _ => true,
-        };
-        if changes && !text.contains(" = -1 ") {
-            found.push(Call {
-                name: name.to_owned(),
-                number: *number,
-                text: text.chars().take(90).collect(),
-            });
-        }
-    }
-    assert!(found.len() > 5, "strace tells nothing of {arguments:?}");
-    found
-}
-
-/// Runs a command that is killed where this call would begin; says whether it came so far.
-fn killed_at(scene: &Scene, call: &Call, arguments: &[&str]) -> bool {
-    let Call { name, number, .. } = call;
-    let trace = format!("trace={name}");
-    let inject = format!("inject={name}:signal=SIGKILL:when={number}");
-    let options = ["-o", "/dev/null", "-e", &trace, "-e", &inject];
-    let ended = scene.gateway.run(&mut strace(scene, &options, arguments));
-    match ended.status.signal() {
-        // strace ends as what it traces did.
-        Some(9) => true,
-        _ => {
-            ended.succeeded();
-            false
-        }
-    }
 }
 
 /// What must be true after any command, whatever was killed before it.

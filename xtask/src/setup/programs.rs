@@ -40,6 +40,11 @@ const PROGRAMS: &[Program] = &[
     program("ping", "iputils-ping", "shows that ICMP goes on"),
     program("curl", "curl", "fetches the gateway's web page"),
     program(
+        "strace",
+        "strace",
+        "kills sipguard at each of its system calls, to see what a crash leaves",
+    ),
+    program(
         "tcpdump",
         "tcpdump",
         "counts packets, to compare sipguard's counters with",
