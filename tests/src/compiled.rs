@@ -59,9 +59,9 @@ impl Compiled {
         self.in_words(judge(frame, &tables).1)
     }
 
-    /// The same policy, loaded into the kernel.
+    /// What a generation of it would say of itself.
     #[must_use]
-    pub fn loaded(&self, link: LinkKind) -> Loaded<'_> {
+    pub fn description(&self) -> Description {
         let policy = &self.policy;
         let services = policy.services.iter().map(|service| ServiceDescription {
             slot: self
@@ -70,7 +70,7 @@ impl Compiled {
                 .expect("every service has one"),
             service: service.clone(),
         });
-        let description = Description {
+        Description {
             abi: abi::VERSION,
             version: "test".to_owned(),
             applied: NOW.wall,
@@ -82,8 +82,13 @@ impl Compiled {
             origins: policy.origins.clone(),
             entries: policy.entries.len(),
             prefilter_shift: self.tables.constants.prefilter_shift,
-        };
-        let checker = Checker::of(&self.tables, description, link);
+        }
+    }
+
+    /// The same policy, loaded into the kernel.
+    #[must_use]
+    pub fn loaded(&self, link: LinkKind) -> Loaded<'_> {
+        let checker = Checker::of(&self.tables, self.description(), link);
         Loaded {
             compiled: self,
             checker: checker.unwrap_or_else(|error| panic!("these tests need root: {error}")),

@@ -16,6 +16,7 @@ mod log;
 mod pending;
 mod pins;
 mod plain;
+mod size;
 mod table;
 
 #[cfg(feature = "log")]
@@ -32,6 +33,7 @@ pub use self::{
     load::object_bytes,
     pending::Pending,
     pins::{Pins, PinsError},
+    size::{ProgramSize, program_size},
 };
 
 /// What can go wrong between us and the kernel, other than at an interface.

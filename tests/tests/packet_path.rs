@@ -1,0 +1,191 @@
+//! What a packet may cost, in figures that no noise changes: look-ups in maps by class of packet, and how large the program is.
+//!
+//! Times are `cargo xtask bench`'s. A change that fails here makes the packet path dearer: it needs a reason, and new figures from there.
+
+use std::cell::Cell;
+
+use ipnet::IpNet;
+use sipguard::{
+    datapath::program_size,
+    policy::{Action, Entry, Origin, Policy},
+    tables::HostTables,
+};
+use sipguard_ebpf::{
+    abi::{Key, Lengths, LinkKind, Protocol, Reason, Value},
+    prefix::Prefix,
+    verdict::{Entries, Tables, judge},
+};
+use sipguard_tests::{
+    compiled::{Compiled, NOW},
+    frame::{Frame, eth},
+};
+
+/// The kernel verifies a million instructions of a program and no more; a sixth of that leaves room for what compilers do.
+const VERIFIED_MOST: u32 = 150_000;
+/// Bytes of the verified program; instructions are eight bytes each.
+const TRANSLATED_MOST: u32 = 12_288;
+
+/// What was looked up for one packet. The prefilter and the lengths are arrays, which the kernel reads in line; entries are in a hash.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct LookUps {
+    prefilter: Cell<u32>,
+    lengths: Cell<u32>,
+    entries: Cell<u32>,
+    clock: Cell<u32>,
+}
+
+/// Counts what the packet path asks for.
+struct Counted<'t> {
+    tables: HostTables<'t>,
+    made: LookUps,
+}
+
+fn count(cell: &Cell<u32>) {
+    cell.set(cell.get() + 1);
+}
+
+impl<A: Prefix> Entries<A> for Counted<'_>
+where
+    for<'t> HostTables<'t>: Entries<A>,
+{
+    fn entry(&self, key: &Key<A>) -> Option<Value> {
+        count(&self.made.entries);
+        self.tables.entry(key)
+    }
+}
+
+impl Tables for Counted<'_> {
+    fn link(&self) -> LinkKind {
+        self.tables.link()
+    }
+
+    fn protocols(&self) -> u32 {
+        self.tables.protocols()
+    }
+
+    fn service(&self, protocol: Protocol, port: u16) -> Option<u8> {
+        self.tables.service(protocol, port)
+    }
+
+    fn allows_by_default(&self, service: u8) -> bool {
+        self.tables.allows_by_default(service)
+    }
+
+    fn prefilter_shift(&self) -> u32 {
+        self.tables.prefilter_shift()
+    }
+
+    fn prefilter(&self, bit: u32) -> bool {
+        count(&self.made.prefilter);
+        self.tables.prefilter(bit)
+    }
+
+    fn lengths(&self, service: u8) -> Option<&Lengths> {
+        count(&self.made.lengths);
+        self.tables.lengths(service)
+    }
+
+    fn now(&self) -> u64 {
+        count(&self.made.clock);
+        self.tables.now()
+    }
+}
+
+/// SIP is open to sources by prefixes of three lengths in each family; nothing is timed.
+fn compiled() -> Compiled {
+    let entry = |prefix: &str| Entry {
+        prefix: prefix.parse::<IpNet>().expect("a prefix"),
+        service: 0,
+        action: Action::Allow,
+        origin: 0,
+    };
+    let prefixes = [
+        "198.51.100.7/32",
+        "198.18.0.8/29",
+        "203.0.113.0/24",
+        "2001:db8:7::7/128",
+        "2001:db9:8::/64",
+        "2001:dba:9::/48",
+    ];
+    let policy = Policy {
+        origins: vec![Origin {
+            source: "listed".to_owned(),
+            file: None,
+        }],
+        entries: prefixes.map(entry).into(),
+        ..Policy::default()
+    };
+    Compiled::new(policy, &[])
+}
+
+/// The reason for a frame's verdict, and the look-ups that it took: prefilter, lengths, entries, clock.
+fn judged(compiled: &Compiled, frame: &Frame) -> (Reason, [u32; 4]) {
+    let counted = Counted {
+        tables: HostTables::new(&compiled.tables, NOW.boot_ns),
+        made: LookUps::default(),
+    };
+    let (_, verdict) = judge(frame.bytes().as_slice(), &counted);
+    let LookUps {
+        prefilter,
+        lengths,
+        entries,
+        clock,
+    } = counted.made;
+    let made = [prefilter, lengths, entries, clock].map(Cell::into_inner);
+    (verdict.reason, made)
+}
+
+#[test]
+fn look_ups_by_class_of_packet() {
+    let compiled = compiled();
+    for tagged in [false, true] {
+        let begin = || if tagged { eth().vlan(7) } else { eth() };
+        let unlisted = ["192.0.2.7", "2001:dbb::7"];
+        for source in unlisted {
+            for frame in [
+                begin().ip(source).udp(16_384),
+                begin().ip(source).tcp(22),
+                begin().ip(source).icmp(),
+            ] {
+                assert_eq!(
+                    judged(&compiled, &frame),
+                    (Reason::None, [0; 4]),
+                    "{frame:?}"
+                );
+            }
+            let frame = begin().ip(source).udp(5060);
+            let expected = (Reason::Unlisted, [1, 0, 0, 0]);
+            assert_eq!(judged(&compiled, &frame), expected, "{frame:?}");
+        }
+        // Longest first: an entry by the second length has been asked for by one marker more. Only its own is in the hash.
+        for (source, markers) in [
+            ("198.51.100.7", 1),
+            ("198.18.0.9", 2),
+            ("203.0.113.7", 3),
+            ("2001:db8:7::7", 1),
+            ("2001:db9:8::7", 2),
+            ("2001:dba:9::7", 3),
+        ] {
+            let frame = begin().ip(source).tcp(5061);
+            let expected = (Reason::Allowed, [1 + markers, 1, 1, 0]);
+            assert_eq!(judged(&compiled, &frame), expected, "{frame:?}");
+        }
+    }
+    let arp = eth().arp();
+    assert_eq!(judged(&compiled, &arp), (Reason::None, [0; 4]));
+}
+
+#[test]
+fn the_program_stays_within_its_budget() {
+    let compiled = compiled();
+    for link in [LinkKind::Ethernet, LinkKind::Ip] {
+        let size = program_size(&compiled.tables, compiled.description(), link);
+        let size = size.unwrap_or_else(|error| panic!("these tests need root: {error}"));
+        println!("{link:?}: {size:?}");
+        assert!(size.translated <= TRANSLATED_MOST, "{link:?}: {size:?}");
+        // Kernels before 5.16 do not say.
+        if let Some(verified) = size.verified {
+            assert!(verified <= VERIFIED_MOST, "{link:?}: {size:?}");
+        }
+    }
+}
