@@ -89,15 +89,32 @@ fn is_bpffs() -> bool {
     statfs(BPFFS).is_ok_and(|found| found.f_type == BPFFS_MAGIC)
 }
 
-/// Whether our mounts are pid 1's. Where that can't be told (no /proc), they are taken to be.
+/// Whether our mounts are pid 1's, or those of the oldest ancestor whose mounts we may know: in a container, pid 1 may be out of
+/// sight. Where nothing can be told (no /proc), they are taken to be.
 fn in_host_mount_namespace() -> bool {
-    match (
-        fs::read_link("/proc/self/ns/mnt"),
-        fs::read_link("/proc/1/ns/mnt"),
-    ) {
-        (Ok(own), Ok(host)) => own == host,
-        _ => true,
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    let Some(own) = namespace("self") else {
+        return true;
+    };
+    let mut host = own.clone();
+    let mut process = Some("self".to_owned());
+    while let Some(parent) = process.as_deref().and_then(parent)
+        && let Some(found) = namespace(&parent)
+    {
+        host = found;
+        process = Some(parent);
     }
+    namespace("1").unwrap_or(host) == own
+}
+
+/// A process's parent, by number.
+fn parent(process: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let parent = status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))?
+        .trim();
+    (parent != "0").then(|| parent.to_owned())
 }
 
 pub(super) fn root() -> PathBuf {
