@@ -22,7 +22,7 @@ pub use self::{
     host::HostTables,
     own::with_own,
     ports::{Constants, PortServices},
-    prefilter::{prefilter_words, region_words},
+    prefilter::{Region, fills_region, prefilter_words, region_words},
 };
 use crate::{
     policy::Policy,

@@ -9,7 +9,10 @@ use proptest::{collection::vec, prelude::*};
 use sipguard::{
     policy::{Action, Entry, Origin, Policy},
     state::{OwnEntry, Slots, State},
-    tables::{Entries, Family, HostTables, Now, PrefixKey, Tables, prefilter_words, with_own},
+    tables::{
+        Entries, Family, HostTables, Now, PrefixKey, Region, Tables, fills_region, prefilter_words,
+        with_own,
+    },
 };
 use sipguard_ebpf::{
     abi::{self, Key, LinkKind, Value},
@@ -151,7 +154,34 @@ impl Machine {
                     set(&mut self.tables, |tables| &mut tables.entries6, key, value);
                 }
             }
+            if fills_region(prefix, self.tables.constants.prefilter_shift) {
+                self.tidy(slot);
+            }
         }
+    }
+
+    /// As `Generation::tidy` does it to the kernel's maps.
+    fn tidy(&mut self, slot: u8) {
+        let Tables {
+            constants,
+            entries4,
+            entries6,
+            prefilter,
+            lengths,
+        } = &mut self.tables;
+        let mut region = Region::new(constants.prefilter_shift);
+        let of_service = |service| service == slot;
+        let keys4 = entries4.keys.iter();
+        let keys6 = entries6.keys.iter();
+        keys4
+            .filter(|key| of_service(key.service()))
+            .for_each(|key| region.add(key));
+        keys6
+            .filter(|key| of_service(key.service()))
+            .for_each(|key| region.add(key));
+        let first = usize::from(slot) * region.words.len();
+        prefilter[first..first + region.words.len()].copy_from_slice(&region.words);
+        lengths[usize::from(slot)] = region.lengths;
     }
 }
 

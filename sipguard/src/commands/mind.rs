@@ -89,12 +89,12 @@ fn cut_off(outlook: &Outlook) -> Option<String> {
 
 fn ephemeral(outlook: &Outlook) -> Option<String> {
     let ephemeral = outlook.ephemeral.as_ref()?;
-    let [port, gets, it] = match ephemeral.ports.len() {
-        1 => ["port", "gets", "it"],
-        _ => ["ports", "get", "them"],
+    let [port, connections, it] = match ephemeral.ports.len() {
+        1 => ["port", "a connection", "it"],
+        _ => ["ports", "connections", "them"],
     };
     Some(format!(
-        "this host may use the guarded {port} {} for connections of its own, which {gets} no answers then; reserve {it}: sysctl -w \
+        "this host may take the guarded {port} {} for {connections} of its own, whose answers would be dropped; reserve {it}: sysctl -w \
          net.ipv4.ip_local_reserved_ports={}",
         joined(&ephemeral.ports),
         ephemeral.reserve

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     policy::Interface,
-    tables::{Family, Tables, prefilter_words},
+    tables::{Family, Region, Tables, prefilter_words, region_words},
 };
 
 /// How many entries can be added in place before a new generation is needed. Room costs memory only where it is used, but for
@@ -329,6 +329,35 @@ impl Generation {
         self.lengths.update(&[slot], &[lengths])?;
 
         entries.update(&[key], &[value])
+    }
+
+    /// Makes anew what leads to the entries of a service, so that nothing is left of entries that are gone. It takes looking at every
+    /// entry; packets are judged right meanwhile. Nobody else may change entries.
+    ///
+    /// # Errors
+    /// Where a map can't be read or written.
+    pub fn tidy(&self, service: u8) -> Result<(), Error> {
+        fn add<A: Family>(region: &mut Region, service: u8, key: &Key<A>) {
+            if key.service() == service {
+                region.add(key);
+            }
+        }
+        let shift = self.description.prefilter_shift;
+        let mut region = Region::new(shift);
+        let first = u32::from(service) * region_words(shift);
+        let words: Vec<u32> = (first..first + region_words(shift)).collect();
+        self.entries4
+            .for_each(|key, _| add(&mut region, service, &key))
+            .and_then(|()| {
+                self.entries6
+                    .for_each(|key, _| add(&mut region, service, &key))
+            })
+            .and_then(|()| self.prefilter.update(&words, &region.words))
+            .and_then(|()| {
+                self.lengths
+                    .update(&[u32::from(service)], &[region.lengths])
+            })
+            .map_err(|error| Error::io("can't clear up behind an entry", &error))
     }
 
     /// Hands every entry to `each`, in no order.

@@ -1,11 +1,19 @@
 //! Single entries of the command line, changed in place.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 use jiff::Timestamp;
 use sipguard_ebpf::abi::{ALLOW_CONFIG, DENY_CONFIG};
 
 use super::{Error, Live, Session, live, now};
-use crate::{datapath::Generation, policy::Action, prefix, state::OwnEntry, tables::with_own};
+use crate::{
+    datapath::Generation,
+    policy::Action,
+    prefix,
+    state::OwnEntry,
+    tables::{fills_region, with_own},
+};
 
 /// What the command line says of some prefixes.
 #[derive(Clone, Debug)]
@@ -174,16 +182,22 @@ fn change(
     changes: &[(String, IpNet)],
 ) -> Result<(), Error> {
     let now = now();
+    let shift = generation.description.prefilter_shift;
+    let mut crowded = BTreeSet::new();
     for (name, prefix) in changes {
         let Some(service) = generation.description.service(name) else {
             continue;
         };
         let value = generation.value(service.slot, *prefix)?;
-        generation.set(
-            service.slot,
-            *prefix,
-            with_own(value, session.state.of(*prefix, name), now),
-        )?;
+        let becomes = with_own(value, session.state.of(*prefix, name), now);
+        // `any` leads everything to the entries, and would slow the drops of its service down long after it has ended.
+        if value.is_some() && becomes.is_none() && fills_region(*prefix, shift) {
+            crowded.insert(service.slot);
+        }
+        generation.set(service.slot, *prefix, becomes)?;
+    }
+    for slot in crowded {
+        generation.tidy(slot)?;
     }
     Ok(generation.set_revision(session.state.revision)?)
 }

@@ -1,7 +1,8 @@
 //! The prefilter's bits: which an entry needs, and how many there should be.
 
+use ipnet::IpNet;
 use sipguard_ebpf::{
-    abi::{Key, SERVICES},
+    abi::{Key, Lengths, SERVICES},
     prefix::{REGION_MAX, REGION_MIN, V4, V6, cell_bit, marker_bit},
 };
 
@@ -39,6 +40,45 @@ pub fn prefilter_words<A: Family>(key: &Key<A>, shift: u32) -> impl Iterator<Ite
     (region..region + words)
         .map(|word| (word, u64::MAX))
         .chain(bits)
+}
+
+/// Whether a prefix sets every bit of its service's region, so that nothing of the region is of use until it is made anew.
+pub fn fills_region(prefix: IpNet, shift: u32) -> bool {
+    let touched = match prefix {
+        IpNet::V4(prefix) => cells::<V4>(prefix.prefix_len()),
+        IpNet::V6(prefix) => cells::<V6>(prefix.prefix_len()),
+    };
+    touched >= 1 << (32 - shift)
+}
+
+/// What leads to the entries of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Its part of the prefilter.
+    pub words: Vec<u64>,
+    /// The prefix lengths it has.
+    pub lengths: Lengths,
+    shift: u32,
+}
+
+impl Region {
+    /// Of a service without entries.
+    pub fn new(shift: u32) -> Self {
+        Self {
+            words: vec![0; region_words(shift) as usize],
+            lengths: Lengths::default(),
+            shift,
+        }
+    }
+
+    /// Leads to another entry of the service, too.
+    pub fn add<A: Family>(&mut self, key: &Key<A>) {
+        let first = u32::from(key.service()) * region_words(self.shift);
+        for (word, bits) in prefilter_words(key, self.shift) {
+            self.words[(word - first) as usize] |= bits;
+        }
+        A::mark_length(&mut self.lengths, key.length());
+    }
 }
 
 /// The shift and the words of as many regions as there are.

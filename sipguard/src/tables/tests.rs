@@ -50,6 +50,36 @@ fn own(prefix: &str, action: Action, seconds: Option<i64>) -> OwnEntry {
     }
 }
 
+#[test]
+fn a_region_made_anew_is_what_a_compilation_makes() {
+    let sip = [
+        entry("203.0.113.0/24", 0, Action::Allow, 0),
+        entry("198.51.100.7/32", 0, Action::Deny, 0),
+        entry("10.0.0.0/8", 0, Action::Allow, 0),
+        entry("2001:db8::/32", 0, Action::Allow, 0),
+        entry("2001:db8:1::7/128", 0, Action::Allow, 0),
+    ];
+    let tables = compile(&with_entries(sip.to_vec()), &[]);
+    let shift = tables.constants.prefilter_shift;
+    let mut region = Region::new(shift);
+    for key in &tables.entries4.keys {
+        region.add(key);
+    }
+    for key in &tables.entries6.keys {
+        region.add(key);
+    }
+    assert_eq!(region.words, tables.prefilter[..region.words.len()]);
+    assert_eq!(region.lengths, tables.lengths[0]);
+    assert!(region.words.iter().any(|&word| word != u64::MAX));
+    for (prefix, fills) in [
+        ("0.0.0.0/0", true),
+        ("::/0", true),
+        ("203.0.113.0/24", false),
+    ] {
+        assert_eq!(fills_region(net(prefix), shift), fills, "{prefix}");
+    }
+}
+
 fn with_entries(entries: Vec<Entry>) -> Policy {
     Policy {
         entries,
@@ -73,6 +103,7 @@ fn ask(tables: &Tables, boot_ns: u64, address: &str, port: u16) -> Verdict {
         source: source(address.parse().unwrap()),
         protocol: Protocol::Udp,
         port,
+        last: usize::MAX,
     };
     decide(&packet, &HostTables::new(tables, boot_ns))
 }
