@@ -8,9 +8,13 @@
 use std::{
     collections::BTreeSet,
     env, fs,
+    net::UdpSocket,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
 };
 
 use sipguard_tests::netns::{BPFFS, End, Finished, Host, SCRATCH, join, sandbox};
@@ -244,6 +248,7 @@ impl<'a> System<'a> {
         Self { host, root }
     }
 
+    /// Without dpkg's triggers, which look through all manual pages of the system.
     fn run(&self, words: &str) -> Finished {
         let mut chroot = Command::new("chroot");
         chroot
@@ -290,7 +295,7 @@ impl<'a> System<'a> {
     }
 }
 
-fn on_a_system(test: impl FnOnce(&System<'_>) + Send) {
+fn on_a_system(test: impl FnOnce(&System<'_>, &Host) + Send) {
     sandbox(|sandbox| {
         let (gateway, other) = (sandbox.host(), sandbox.host());
         let end = |host, address| End {
@@ -302,7 +307,10 @@ fn on_a_system(test: impl FnOnce(&System<'_>) + Send) {
             end(&gateway, &["203.0.113.1/24"]),
             end(&other, &["203.0.113.5/24"]),
         );
-        test(&System::new(&gateway));
+        // The config's list has the first of the other's addresses only.
+        other.ip("address add 198.51.100.7/24 dev eth0");
+        gateway.ip("route add 198.51.100.0/24 dev eth0");
+        test(&System::new(&gateway), &other);
     });
 }
 
@@ -312,9 +320,11 @@ const POLICY: &str = "interfaces = [\"eth0\"]\n[sources]\nus = [\"203.0.113.0/24
 
 #[test]
 fn installing_upgrading_and_removing_are_boring() {
-    on_a_system(|system| {
+    on_a_system(|system, _| {
         let pins = Path::new(BPFFS).join("sipguard");
-        system.run("dpkg --install /sipguard.deb").succeeded();
+        system
+            .run("dpkg --no-triggers --install /sipguard.deb")
+            .succeeded();
         assert!(!pins.exists(), "installing put something in force");
         assert!(
             system
@@ -329,7 +339,9 @@ fn installing_upgrading_and_removing_are_boring() {
 
         // An upgrade puts what the config says now in force, with the program changed in its place.
         system.write(CONFIG, &POLICY.replace("5060", "5060, 5061"));
-        system.run("dpkg --install /sipguard.deb").succeeded();
+        system
+            .run("dpkg --no-triggers --install /sipguard.deb")
+            .succeeded();
         let second = system.program().expect("filtered");
         assert_ne!(first, second);
         assert!(
@@ -342,7 +354,9 @@ fn installing_upgrading_and_removing_are_boring() {
 
         // One with a config that is not right says so and leaves what there is.
         system.write(CONFIG, "interfaces = [");
-        let upgraded = system.run("dpkg --install /sipguard.deb").succeeded();
+        let upgraded = system
+            .run("dpkg --no-triggers --install /sipguard.deb")
+            .succeeded();
         assert!(
             upgraded
                 .stderr
@@ -351,7 +365,9 @@ fn installing_upgrading_and_removing_are_boring() {
         );
         assert_eq!(system.program().as_deref(), Some(second.as_str()));
 
-        let removed = system.run("dpkg --remove sipguard").succeeded();
+        let removed = system
+            .run("dpkg --no-triggers --remove sipguard")
+            .succeeded();
         assert_eq!(system.program(), None, "{removed:?}");
         assert!(!pins.exists());
         assert!(
@@ -360,7 +376,9 @@ fn installing_upgrading_and_removing_are_boring() {
         );
         assert!(system.root.join("var/lib/sipguard").exists());
 
-        system.run("dpkg --purge sipguard").succeeded();
+        system
+            .run("dpkg --no-triggers --purge sipguard")
+            .succeeded();
         let traces: Vec<_> = System::traces()
             .into_iter()
             .filter(|path| !path.ends_with("sipguard.deb"))
@@ -370,9 +388,59 @@ fn installing_upgrading_and_removing_are_boring() {
 }
 
 #[test]
+fn no_packet_gets_through_an_upgrade() {
+    on_a_system(|system, stranger| {
+        system
+            .run("dpkg --no-triggers --install /sipguard.deb")
+            .succeeded();
+        let server = system
+            .host
+            .enter(|| UdpSocket::bind("203.0.113.1:5060").unwrap());
+        let client = stranger.enter(|| UdpSocket::bind("198.51.100.7:5060").unwrap());
+        let patience = Some(Duration::from_secs(10));
+        server.set_read_timeout(patience).unwrap();
+        let send = |word: &[u8]| client.send_to(word, "203.0.113.1:5060").unwrap();
+        // Otherwise silence would prove nothing.
+        send(b"before");
+        let mut word = [0; 16];
+        let (length, _) = server.recv_from(&mut word).unwrap();
+        assert_eq!(&word[..length], b"before");
+
+        system.write(CONFIG, POLICY);
+        system.run("sipguard apply").succeeded();
+        let first = system.program();
+        let upgrading = AtomicBool::new(true);
+        let flood = thread::scope(|scope| {
+            let flooding = scope.spawn(|| {
+                let mut packets = 0_u32;
+                while upgrading.load(Ordering::Relaxed) {
+                    send(b"during");
+                    packets += 1;
+                }
+                packets
+            });
+            system.write(CONFIG, &POLICY.replace("5060", "5060, 5061"));
+            system
+                .run("dpkg --no-triggers --install /sipguard.deb")
+                .succeeded();
+            upgrading.store(false, Ordering::Relaxed);
+            flooding.join().unwrap()
+        });
+        assert_ne!(system.program(), first);
+        assert!(flood > 1000, "{flood}");
+        system.run("sipguard down").succeeded();
+        send(b"after");
+        let (length, _) = server.recv_from(&mut word).unwrap();
+        assert_eq!(&word[..length], b"after", "one of {flood} packets");
+    });
+}
+
+#[test]
 fn the_units_hold_together() {
-    on_a_system(|system| {
-        system.run("dpkg --install /sipguard.deb").succeeded();
+    on_a_system(|system, _| {
+        system
+            .run("dpkg --no-triggers --install /sipguard.deb")
+            .succeeded();
         let units = "/usr/lib/systemd/system";
         system
             .run(&format!(
@@ -394,12 +462,39 @@ fn the_units_hold_together() {
     });
 }
 
+#[test]
+fn an_interface_of_the_config_that_appears_is_filtered_again() {
+    on_a_system(|system, _| {
+        system
+            .run("dpkg --no-triggers --install /sipguard.deb")
+            .succeeded();
+        // With the network namespace's own interfaces.
+        system.write(
+            "appears.sh",
+            "mount -t sysfs sysfs /sys && udevadm test --action=add /sys/class/net/eth0 2>&1",
+        );
+        let wanted = "SYSTEMD_WANTS=sipguard-interface@eth0.service";
+        let appears = || {
+            system
+                .run("unshare --mount sh /appears.sh")
+                .succeeded()
+                .stdout
+        };
+        system.write(CONFIG, POLICY);
+        assert!(appears().contains(wanted), "{}", appears());
+        system.write(CONFIG, &POLICY.replace("eth0", "eth01"));
+        assert!(!appears().contains(wanted), "{}", appears());
+    });
+}
+
 /// As systemd does it: mounts of its own that the host's reach but not the other way, everything read-only but for what the unit
 /// names, and no capability but the unit's.
 #[test]
 fn with_the_units_hardening_the_filter_outlives_it() {
-    on_a_system(|system| {
-        system.run("dpkg --install /sipguard.deb").succeeded();
+    on_a_system(|system, _| {
+        system
+            .run("dpkg --no-triggers --install /sipguard.deb")
+            .succeeded();
         system.write(CONFIG, POLICY);
         let unit = system.root.join("usr/lib/systemd/system/sipguard.service");
         let unit = fs::read_to_string(unit).unwrap();
@@ -439,19 +534,23 @@ fn with_the_units_hardening_the_filter_outlives_it() {
 
 #[test]
 fn what_cannot_be_detached_is_not_removed() {
-    on_a_system(|system| {
-        system.run("dpkg --install /sipguard.deb").succeeded();
+    on_a_system(|system, _| {
+        system
+            .run("dpkg --no-triggers --install /sipguard.deb")
+            .succeeded();
         system.write(CONFIG, POLICY);
         system.run("sipguard apply").succeeded();
         // The state's lock can't be had: its place is taken.
         let lock = system.root.join("var/lib/sipguard/lock");
         fs::remove_file(&lock).unwrap();
         symlink("/nowhere/at/all", &lock).unwrap();
-        let removed = system.run("dpkg --remove sipguard");
+        let removed = system.run("dpkg --no-triggers --remove sipguard");
         assert!(!removed.status.success(), "{removed:?}");
         assert!(system.program().is_some());
         fs::remove_file(&lock).unwrap();
-        system.run("dpkg --remove sipguard").succeeded();
+        system
+            .run("dpkg --no-triggers --remove sipguard")
+            .succeeded();
         assert_eq!(system.program(), None);
     });
 }

@@ -19,7 +19,8 @@ const FOLDER: &str = "target/package";
 pub(crate) fn run() -> Result<()> {
     for file in build()? {
         let size = fs::metadata(&file)?.len();
-        println!("{:>9} bytes  {}", size, file.display());
+        let name = file.file_name().unwrap_or_default().display();
+        println!("{size:>9} bytes  {FOLDER}/{name}");
     }
     Ok(())
 }
