@@ -8,6 +8,7 @@ mod change;
 mod confirm;
 mod plan;
 mod settle;
+mod swap;
 
 use std::path::PathBuf;
 

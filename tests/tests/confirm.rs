@@ -449,6 +449,30 @@ fn while_it_waits() {
     });
 }
 
+#[test]
+fn an_apply_that_fails_leaves_nothing_to_confirm() {
+    with_scene(|scene, _| {
+        // A device without native XDP, after one that was turned already.
+        scene.gateway.ip("link add br0 type bridge");
+        let text = fs::read_to_string(scene.config()).expect("the config file");
+        let both =
+            "[[interface]]\nname = \"eth0\"\n[[interface]]\nname = \"br0\"\nmode = \"native\"";
+        scene.configure(&text.replace("interfaces = [\"eth0\"]", both));
+        for _ in 0..2 {
+            fails(scene, &["apply", "--confirm", LONG], "native mode");
+            assert_eq!(filters(scene, "eth0"), Old);
+            assert_eq!(json(scene, &["status"])["pending"], Value::Null);
+            nothing_left_over();
+            fails(scene, &["rollback"], "nothing is pending: no");
+        }
+        // It was not taken back: it was never in force.
+        fails(scene, &["apply"], "native mode");
+        scene.configure(&text);
+        scene.sipguard(["apply"]).succeeded();
+        assert_eq!(filters(scene, "eth0"), New);
+    });
+}
+
 /// Both policies guard 5060 and let the provider in; every transition happens under load.
 #[test]
 fn no_packet_sees_a_gap() {

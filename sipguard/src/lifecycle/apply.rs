@@ -13,11 +13,12 @@ use super::{
     confirm::{Wanted, wanted},
     live, now,
     plan::{Outlook, absent},
+    swap::Swap,
 };
 use crate::{
     datapath::{
-        self, Attachment, Description, Generation, Pending, Role, ServiceDescription, Switched,
-        Target, attachments,
+        self, Attachment, Description, Generation, Pending, ServiceDescription, Switched, Target,
+        attachments,
     },
     device::{self, Device},
     policy::Policy,
@@ -72,17 +73,9 @@ pub fn apply(file: &Path, confirm: Option<Duration>) -> Result<Applied, Error> {
     let absent = absent(&policy, &devices);
 
     let links = attachments()?;
-    if let Some(pending) = links.iter().find_map(|link| link.pending) {
-        return Err(Error::Pending {
-            generation: pending.generation,
-            seconds: pending.left(now()).unwrap_or_default().as_secs(),
-        });
-    }
-    if kept.is_some() {
-        session.end_by_reboot(&text)?;
-    } else if confirm.is_none() && session.took_back(&text) {
-        // While the config was read, the time to confirm it ended.
-        return Err(Error::TakenBack);
+    refuse_pending(&links)?;
+    if confirm.is_none() {
+        session.heed(kept.is_some(), &text)?;
     }
     let before = match confirm {
         None => replaceable(live())?,
@@ -112,31 +105,18 @@ pub fn apply(file: &Path, confirm: Option<Duration>) -> Result<Applied, Error> {
         outlook: Outlook::unchanged(&policy),
         policy,
     };
-    if let Some(live) = &before
-        && in_force(live, &digest, &targets)
-    {
+    let nothing_to_do = match &before {
+        Some(live) => in_force(live, &digest, &targets),
+        None => targets.is_empty() && links.is_empty(),
+    };
+    if nothing_to_do {
         if !ended.is_empty() {
-            change::commit(&session, Some(live), &ended)?;
+            change::commit(&session, before.as_ref(), &ended)?;
         }
-        let unchanged = |(target, _): &(Target, &Device)| {
-            (
-                target.interface.name.clone(),
-                Switched {
-                    hook: None,
-                    fallback: session.state.fallbacks.get(&target.interface.name).cloned(),
-                },
-            )
-        };
-        applied.interfaces = targets.iter().map(unchanged).collect();
         if !is_kept {
             session.forget_unconfirmed()?;
         }
-        return Ok(applied);
-    }
-    if targets.is_empty() && links.is_empty() {
-        if !is_kept {
-            session.forget_unconfirmed()?;
-        }
+        applied.interfaces = as_they_are(&targets, &session);
         return Ok(applied);
     }
 
@@ -155,63 +135,94 @@ pub fn apply(file: &Path, confirm: Option<Duration>) -> Result<Applied, Error> {
         now,
     )?;
 
-    let number = session
-        .state
-        .next_generation()
-        .max(Generation::all()?.last().map_or(0, |newest| newest + 1));
-    session.state.generation = number;
-    session.store.save(&session.state)?;
+    let number = next_number(&mut session)?;
     applied.changed = true;
 
-    if targets.is_empty() {
-        applied.generation = None;
-    } else {
+    applied.generation = None;
+    if !targets.is_empty() {
         let description = describe(&applied.policy, &session.state.slots, &tables, file, digest);
         for slot in cleared {
             datapath::clear_service(slot)?;
         }
-        let wanted: Vec<_> = targets.iter().map(|(target, _)| target.clone()).collect();
-        Generation::create(
-            number,
-            &tables,
-            description,
-            &wanted,
-            session.state.revision,
-        )?;
+        let targets: Vec<_> = targets.iter().map(|(target, _)| target.clone()).collect();
+        let revision = session.state.revision;
+        Generation::create(number, &tables, description, &targets, revision)?;
         applied.generation = Some(number);
-        if let Some(lasts) = confirm {
-            let unconfirmed = session.state.unconfirmed.clone();
-            let switched = session.keep(before.as_ref(), text).and_then(|()| {
-                let previous = before.as_ref().map(|live| live.number);
-                let pending = Pending::create(number, previous, &wanted, lasts)?;
-                applied.pending = Some(pending);
-                switch_all(number, Role::Pending, &links, &targets)
-            });
-            if switched.is_err() {
-                // The first error is the one to tell; what can't be undone now, the next command settles.
-                session.state.unconfirmed = unconfirmed;
-                let _ = session.store.save(&session.state);
-                let _ = Generation::remove(number);
-            }
-            applied.interfaces = switched?;
-            remember_fallbacks(&mut session, &applied)?;
-            return Ok(applied);
-        }
     }
-    if !is_kept {
+    let swap = Swap {
+        number,
+        targets: &targets,
+        links: &links,
+    };
+    turn(
+        &swap,
+        confirm.map(|lasts| (lasts, text)),
+        before.as_ref(),
+        &mut session,
+        &mut applied,
+    )?;
+    remember_fallbacks(&mut session, &applied)?;
+    Ok(applied)
+}
+
+/// Turns the interfaces to what was made; to be confirmed, where it is said for how long and what the config file says.
+fn turn(
+    swap: &Swap<'_>,
+    confirm: Option<(Duration, String)>,
+    before: Option<&Live>,
+    session: &mut Session,
+    applied: &mut Applied,
+) -> Result<(), Error> {
+    if let Some((lasts, text)) = confirm {
+        let (pending, interfaces) = swap.until_confirmed(session, before, text, lasts)?;
+        applied.pending = Some(pending);
+        applied.interfaces = interfaces;
+        return Ok(());
+    }
+    if !applied.kept {
         session.forget_unconfirmed()?;
     }
-    if !targets.is_empty() {
-        applied.interfaces = switch_all(number, Role::Filter, &links, &targets)?;
-    }
-    applied.released = release(&links, &applied.policy, &targets)?;
+    applied.interfaces = swap.for_good()?;
+    applied.released = swap.release(&applied.policy)?;
     for old in Generation::all()? {
         if Some(old) != applied.generation {
             Generation::remove(old)?;
         }
     }
-    remember_fallbacks(&mut session, &applied)?;
-    Ok(applied)
+    Ok(())
+}
+
+/// Never used before, whatever became of the state on disk.
+fn next_number(session: &mut Session) -> Result<u64, Error> {
+    let pinned = Generation::all()?.last().map_or(0, |newest| newest + 1);
+    let number = session.state.next_generation().max(pinned);
+    session.state.generation = number;
+    session.store.save(&session.state)?;
+    Ok(number)
+}
+
+fn refuse_pending(links: &[Attachment]) -> Result<(), Error> {
+    match links.iter().find_map(|link| link.pending) {
+        Some(pending) => Err(Error::Pending {
+            generation: pending.generation,
+            seconds: pending.left(now()).unwrap_or_default().as_secs(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The interfaces where nothing changes.
+fn as_they_are(targets: &[(Target, &Device)], session: &Session) -> Vec<(String, Switched)> {
+    let unchanged = |(target, _): &(Target, &Device)| {
+        let name = target.interface.name.clone();
+        let fallback = session.state.fallbacks.get(&name).cloned();
+        let switched = Switched {
+            hook: None,
+            fallback,
+        };
+        (name, switched)
+    };
+    targets.iter().map(unchanged).collect()
 }
 
 /// What is in force, as far as it is known: what can't be read filters all the same, and is replaced like anything else.
@@ -278,76 +289,6 @@ pub(super) fn in_force(live: &Live, digest: &str, targets: &[(Target, &Device)])
                         .any(|attached| attached.program == link.program)
             })
         })
-}
-
-/// Turns one interface after the other to the new generation; where one can't be, those before it are turned back.
-fn switch_all(
-    number: u64,
-    role: Role,
-    before: &[Attachment],
-    targets: &[(Target, &Device)],
-) -> Result<Vec<(String, Switched)>, Error> {
-    let mut done = Vec::new();
-    for (target, device) in targets {
-        match datapath::switch(number, role, &target.interface, device) {
-            Ok(switched) => done.push((target.interface.name.clone(), switched)),
-            Err(error) => {
-                for ((target, device), _) in targets.iter().zip(&done) {
-                    let name = &target.interface.name;
-                    let was_there = before.iter().find(|link| link.interface == *name);
-                    // What runs there has changed since we looked.
-                    let now = device::named(name).ok().flatten();
-                    let device = now.as_ref().unwrap_or(device);
-                    // The first error is the one to tell; what can't be turned back now, the next command settles.
-                    let _ = match was_there.map(|link| link.generation) {
-                        Some(Some(old)) => {
-                            datapath::switch(old, Role::Filter, &target.interface, device).map(drop)
-                        }
-                        // Nothing leads back, and filtering by the new policy is better than none.
-                        Some(None) => Ok(()),
-                        None => datapath::detach(name).map_err(Into::into),
-                    };
-                }
-                // The first error is the one to tell, as above.
-                let _ = Generation::remove(number);
-                return Err(error.into());
-            }
-        }
-    }
-    Ok(done)
-}
-
-/// Lets go of the interfaces that are not to be guarded any more, and returns them.
-fn release(
-    links: &[Attachment],
-    policy: &Policy,
-    targets: &[(Target, &Device)],
-) -> Result<Vec<String>, Error> {
-    let mut released = Vec::new();
-    for link in links {
-        let name = &link.interface;
-        if targets
-            .iter()
-            .any(|(target, _)| target.interface.name == *name)
-        {
-            continue;
-        }
-        datapath::detach(name)?;
-        let renamed = targets.iter().any(|(_, device)| {
-            let mut attached = device.xdp.iter();
-            attached.any(|attached| attached.program == link.program)
-        });
-        // What the policy still wants is gone by itself; its link leads nowhere.
-        if !renamed
-            && policy
-            .interfaces
-            .iter()
-            .all(|interface| interface.name != *name)
-        {
-            released.push(name.clone());
-        }
-    }
-    Ok(released)
 }
 
 pub(crate) fn describe(

@@ -130,22 +130,28 @@ impl Session {
         Ok(())
     }
 
-    /// Whether a config file with this text was taken back.
-    pub(super) fn took_back(&self, text: &str) -> bool {
-        self.state.unconfirmed.as_ref().is_some_and(|unconfirmed| {
-            unconfirmed.outcome == Outcome::TakenBack && unconfirmed.config == text
-        })
+    /// Writes down again what was unconfirmed before an apply that failed.
+    pub(super) fn put_back(&mut self, unconfirmed: Option<Unconfirmed>) -> Result<(), Error> {
+        self.state.unconfirmed = unconfirmed;
+        Ok(self.store.save(&self.state)?)
     }
 
-    /// Writes down that what was pending is gone, and with it whatever the config file says by now.
-    pub(super) fn end_by_reboot(&mut self, text: &str) -> Result<(), Error> {
-        if let Some(unconfirmed) = &mut self.state.unconfirmed
-            && unconfirmed.outcome == Outcome::Pending
-        {
-            text.clone_into(&mut unconfirmed.config);
-            self.decide(Outcome::TakenBack)?;
+    /// Before a plain apply: writes down that what was pending is gone, where that is found out by what it takes instead of the config
+    /// file.
+    pub(super) fn heed(&mut self, kept: bool, text: &str) -> Result<(), Error> {
+        let Some(unconfirmed) = &mut self.state.unconfirmed else {
+            return Ok(());
+        };
+        match unconfirmed.outcome {
+            // There was a reboot. Whatever the config file says by now was never in force.
+            Outcome::Pending if kept => {
+                text.clone_into(&mut unconfirmed.config);
+                self.decide(Outcome::TakenBack)
+            }
+            // While the config was read, the time to confirm it ended.
+            Outcome::TakenBack if !kept && unconfirmed.config == text => Err(Error::TakenBack),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Writes down that the config file `text` is going to be on trial, and what was before.
