@@ -1,10 +1,18 @@
 //! What becomes of interfaces, pins and the state: put in force, let go, gone, back, renamed, somebody else's, and nowhere to write.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    process::Command,
+};
 
+use ipnet::IpNet;
+use jiff::Timestamp;
 use sipguard::{
     device::{self, Device, Hook},
-    state::Store,
+    policy::Action,
+    state::{OwnEntry, Store},
 };
 use sipguard_tests::{
     foreign::{self, Foreign},
@@ -400,5 +408,43 @@ fn nowhere_to_write_from_the_beginning() {
             "{:?}",
             pins()
         );
+    });
+}
+
+/// More entries of the command line than there is room for without an apply: what fits is in force, the message says what to do,
+/// and that helps.
+#[test]
+fn no_room_until_the_next_apply() {
+    sandbox(|sandbox| {
+        let scene = guarded(sandbox, &["eth0"], ETH0);
+        let mut state = Store::system().load().expect("a state");
+        for number in 0..70_000 {
+            let address = Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 0).to_bits() + number);
+            state.entries.push(OwnEntry {
+                prefix: IpNet::from(IpAddr::from(address)),
+                service: "sip".to_owned(),
+                action: Action::Allow,
+                until: None,
+                comment: None,
+                added: Timestamp::UNIX_EPOCH,
+            });
+        }
+        state.revision += 1;
+        Store::system()
+            .save(&state)
+            .expect("the state folder is writable");
+        fails(
+            scene.sipguard(["allow", "192.0.2.7"]),
+            &["no room", "sipguard apply"],
+        );
+        assert!(guards(&scene, "eth0"));
+        let said = scene.sipguard(["apply"]).succeeded().stdout;
+        assert!(said.contains("70001 of the command line"), "{said}");
+        for listed in ["10.0.0.0", "10.1.17.111", "192.0.2.7"] {
+            assert!(scene.passes("eth0", listed, 5060), "{listed}");
+        }
+        assert!(guards(&scene, "eth0"));
+        scene.sipguard(["allow", "192.0.2.8"]).succeeded();
+        assert!(scene.passes("eth0", "192.0.2.8", 5060));
     });
 }

@@ -251,7 +251,10 @@ impl Generation {
         Ok(numbers)
     }
 
-    /// Up to which change of the command line's own entries the maps have followed.
+    /// The revision of a generation that has no room for all of the command line's own entries.
+    pub const BEHIND: u64 = u64::MAX;
+
+    /// Up to which change of the command line's own entries the maps have followed; [`Self::BEHIND`] where they can't.
     ///
     /// # Errors
     /// Where the map can't be read.

@@ -277,7 +277,9 @@ pub(super) fn targets<'d>(
 
 /// Whether everything is already as it would become.
 pub(super) fn in_force(live: &Live, digest: &str, targets: &[(Target, &Device)]) -> bool {
-    live.generation.description.digest == digest
+    let behind = live.generation.revision().ok() == Some(Generation::BEHIND);
+    !behind
+        && live.generation.description.digest == digest
         && live.links.len() == targets.len()
         && targets.iter().all(|(target, device)| {
             live.links.iter().any(|link| {

@@ -199,5 +199,8 @@ fn change(
     for slot in crowded {
         generation.tidy(slot)?;
     }
-    Ok(generation.set_revision(session.state.revision)?)
+    if generation.revision()? != Generation::BEHIND {
+        generation.set_revision(session.state.revision)?;
+    }
+    Ok(())
 }

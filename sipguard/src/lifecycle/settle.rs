@@ -1,11 +1,13 @@
 //! What a crash left is brought to the one end or the other.
 
+use std::collections::HashMap;
+
 use super::{Error, Session, now};
 use crate::{
     datapath::{self, Attachment, Generation, LinkError, Pending, Role, attachments},
     device,
     policy::{AttachMode, Interface},
-    state::{Outcome, State},
+    state::{Outcome, OwnEntry, State},
     tables::with_own,
 };
 
@@ -67,7 +69,13 @@ impl Session {
             if let Ok(generation) = Generation::open(number)
                 && generation.revision()? != self.state.revision
             {
-                follow(&generation, &self.state)?;
+                match follow(&generation, &self.state) {
+                    // The next apply makes room, and must not be kept from it.
+                    Err(Error::Datapath(datapath::Error::Full)) => {
+                        generation.set_revision(Generation::BEHIND)?;
+                    }
+                    followed => followed?,
+                }
             }
         }
         if self.state.outcome() == Some(Outcome::Confirmed) {
@@ -154,21 +162,19 @@ fn follow(generation: &Generation, state: &State) -> Result<(), Error> {
             own.push((entry.service, entry.prefix));
         }
     })?;
+    let mut words = HashMap::<_, Vec<&OwnEntry>>::new();
     for entry in &state.entries {
         if let Some(service) = generation.description.service(&entry.service) {
-            own.push((service.slot, entry.prefix));
+            let key = (service.slot, entry.prefix);
+            own.push(key);
+            words.entry(key).or_default().push(entry);
         }
     }
-    for (slot, prefix) in own {
-        let Some(service) = generation.description.service_at(slot) else {
-            continue;
-        };
+    for key in own {
+        let (slot, prefix) = key;
         let value = generation.value(slot, prefix)?;
-        generation.set(
-            slot,
-            prefix,
-            with_own(value, state.of(prefix, &service.service.name), now),
-        )?;
+        let words = words.get(&key).into_iter().flatten().copied();
+        generation.set(slot, prefix, with_own(value, words, now))?;
     }
     Ok(generation.set_revision(state.revision)?)
 }
