@@ -1,4 +1,11 @@
 //! The `sipguard` command.
+#![cfg_attr(
+    test,
+    expect(
+        clippy::unwrap_used,
+        reason = "a test that panics is a test that fails"
+    )
+)]
 
 mod cli;
 mod commands;

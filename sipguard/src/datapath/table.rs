@@ -35,6 +35,7 @@ struct Element {
 /// For the batch commands, include/uapi/linux/bpf.h, union bpf_attr.
 #[repr(C)]
 #[derive(Default)]
+#[expect(clippy::struct_field_names, reason = "the kernel's names")]
 struct Batch {
     in_batch: u64,
     out_batch: u64,
