@@ -26,7 +26,7 @@ fn entry(number: u32) -> [String; 3] {
             // 16.0.0.0 and above, sixteen addresses apart.
             let address = 0x1000_0000 + (mixed << 4);
             let at = |bits: u32| Ipv4Addr::from_bits(bits).to_string();
-            if number % 4 == 0 {
+            if number.is_multiple_of(4) {
                 [at(address), at(address + 1), at(address)]
             } else {
                 [

@@ -57,9 +57,9 @@ fn everything_passes_and_is_counted() {
             status.contains("nothing is dropped: monitor mode"),
             "{status}"
         );
-        let stats = scene.sipguard(["stats"]).succeeded().stdout;
-        assert!(stats.contains("monitor mode"), "{stats}");
-        assert!(stats.contains("to drop 4"), "{stats}");
+        let told = scene.sipguard(["stats"]).succeeded().stdout;
+        assert!(told.contains("monitor mode"), "{told}");
+        assert!(told.contains("to drop 4"), "{told}");
         let check = scene.sipguard(["check", SCANNER]).exited(3).stdout;
         assert!(
             check.contains("monitor mode: it passes all the same"),
@@ -87,8 +87,8 @@ fn one_service_alone() {
         let status = scene.sipguard(["status"]).succeeded().stdout;
         assert!(status.contains("monitor (nothing is dropped)"), "{status}");
         assert!(!status.contains("nothing is dropped: "), "{status}");
-        let stats = scene.sipguard(["stats"]).succeeded().stdout;
-        assert!(stats.contains("monitor mode for web"), "{stats}");
+        let told = scene.sipguard(["stats"]).succeeded().stdout;
+        assert!(told.contains("monitor mode for web"), "{told}");
 
         // Enforced again: the counters go on.
         scene.configure(&config);
