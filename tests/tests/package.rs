@@ -248,7 +248,11 @@ impl<'a> System<'a> {
         Self { host, root }
     }
 
-    /// Without dpkg's triggers, which look through all manual pages of the system.
+    /// Without triggers, which look through all manual pages of the system.
+    fn dpkg(&self, words: &str) -> Finished {
+        self.run(&format!("dpkg --no-triggers {words}"))
+    }
+
     fn run(&self, words: &str) -> Finished {
         let mut chroot = Command::new("chroot");
         chroot
@@ -322,9 +326,7 @@ const POLICY: &str = "interfaces = [\"eth0\"]\n[sources]\nus = [\"203.0.113.0/24
 fn installing_upgrading_and_removing_are_boring() {
     on_a_system(|system, _| {
         let pins = Path::new(BPFFS).join("sipguard");
-        system
-            .run("dpkg --no-triggers --install /sipguard.deb")
-            .succeeded();
+        system.dpkg("--install /sipguard.deb").succeeded();
         assert!(!pins.exists(), "installing put something in force");
         assert!(
             system
@@ -339,9 +341,7 @@ fn installing_upgrading_and_removing_are_boring() {
 
         // An upgrade puts what the config says now in force, with the program changed in its place.
         system.write(CONFIG, &POLICY.replace("5060", "5060, 5061"));
-        system
-            .run("dpkg --no-triggers --install /sipguard.deb")
-            .succeeded();
+        system.dpkg("--install /sipguard.deb").succeeded();
         let second = system.program().expect("filtered");
         assert_ne!(first, second);
         assert!(
@@ -354,9 +354,7 @@ fn installing_upgrading_and_removing_are_boring() {
 
         // One with a config that is not right says so and leaves what there is.
         system.write(CONFIG, "interfaces = [");
-        let upgraded = system
-            .run("dpkg --no-triggers --install /sipguard.deb")
-            .succeeded();
+        let upgraded = system.dpkg("--install /sipguard.deb").succeeded();
         assert!(
             upgraded
                 .stderr
@@ -365,9 +363,7 @@ fn installing_upgrading_and_removing_are_boring() {
         );
         assert_eq!(system.program().as_deref(), Some(second.as_str()));
 
-        let removed = system
-            .run("dpkg --no-triggers --remove sipguard")
-            .succeeded();
+        let removed = system.dpkg("--remove sipguard").succeeded();
         assert_eq!(system.program(), None, "{removed:?}");
         assert!(!pins.exists());
         assert!(
@@ -376,9 +372,7 @@ fn installing_upgrading_and_removing_are_boring() {
         );
         assert!(system.root.join("var/lib/sipguard").exists());
 
-        system
-            .run("dpkg --no-triggers --purge sipguard")
-            .succeeded();
+        system.dpkg("--purge sipguard").succeeded();
         let traces: Vec<_> = System::traces()
             .into_iter()
             .filter(|path| !path.ends_with("sipguard.deb"))
@@ -390,9 +384,7 @@ fn installing_upgrading_and_removing_are_boring() {
 #[test]
 fn no_packet_gets_through_an_upgrade() {
     on_a_system(|system, stranger| {
-        system
-            .run("dpkg --no-triggers --install /sipguard.deb")
-            .succeeded();
+        system.dpkg("--install /sipguard.deb").succeeded();
         let server = system
             .host
             .enter(|| UdpSocket::bind("203.0.113.1:5060").unwrap());
@@ -420,9 +412,7 @@ fn no_packet_gets_through_an_upgrade() {
                 packets
             });
             system.write(CONFIG, &POLICY.replace("5060", "5060, 5061"));
-            system
-                .run("dpkg --no-triggers --install /sipguard.deb")
-                .succeeded();
+            system.dpkg("--install /sipguard.deb").succeeded();
             upgrading.store(false, Ordering::Relaxed);
             flooding.join().unwrap()
         });
@@ -438,9 +428,7 @@ fn no_packet_gets_through_an_upgrade() {
 #[test]
 fn the_units_hold_together() {
     on_a_system(|system, _| {
-        system
-            .run("dpkg --no-triggers --install /sipguard.deb")
-            .succeeded();
+        system.dpkg("--install /sipguard.deb").succeeded();
         let units = "/usr/lib/systemd/system";
         system
             .run(&format!(
@@ -465,9 +453,7 @@ fn the_units_hold_together() {
 #[test]
 fn an_interface_of_the_config_that_appears_is_filtered_again() {
     on_a_system(|system, _| {
-        system
-            .run("dpkg --no-triggers --install /sipguard.deb")
-            .succeeded();
+        system.dpkg("--install /sipguard.deb").succeeded();
         // With the network namespace's own interfaces.
         system.write(
             "appears.sh",
@@ -492,9 +478,7 @@ fn an_interface_of_the_config_that_appears_is_filtered_again() {
 #[test]
 fn with_the_units_hardening_the_filter_outlives_it() {
     on_a_system(|system, _| {
-        system
-            .run("dpkg --no-triggers --install /sipguard.deb")
-            .succeeded();
+        system.dpkg("--install /sipguard.deb").succeeded();
         system.write(CONFIG, POLICY);
         let unit = system.root.join("usr/lib/systemd/system/sipguard.service");
         let unit = fs::read_to_string(unit).unwrap();
@@ -535,22 +519,18 @@ fn with_the_units_hardening_the_filter_outlives_it() {
 #[test]
 fn what_cannot_be_detached_is_not_removed() {
     on_a_system(|system, _| {
-        system
-            .run("dpkg --no-triggers --install /sipguard.deb")
-            .succeeded();
+        system.dpkg("--install /sipguard.deb").succeeded();
         system.write(CONFIG, POLICY);
         system.run("sipguard apply").succeeded();
         // The state's lock can't be had: its place is taken.
         let lock = system.root.join("var/lib/sipguard/lock");
         fs::remove_file(&lock).unwrap();
         symlink("/nowhere/at/all", &lock).unwrap();
-        let removed = system.run("dpkg --no-triggers --remove sipguard");
+        let removed = system.dpkg("--remove sipguard");
         assert!(!removed.status.success(), "{removed:?}");
         assert!(system.program().is_some());
         fs::remove_file(&lock).unwrap();
-        system
-            .run("dpkg --no-triggers --remove sipguard")
-            .succeeded();
+        system.dpkg("--remove sipguard").succeeded();
         assert_eq!(system.program(), None);
     });
 }
