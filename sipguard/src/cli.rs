@@ -254,6 +254,20 @@ Examples:
   sipguard doctor --json | jq -r '.findings[].mend'")]
     Doctor,
 
+    /// Turn another tool's rules into a config file
+    ///
+    /// Reads what iptables-save, nft, ipset, fail2ban or a plain list have to say about SIP, the web page and other ports that are open
+    /// to some sources only, and prints a config file that means the same. What can't be translated is listed as comments in it and on
+    /// standard error. Nothing is changed.
+    #[command(after_help = "\
+Examples:
+  iptables-save | sipguard import > sipguard.toml
+  (ipset save; iptables-save; ip6tables-save) | sipguard import > sipguard.toml
+  nft list ruleset | sipguard import --from nft
+  fail2ban-client banned | sipguard import
+  sipguard import --action deny voipbl.txt")]
+    Import(Import),
+
     /// Print completions for a shell
     #[command(after_help = "\
 Examples:
@@ -332,7 +346,54 @@ pub(crate) enum ListFormat {
     /// As sipguard commands, for a shell
     Commands,
     /// One address or network a line, for a list file
+    #[value(alias = "plain")]
     Prefixes,
+    /// What is in force, for `ipset restore`: a set for each service, action and family
+    Ipset,
+    /// What is in force, for `nft -f`: the same sets in a table
+    Nft,
+    /// What is in force, as a config file
+    Toml,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// What another tool prints; - is standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// Which tool that is [default: by what it looks like]
+    #[arg(long, value_name = "TOOL")]
+    pub(crate) from: Option<Tool>,
+    /// What is done with the addresses, where the input doesn't say so
+    #[arg(short, long, value_name = "ACTION")]
+    pub(crate) action: Option<Action>,
+}
+
+/// Whose output `import` reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tool {
+    /// `iptables-save`, `ip6tables-save`, or both, with `ipset save` in front where rules name sets
+    Iptables,
+    /// `nft list ruleset`
+    Nft,
+    /// `ipset save`
+    Ipset,
+    /// One address or network a line
+    List,
+    /// `fail2ban-client banned`, `... status JAIL` or `... get JAIL banip`
+    Fail2ban,
+}
+
+impl From<Tool> for sipguard::import::Format {
+    fn from(tool: Tool) -> Self {
+        match tool {
+            Tool::Iptables => Self::Iptables,
+            Tool::Nft => Self::Nft,
+            Tool::Ipset => Self::Ipset,
+            Tool::List => Self::List,
+            Tool::Fail2ban => Self::Fail2ban,
+        }
+    }
 }
 
 #[derive(Args, Debug)]

@@ -13,6 +13,7 @@ pub mod config;
 pub mod datapath;
 pub mod device;
 pub mod difference;
+pub mod import;
 pub mod lifecycle;
 pub mod policy;
 pub mod prefix;

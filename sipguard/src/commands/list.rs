@@ -5,9 +5,11 @@
 //! "file":null,"comment":null,"in_force":true}`. `origin` is `config` or `command line`; `in_force` is false for what waits for the next
 //! apply.
 
+mod feed;
+
 use std::{collections::HashSet, io::Write};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use sipguard::{
     datapath,
     lifecycle::{self, Live},
@@ -15,6 +17,7 @@ use sipguard::{
     state::{State, Store},
 };
 
+use self::feed::Feed;
 use super::{
     Context,
     entry::{Comments, Entry, Origin, words},
@@ -56,6 +59,12 @@ pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result
         ListFormat::Commands => listing.each(|entry| command(out, entry)),
         ListFormat::Prefixes => listing.prefixes(out),
         ListFormat::Table => listing.table(out, context.palette),
+        ListFormat::Ipset => listing.feed()?.ipset(out),
+        ListFormat::Nft => listing.feed()?.nft(out),
+        ListFormat::Toml => match &live {
+            Some(live) => listing.feed()?.toml(&live.generation.description, out),
+            None => bail!("nothing is in force: `sipguard apply` puts the config file in force"),
+        },
     }
 }
 
@@ -233,6 +242,15 @@ impl Listing<'_> {
             (Some(_), true) => "no such entries",
             (Some(_), false) => "no entries: every source is unlisted",
         }
+    }
+
+    fn feed(&self) -> Result<Feed> {
+        let mut feed = Feed::default();
+        self.each(|entry| {
+            feed.add(entry);
+            Ok(())
+        })?;
+        Ok(feed)
     }
 
     /// Each prefix once, though several services or words have it.

@@ -11,6 +11,7 @@ mod difference;
 mod doctor;
 mod down;
 mod entry;
+mod import;
 mod init;
 mod interface;
 mod list;
@@ -135,6 +136,7 @@ pub(crate) fn run(
         Some(Command::Remove(remove)) => remove::run(&remove, context, out)?,
         Some(Command::Check(check)) => return check::run(&check, context, out),
         Some(Command::Doctor) => return doctor::run(context, out),
+        Some(Command::Import(import)) => import::run(&import, context, out)?,
         Some(Command::Completions(completions)) => completions::run(&completions, out)?,
         #[cfg(feature = "log")]
         Some(Command::Log) => log::run()?,
