@@ -261,11 +261,11 @@ Examples:
     /// standard error. Nothing is changed.
     #[command(after_help = "\
 Examples:
-  iptables-save | sipguard import > sipguard.toml
-  (ipset save; iptables-save; ip6tables-save) | sipguard import > sipguard.toml
-  nft list ruleset | sipguard import --from nft
-  fail2ban-client banned | sipguard import
-  sipguard import --action deny voipbl.txt")]
+  sipguard import rules.v4 > sipguard.toml    after `iptables-save > rules.v4`
+  sipguard import both.txt                    after `(ipset save; iptables-save) > both.txt`
+  sipguard import --from nft ruleset.txt      after `nft list ruleset > ruleset.txt`
+  sipguard import banned.txt                  after `fail2ban-client banned > banned.txt`
+  sipguard import --action deny voipbl.txt    a list says whom, but not what to do")]
     Import(Import),
 
     /// Print completions for a shell

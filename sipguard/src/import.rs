@@ -105,10 +105,8 @@ pub enum ImportError {
 }
 
 fn told(notes: &[Note]) -> String {
-    notes
-        .iter()
-        .map(|note| format!("\nnot translated: {note}"))
-        .collect()
+    let lines = notes.iter().map(|note| format!("\nnot translated: {note}"));
+    lines.collect::<Vec<_>>().concat()
 }
 
 /// Translates the output of another tool. `action` is what is done with addresses where that output does not say it.
@@ -178,6 +176,17 @@ fn note(notes: &mut Vec<Note>, line: usize, what: &str, why: impl fmt::Display) 
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     notes.push(Note { line, text });
+}
+
+/// That what ends by itself there does not here.
+fn timed(number: usize, tool: &str) -> String {
+    let elements = match number {
+        1 => "1 element has".to_owned(),
+        number => format!("{number} elements have"),
+    };
+    format!(
+        "{elements} a timeout in {tool}, here they stay; `sipguard allow` and `deny --for 1h` add some that end"
+    )
 }
 
 /// A prefix, an address, or a range of addresses, in the forms that tools print.

@@ -55,7 +55,7 @@ pub(super) fn read(text: &str, notes: &mut Vec<Note>) -> Sets {
     if timed > 0 {
         notes.push(Note {
             line: 0,
-            text: format!("{timed} addresses have a timeout in ipset, here they stay"),
+            text: super::timed(timed, "ipset"),
         });
     }
     sets

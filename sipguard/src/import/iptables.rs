@@ -114,8 +114,7 @@ fn options<'w>(
         let mut value = || words.next().ok_or_else(|| format!("{word} says nothing"));
         match word {
             "!" => return Err("a negation".to_owned()),
-            "-s" | "--source" | "--src" => rule.narrow(addresses(value()?)?)?,
-            "--src-range" => rule.narrow(addresses(value()?)?)?,
+            "-s" | "--source" | "--src" | "--src-range" => rule.narrow(addresses(value()?)?)?,
             "-p" | "--protocol" => match value()? {
                 "all" => {}
                 name => rule.protocols = Some(protocols(name)?),
@@ -127,9 +126,6 @@ fn options<'w>(
             },
             "--dport" | "--destination-port" | "--dports" | "--destination-ports" => {
                 rule.ports = Some(ports(value()?)?);
-            }
-            "--comment" => {
-                value()?;
             }
             "--match-set" => {
                 let (name, direction) = (value()?.to_owned(), value()?);
@@ -161,7 +157,7 @@ fn options<'w>(
                     chain => Target::Jump(key(families, table, chain)),
                 };
             }
-            "--reject-with" | "--log-prefix" | "--log-level" | "--nflog-prefix"
+            "--comment" | "--reject-with" | "--log-prefix" | "--log-level" | "--nflog-prefix"
             | "--nflog-group" => {
                 value()?;
             }

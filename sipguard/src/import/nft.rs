@@ -193,7 +193,7 @@ fn read_set(mut rest: &[Token], set: &mut super::Set, notes: &mut Vec<Note>) {
     if timed > 0 {
         notes.push(Note {
             line: 0,
-            text: format!("{timed} addresses have a timeout in nft, here they stay"),
+            text: super::timed(timed, "nft"),
         });
     }
 }
@@ -325,7 +325,7 @@ impl Place<'_> {
                 }
                 "return" => rule.target = Target::Return,
                 "jump" => {
-                    rule.target = Target::Jump(format!("{} {}", self.table, next(&mut words)?))
+                    rule.target = Target::Jump(format!("{} {}", self.table, next(&mut words)?));
                 }
                 "continue" => {}
                 other => return Err(format!("the condition {other}")),

@@ -284,7 +284,7 @@ impl Ruleset {
                 ),
                 Target::Accept | Target::Drop if flat.len() < MOST => flat.push(both),
                 Target::Accept | Target::Drop => {
-                    note(notes, rule.line, &rule.text, "there are too many rules")
+                    note(notes, rule.line, &rule.text, "there are too many rules");
                 }
             }
         }
@@ -305,7 +305,8 @@ impl Ruleset {
             let distinct: BTreeSet<u16> = ports.iter().map(|(_, port)| *port).collect();
             if rule.sources.is_none() {
                 continue;
-            } else if distinct.len() + many > MAX_PORTS {
+            }
+            if distinct.len() + many > MAX_PORTS {
                 let why = format!("at most {MAX_PORTS} ports can be guarded");
                 note(&mut self.notes, rule.line, &rule.text, why);
                 continue;

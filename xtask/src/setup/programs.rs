@@ -88,6 +88,12 @@ const PEERS: &[Program] = &[
         "ethtool",
         "has a cable deliver frames as a driver does",
     ),
+    program("iptables-save", "iptables", "prints rules to import"),
+    program(
+        "fail2ban-client",
+        "fail2ban",
+        "prints banned addresses to import",
+    ),
 ];
 
 pub(super) fn ensure() -> Result<()> {
