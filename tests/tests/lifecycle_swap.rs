@@ -47,13 +47,11 @@ fn counts(interface: &str) -> Counts {
 }
 
 fn policy(interfaces: &str, services: &[(&str, u16)]) -> String {
-    let mut text = format!("{interfaces}\n[sources]\nproviders = [\"{PROVIDER}\"]\n");
-    for (name, port) in services {
-        text.push_str(&format!(
-            "[services.{name}]\nudp = [{port}]\nallow = [\"providers\"]\n"
-        ));
-    }
-    text
+    let services = services.iter().map(|(name, port)| {
+        format!("[services.{name}]\nudp = [{port}]\nallow = [\"providers\"]\n")
+    });
+    let services: String = services.collect();
+    format!("{interfaces}\n[sources]\nproviders = [\"{PROVIDER}\"]\n{services}")
 }
 
 const ETH0: &str = r#"interfaces = ["eth0"]"#;
@@ -176,7 +174,7 @@ fn applies_under_a_flood_in_generic_mode() {
 /// How many frames of the flood go before each one of the flow, and how many of the flow's may be on their way. All of them together
 /// fit into a veth's ring (256 frames), which is where they would be lost otherwise.
 const FLOOD: usize = 16;
-const FLOW: u64 = 4;
+const FLOW: usize = 4;
 
 fn under_a_flood(applies: usize, hook: Hook) {
     sandbox(|sandbox| {
@@ -245,7 +243,7 @@ fn traffic(scene: &Scene, ended: &AtomicBool) -> Traffic {
         frame.payload(text).bytes()
     };
     let (unlisted, wire) = (frame(SCANNER, b"scan"), scene.wire("eth0"));
-    let listed = [b"call".as_slice(); FLOW as usize].map(|text| frame(PROVIDER, text));
+    let listed = [b"call".as_slice(); FLOW].map(|text| frame(PROVIDER, text));
     let socket = scene.gateway.enter(|| bind(5060));
     let patience = Some(Duration::from_secs(5));
     socket.set_read_timeout(patience).expect("a timeout");
@@ -263,8 +261,8 @@ fn traffic(scene: &Scene, ended: &AtomicBool) -> Traffic {
             }
             wire.send(listed);
         }
-        done.flow += FLOW;
-        done.flood += FLOW * FLOOD as u64;
+        done.flow += FLOW as u64;
+        done.flood += (FLOW * FLOOD) as u64;
         while done.arrived < done.flow {
             match socket.recv(&mut buffer) {
                 Ok(length) if &buffer[..length] == b"scan" => done.leaked += 1,
