@@ -82,12 +82,10 @@ pub fn killed_at(scene: &Scene, call: &Call, arguments: &[&str]) -> bool {
     let inject = format!("inject={name}:signal=SIGKILL:when={number}");
     let options = ["-o", "/dev/null", "-e", &trace, "-e", &inject];
     let ended = scene.gateway.run(&mut strace(scene, &options, arguments));
-    match ended.status.signal() {
-        // strace ends as what it traces did.
-        Some(9) => true,
-        _ => {
-            ended.succeeded();
-            false
-        }
+    // strace ends as what it traces did.
+    let killed = ended.status.signal() == Some(9);
+    if !killed {
+        ended.succeeded();
     }
+    killed
 }

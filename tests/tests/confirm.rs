@@ -20,6 +20,12 @@ use sipguard_tests::{
 /// Long enough not to be over before a test has looked, on a busy machine too.
 const LONG: &str = "10m";
 
+/// Of the boot clock.
+const SECOND: u64 = 1_000_000_000;
+
+/// How many frames of each kind are sent at once: they fit into a veth's ring.
+const BATCH: u64 = 64;
+
 /// What an interface does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Filters {
@@ -141,7 +147,6 @@ fn it_takes_itself_back_though_every_process_was_killed() {
             !new
         });
         let first_old = lifecycle::now().boot_ns;
-        const SECOND: u64 = 1_000_000_000;
         assert!(last_new < deadline, "new until the deadline");
         assert!(last_new + SECOND > deadline, "not before it");
         assert!(first_old < deadline + SECOND, "not long after it");
@@ -527,7 +532,6 @@ fn no_packet_sees_a_gap() {
                     std::panic::resume_unwind(panic);
                 }
             });
-            const BATCH: u64 = 64;
             while !done.load(Ordering::Relaxed) {
                 for _ in 0..BATCH {
                     scene.wire("eth0").send(&good);

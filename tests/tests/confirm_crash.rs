@@ -71,7 +71,11 @@ fn nothing_left_over(after: &str) {
     for entry in fs::read_dir(STATE).expect("the state folder is there") {
         let name = entry.expect("readable").file_name();
         let known = ["lock", "state.json", "confirmed.json"];
-        assert!(known.iter().any(|known| name == *known), "{name:?}");
+        assert!(
+            known.iter().any(|known| name == *known),
+            "{}",
+            name.display()
+        );
     }
 }
 
