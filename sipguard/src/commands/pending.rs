@@ -36,7 +36,9 @@ impl Pending {
             previous: pending.previous,
             until: now.wall.checked_add(from_now).unwrap_or(Timestamp::MAX),
             // Rounded up: what is left is never told as nothing.
-            seconds_left: left.map_or(0, |left| left.as_millis().div_ceil(1000) as u64),
+            seconds_left: left.map_or(0, |left| {
+                left.as_secs() + u64::from(left.subsec_millis() > 0)
+            }),
             lapsed: left.is_none(),
         }
     }

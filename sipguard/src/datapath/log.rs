@@ -29,6 +29,7 @@ pub fn follow(logger: &'static dyn log::Log) -> Result<(), Error> {
             .iter()
             .map(|log| PollFd::from_borrowed_fd(log.as_fd(), PollFlags::IN))
             .collect();
-        poll(&mut ready, None).map_err(|errno| Error::io("can't wait for the log", &errno.into()))?;
+        poll(&mut ready, None)
+            .map_err(|errno| Error::io("can't wait for the log", &errno.into()))?;
     }
 }
