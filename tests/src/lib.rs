@@ -7,6 +7,7 @@ pub mod foreign;
 pub mod frame;
 pub mod kill;
 pub mod netns;
+pub mod package;
 pub mod random;
 pub mod reference;
 pub mod scene;
