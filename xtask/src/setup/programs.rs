@@ -52,7 +52,7 @@ const PROGRAMS: &[Program] = &[
     program(
         "systemd-analyze",
         "systemd",
-        "reads the service's unit as a gateway would",
+        "runs the service as a gateway would",
     ),
     program(
         "udevadm",
@@ -64,11 +64,6 @@ const PROGRAMS: &[Program] = &[
         "readelf",
         "binutils",
         "tells which systems the packaged command runs on",
-    ),
-    program(
-        "setpriv",
-        "util-linux",
-        "runs the command with no more rights than the service has",
     ),
     program(
         "editcap",
