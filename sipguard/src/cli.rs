@@ -633,7 +633,7 @@ mod tests {
             ("list --json --format commands", "cannot be used with"),
             ("completions ksh", "[possible values: "),
             ("apply --confirm 60", "60 has no unit; write 60s"),
-            ("apply --confirm 0s", "0s is less than a second"),
+            ("apply --confirm 0s", "\"0s\" is less than a second"),
             (
                 "apply --confirm 2d",
                 "2d is too long to wait for a confirmation",

@@ -63,7 +63,7 @@ fn a_staged_state_changes_nothing_until_it_is_committed() {
 fn what_a_crash_left_is_overwritten() {
     let folder = TempDir::new().unwrap();
     let store = Store::at(folder.path());
-    fs::write(folder.path().join(NEW), "x".repeat(9999)).unwrap();
+    fs::write(folder.path().join([FILE, NEW].concat()), "x".repeat(9999)).unwrap();
     assert_eq!(store.load().unwrap(), State::default());
     store.save(&some_state()).unwrap();
     assert_eq!(store.load().unwrap(), some_state());
@@ -119,7 +119,7 @@ fn places_that_cannot_be_written() {
         message,
         format!(
             "cannot write {}: File exists (os error 17); move away what is in its place",
-            file.join(NEW).display()
+            file.join([FILE, NEW].concat()).display()
         )
     );
     let message = store.lock().unwrap_err().to_string();
@@ -145,20 +145,20 @@ fn places_that_cannot_be_written() {
         message.contains("Is a directory (os error 21)"),
         "{message}"
     );
-    assert!(!folder.path().join(NEW).exists());
+    assert!(!folder.path().join([FILE, NEW].concat()).exists());
 }
 
 #[test]
 fn a_full_disk_is_an_error_that_leaves_the_old_state() {
     let folder = TempDir::new().unwrap();
     let store = Store::at(folder.path());
-    symlink("/dev/full", folder.path().join(NEW)).unwrap();
+    symlink("/dev/full", folder.path().join([FILE, NEW].concat())).unwrap();
     let message = store.save(&some_state()).unwrap_err().to_string();
     assert_eq!(
         message,
         format!(
             "cannot write {}: No space left on device (os error 28); free some space there",
-            folder.path().join(NEW).display()
+            folder.path().join([FILE, NEW].concat()).display()
         )
     );
     assert_eq!(store.load().unwrap(), State::default());
