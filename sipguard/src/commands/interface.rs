@@ -68,11 +68,18 @@ pub(super) fn look(causes: &BTreeMap<String, String>) -> Result<Option<(Live, Ve
 
 fn all(live: &Live, causes: &BTreeMap<String, String>) -> Result<Vec<Interface>> {
     let devices = device::all().context("can't ask the kernel for its interfaces")?;
-    let wanted = &live.generation.description.interfaces;
+    // What the previous policy filters besides, it filters until the new one is confirmed.
+    let mut wanted: Vec<&String> = Vec::new();
+    for generation in live.generations() {
+        for interface in &generation.description.interfaces {
+            if !wanted.contains(&&interface.name) {
+                wanted.push(&interface.name);
+            }
+        }
+    }
     Ok(wanted
-        .iter()
-        .map(|wanted| {
-            let name = &wanted.name;
+        .into_iter()
+        .map(|name| {
             let device = devices.iter().find(|device| device.name == *name);
             let link = live.links.iter().find(|link| link.interface == *name);
             // A link may lead to an interface that is gone, and another one may have got its name.
