@@ -7,7 +7,10 @@ use plotters::{
     chart::ChartBuilder,
     coord::ranged1d::IntoSegmentedCoord as _,
     prelude::{IntoDrawingArea as _, Rectangle, SVGBackend, SegmentValue, Text},
-    style::{Color as _, FontTransform, IntoFont as _, RGBColor, WHITE},
+    style::{
+        Color as _, FontTransform, IntoFont as _, IntoTextStyle as _, RGBColor, WHITE,
+        text_anchor::{HPos, Pos, VPos},
+    },
 };
 
 use super::report::Report;
@@ -94,11 +97,11 @@ fn bars(file: &Path, title: &str, bars: &[Bar]) -> Result<()> {
     let longest = bars.iter().map(|(_, length)| *length).fold(0.0, f64::max) * 1.15;
     let rows = bars.len();
     let mut chart = ChartBuilder::on(&area)
-        .caption(title, ("sans-serif", 17).into_font())
+        .caption(title, ("sans-serif", 20).into_font())
         .margin(12)
         .x_label_area_size(24)
         .y_label_area_size(240)
-        .build_cartesian_2d(0.0..longest, (0..rows).into_segmented())
+        .build_cartesian_2d(0.0..longest, (0..rows - 1).into_segmented())
         .map_err(|error| failed(&error))?;
     // The first bar on top.
     let name = |place: &SegmentValue<usize>| match place {
@@ -115,7 +118,7 @@ fn bars(file: &Path, title: &str, bars: &[Bar]) -> Result<()> {
         .y_labels(rows)
         .y_label_formatter(&name)
         .label_style(
-            ("sans-serif", 13)
+            ("sans-serif", 15)
                 .into_font()
                 .transform(FontTransform::None),
         )
@@ -126,10 +129,10 @@ fn bars(file: &Path, title: &str, bars: &[Bar]) -> Result<()> {
         .rev()
         .enumerate()
         .map(|(place, (name, length))| {
-            let is_other = ["nft", "iptables", "ipset", "xdp-filter", "no filter"]
+            let is_ours = ["sipguard", "drop", "pass"]
                 .iter()
-                .any(|other| name.starts_with(other));
-            let colour = if is_other { OTHERS } else { OURS };
+                .any(|ours| name.starts_with(ours));
+            let colour = if is_ours { OURS } else { OTHERS };
             let mut bar = Rectangle::new(
                 [
                     (0.0, SegmentValue::Exact(place)),
@@ -148,7 +151,8 @@ fn bars(file: &Path, title: &str, bars: &[Bar]) -> Result<()> {
         } else {
             format!("{length:.0}")
         };
-        Text::new(figure, at, ("sans-serif", 13).into_font())
+        let style = ("sans-serif", 15).into_font().into_text_style(&SIZE);
+        Text::new(figure, at, style.pos(Pos::new(HPos::Left, VPos::Center)))
     });
     chart.draw_series(figures).map_err(|error| failed(&error))?;
     area.present().map_err(|error| failed(&error))

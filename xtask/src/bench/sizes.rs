@@ -1,10 +1,11 @@
 //! How long it takes until a large list is in force, and how much memory that needs.
 
 use std::{
-    fs, io,
+    fs,
     path::Path,
     process::{Command, Stdio},
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,6 +21,9 @@ use crate::{
     machine,
     netns::{End, Host, SCRATCH, Sandbox, join},
 };
+
+/// How often a command is asked for its memory.
+const GLANCE: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
@@ -133,21 +137,32 @@ fn measure(what: &'static str, entries: usize, host: &Host, command: &mut Comman
         .stderr(Stdio::null());
     host.enter(|| {
         let began = Instant::now();
-        let child = command.spawn().context(what)?;
-        let pid = libc::pid_t::try_from(child.id())?;
-        let mut status = 0;
-        // SAFETY: zeros are a value of a structure of integers.
-        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        // SAFETY: waits for our own child, whose number nobody has waited for yet, and writes to what both pointers point to.
-        let ended = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
-        ensure!(ended == pid, "{what}: {}", io::Error::last_os_error());
-        ensure!(status == 0, "{what}, {entries} entries: failed");
+        let mut child = command.spawn().context(what)?;
+        let mut peak_kib = 0.0;
+        let status = loop {
+            peak_kib = peak(child.id()).unwrap_or(peak_kib);
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            thread::sleep(GLANCE);
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        ensure!(status.success(), "{what}, {entries} entries: failed");
         Ok(Row {
             what,
             entries,
-            seconds: began.elapsed().as_secs_f64(),
-            // In KiB, getrusage(2).
-            peak_mib: usage.ru_maxrss as f64 / 1024.0,
+            seconds,
+            peak_mib: peak_kib / 1024.0,
         })
     })
+}
+
+/// The most memory that a process has held so far, in KiB. What the kernel says when it has ended, getrusage(2), is that of the process
+/// that started it, where that held more.
+fn peak(process: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().trim_end_matches(" kB").parse().ok()
 }
