@@ -51,16 +51,26 @@ impl Program {
 
     /// Gives every frame a random source and hands it to `next`.
     pub(super) fn random_source(source: Source, next: &Self) -> Result<Self> {
-        let mut instructions = randomised(source);
+        let mut instructions = randomised(source, &[]);
         let array = program_array(next)?;
         instructions.extend([copy(1, 6), map(2, &array), SECOND_HALF, set(3, 0)]);
         instructions.extend([call(TAIL_CALL), set(0, XDP_DROP), EXIT]);
         Self::load(&instructions, Some(array))
     }
 
-    /// Gives every frame a random source and sends it out of an interface.
-    pub(super) fn send(source: Source, interface: u32) -> Result<Self> {
-        let mut instructions = randomised(source);
+    /// Gives every IPv4 frame one of 16,384 sources and sends it out of an interface. The source's halves are each other's complement, and
+    /// so were those of the frame's own, so that the header's checksum stays right.
+    pub(super) fn send(interface: u32) -> Result<Self> {
+        // The first byte becomes one of 128 to 191: unicast, whatever the rest.
+        let halves = [
+            instruction(AND, 0, 0, 0, 0xff3f),
+            instruction(OR, 0, 0, 0, 0x80),
+            copy(1, 0),
+            instruction(XOR, 1, 0, 0, 0xffff),
+            instruction(SHIFT_LEFT, 1, 0, 0, 16),
+            instruction(OR_REGISTER, 0, 1, 0, 0),
+        ];
+        let mut instructions = randomised(Source::V4, &halves);
         let interface = i32::try_from(interface).context("an interface's number")?;
         instructions.extend([set(1, interface), set(2, 0), call(REDIRECT), EXIT]);
         Self::load(&instructions, None)
@@ -133,12 +143,13 @@ impl Program {
     }
 }
 
-/// The beginning of a program that writes four random bytes where the source begins.
-fn randomised(source: Source) -> Vec<u64> {
+/// The beginning of a program that writes four random bytes where the source begins, once `shaped` has made of register 0 what they
+/// are to be.
+fn randomised(source: Source, shaped: &[u64]) -> Vec<u64> {
     let offset = source as i16;
-    vec![
-        copy(6, 1),
-        call(GET_PRANDOM_U32),
+    let mut instructions = vec![copy(6, 1), call(GET_PRANDOM_U32)];
+    instructions.extend(shaped);
+    instructions.extend([
         // xdp_md: data, data_end.
         instruction(LOAD_U32, 2, 6, 0, 0),
         instruction(LOAD_U32, 3, 6, 4, 0),
@@ -148,7 +159,8 @@ fn randomised(source: Source) -> Vec<u64> {
         set(0, XDP_DROP),
         EXIT,
         instruction(STORE_U32, 2, 0, offset, 0),
-    ]
+    ]);
+    instructions
 }
 
 fn program_array(first: &Program) -> Result<OwnedFd> {
@@ -170,6 +182,11 @@ fn program_array(first: &Program) -> Result<OwnedFd> {
 const LOAD_U32: u8 = 0x61;
 const STORE_U32: u8 = 0x63;
 const ADD: u8 = 0x07;
+const OR: u8 = 0x47;
+const OR_REGISTER: u8 = 0x4f;
+const AND: u8 = 0x57;
+const SHIFT_LEFT: u8 = 0x67;
+const XOR: u8 = 0xa7;
 const JUMP_IF_AT_MOST: u8 = 0xbd;
 const EXIT: u64 = 0x95;
 const SECOND_HALF: u64 = 0;

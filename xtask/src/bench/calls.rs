@@ -16,11 +16,11 @@ use serde::Serialize;
 
 use super::{
     Effort,
-    bpf::{Program, Source},
+    bpf::Program,
     filters::Filter,
     frames,
     guard::INTERFACE,
-    lists::{Prefix, UNLISTED},
+    lists::{COMPLEMENTS, Prefix},
     veth,
 };
 use crate::{
@@ -120,8 +120,8 @@ impl Flooder {
     fn new(network: &Network, macs: [Mac; 2], target: IpAddr) -> Result<Self> {
         let out = veth::number(&network.internet, network.gateway.uplink)?;
         Ok(Self {
-            program: Program::send(Source::V4, out)?,
-            frame: frames::udp(macs, UNLISTED[0], target, 5060, false),
+            program: Program::send(out)?,
+            frame: frames::udp(macs, COMPLEMENTS, target, 5060, false),
         })
     }
 

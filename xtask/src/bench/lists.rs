@@ -12,6 +12,9 @@ pub(super) const UNLISTED: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 77)),
 ];
 
+/// Its halves are each other's complement, as the sender of live frames wants it.
+pub(super) const COMPLEMENTS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 63, 255));
+
 /// An address with its host bits zero, and a length.
 #[derive(Clone, Copy)]
 pub(super) struct Prefix {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{
     Effort,
-    bpf::{Program, Source},
+    bpf::Program,
     filters::Filter,
     frames,
     guard::INTERFACE,
@@ -82,8 +82,8 @@ fn turn(sandbox: &Sandbox, filter: Filter, list: &[Prefix], frames: u32) -> Resu
     poll(&receiver)?;
     let guard = filter.install(&receiver, list)?;
     let target = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 2));
-    let frame = frames::udp(macs, lists::UNLISTED[0], target, 5060, false);
-    let program = Program::send(Source::V4, number(&sender, INTERFACE)?)?;
+    let frame = frames::udp(macs, lists::COMPLEMENTS, target, 5060, false);
+    let program = Program::send(number(&sender, INTERFACE)?)?;
     let inject = |frames| {
         sender.enter(|| {
             alone()?;
