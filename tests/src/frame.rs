@@ -711,7 +711,7 @@ fn extension(own: u8, bytes: usize, next: u8) -> Vec<u8> {
 }
 
 /// The Internet checksum (RFC 1071).
-fn sum(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn sum(bytes: &[u8]) -> Vec<u8> {
     let words = bytes.chunks(2).map(|pair| match pair {
         [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
         [high] => u32::from(*high) << 8,

@@ -3,6 +3,7 @@
 
 pub mod capture_file;
 pub mod compiled;
+pub mod differential;
 pub mod foreign;
 pub mod frame;
 pub mod kill;

@@ -25,6 +25,13 @@ impl Random {
         Self(seed.max(1))
     }
 
+    /// Everything follows from this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        // Zero is where this generator stands still.
+        Self(seed.max(1))
+    }
+
     /// The next number.
     pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
