@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod machine;
 mod package;
 mod setup;
@@ -37,6 +38,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Make a Debian package and a tarball in target/package
     Package,
+    /// Look for inputs that break the parsers, a minute for each kind of input
+    Fuzz(fuzz::Arguments),
     /// Run every test (as root, through sudo where needed)
     Test(test::Arguments),
 }
@@ -61,6 +64,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Package => package::run(),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
     }
 }

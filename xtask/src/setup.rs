@@ -2,6 +2,7 @@
 
 mod apt;
 mod compiler;
+pub(crate) mod fuzzer;
 mod linker;
 pub(crate) mod packager;
 mod programs;
