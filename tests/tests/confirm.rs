@@ -287,12 +287,12 @@ fn each_interface_has_the_policy_that_it_would_have() {
             assert_eq!(all(&scene, interfaces), [New, Old, New]);
             let status = json(&scene, &["status"]);
             let shown = status["interfaces"].as_array().expect("a list");
-            let states: Vec<_> = shown
+            let found: Vec<_> = shown
                 .iter()
                 .map(|shown| (shown["name"].as_str(), shown["state"].as_str()))
                 .collect();
             let attached = ["eth0", "wan.100", "eth1"].map(|name| (Some(name), Some("attached")));
-            assert_eq!(states, attached);
+            assert_eq!(found, attached);
             if confirmed {
                 let said = json(&scene, &["confirm"]);
                 assert_eq!(said["released"], serde_json::json!(["eth1"]));
