@@ -42,7 +42,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             r#"target."cfg(all())".runner = ["sudo", "--preserve-env"]"#,
         ]);
     }
-    succeed(test.args(&arguments.cargo))
+    // What fails is told at once, not one failure a run.
+    succeed(test.arg("--no-fail-fast").args(&arguments.cargo))
 }
 
 fn succeed(command: &mut Command) -> Result<()> {
