@@ -120,6 +120,18 @@ pub(super) struct Base {
     pub(super) policy: Action,
 }
 
+/// What has come of walking the chains so far.
+#[derive(Default)]
+struct Walked {
+    /// The rules that decide, in the order in which they are asked.
+    flat: Vec<Rule>,
+    notes: Vec<Note>,
+    /// The chains that were come to.
+    asked: BTreeSet<String>,
+    /// How many rules were looked at.
+    steps: usize,
+}
+
 /// Rules in their chains.
 #[derive(Debug, Default)]
 pub(super) struct Ruleset {
@@ -214,16 +226,23 @@ impl Ruleset {
 
     /// All rules that decide, in the order in which they are asked.
     fn flat(&mut self) -> Vec<Rule> {
-        let mut flat = Vec::new();
-        let mut notes = std::mem::take(&mut self.notes);
-        let mut asked = BTreeSet::new();
+        let mut walked = Walked {
+            notes: std::mem::take(&mut self.notes),
+            ..Walked::default()
+        };
         for base in &self.bases {
             let all = Rule {
                 families: base.families,
                 ..Rule::default()
             };
-            self.walk(&base.chain, &all, 0, &mut flat, &mut notes, &mut asked);
+            self.walk(&base.chain, &all, 0, &mut walked);
         }
+        let Walked {
+            flat,
+            mut notes,
+            asked,
+            ..
+        } = walked;
         for (chain, rules) in &self.chains {
             if !asked.contains(chain) {
                 for rule in rules {
@@ -240,17 +259,17 @@ impl Ruleset {
         flat
     }
 
-    fn walk(
-        &self,
-        chain: &str,
-        outer: &Rule,
-        depth: usize,
-        flat: &mut Vec<Rule>,
-        notes: &mut Vec<Note>,
-        asked: &mut BTreeSet<String>,
-    ) {
-        asked.insert(chain.to_owned());
+    fn walk(&self, chain: &str, outer: &Rule, depth: usize, walked: &mut Walked) {
+        walked.asked.insert(chain.to_owned());
         for rule in self.chains.get(chain).into_iter().flatten() {
+            // Chains that jump to each other twice are walked twice as often at every step.
+            walked.steps += 1;
+            if walked.steps > MOST {
+                let why = "there are too many rules, or chains that jump in circles";
+                note(&mut walked.notes, rule.line, &rule.text, why);
+                return;
+            }
+            let notes = &mut walked.notes;
             if let Some(why) = &rule.cannot {
                 note(notes, rule.line, &rule.text, why);
                 continue;
@@ -273,7 +292,7 @@ impl Ruleset {
                 Target::Nothing => note(notes, rule.line, &rule.text, "it decides nothing"),
                 Target::Return => note(notes, rule.line, &rule.text, "a return under conditions"),
                 Target::Jump(next) if depth < DEPTH && self.chains.contains_key(next) => {
-                    self.walk(next, &both, depth + 1, flat, notes, asked);
+                    self.walk(next, &both, depth + 1, walked);
                 }
                 // An empty chain comes back at once; an unknown one is an extension.
                 Target::Jump(_) => note(
@@ -282,10 +301,7 @@ impl Ruleset {
                     &rule.text,
                     "what it jumps to has no rules here",
                 ),
-                Target::Accept | Target::Drop if flat.len() < MOST => flat.push(both),
-                Target::Accept | Target::Drop => {
-                    note(notes, rule.line, &rule.text, "there are too many rules");
-                }
+                Target::Accept | Target::Drop => walked.flat.push(both),
             }
         }
     }

@@ -256,6 +256,25 @@ fn nothing_usable_is_an_error_with_the_reasons() {
     );
 }
 
+/// Found by fuzzing: each jump to itself doubled the walk.
+#[test]
+fn chains_that_jump_in_circles_come_to_an_end() {
+    let text = format!(
+        "*filter\n:INPUT DROP [0:0]\n:A - [0:0]\n-A INPUT -j A\n{}-A INPUT -s 203.0.113.1/32 -p udp -m udp --dport 5060 -j ACCEPT\nCOMMIT\n",
+        "-A A -j A\n".repeat(8)
+    );
+    let reason = "chains that jump in circles";
+    let notes = match import(&text, None, None) {
+        Ok(imported) => imported.notes,
+        Err(ImportError::Nothing(notes)) => notes,
+        Err(error) => panic!("{error}"),
+    };
+    assert!(
+        notes.iter().any(|note| note.to_string().contains(reason)),
+        "{notes:?}"
+    );
+}
+
 #[test]
 fn what_is_shown_of_the_input_can_do_no_harm() {
     let text = format!("203.0.113.1\n\u{1b}[31mred\r\u{7}{}\n", "x".repeat(5000));
