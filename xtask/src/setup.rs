@@ -22,3 +22,9 @@ pub(crate) fn peers() {
         eprintln!("{error:#}");
     }
 }
+
+/// Installs what boots other kernels (see [`crate::qemu`]); only the tasks that do so need it.
+#[expect(dead_code, reason = "as above: main.rs")]
+pub(crate) fn machines() -> Result<()> {
+    programs::machines()
+}

@@ -91,8 +91,19 @@ const PEERS: &[Program] = &[
     ),
 ];
 
+/// What boots other kernels.
+const MACHINES: &[Program] = &[program(
+    "qemu-system-x86_64",
+    "qemu-system-x86",
+    "a machine of software, for another kernel than this one",
+)];
+
 pub(super) fn ensure() -> Result<()> {
     install(PROGRAMS)
+}
+
+pub(super) fn machines() -> Result<()> {
+    install(MACHINES)
 }
 
 pub(super) fn peers() -> Result<()> {

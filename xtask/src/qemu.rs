@@ -1,0 +1,195 @@
+//! Booting another kernel in a machine of software: QEMU without KVM, so that it runs wherever a program runs.
+//!
+//! The machine has processors, memory and one serial console, and nothing else but what the caller gives it. What its console says
+//! is in a file, which outlives it. [`crate::setup::machines`] installs QEMU.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io::{Read as _, Seek as _, SeekFrom},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+const GLANCE: Duration = Duration::from_millis(50);
+/// How much of the console is shown where something went wrong.
+const TAIL_LINES: usize = 30;
+
+/// A machine that is not switched on yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    /// A compressed kernel image.
+    pub(crate) kernel: PathBuf,
+    /// An initramfs.
+    pub(crate) initrd: PathBuf,
+    /// What the kernel is told beside the console's name; a panic always ends the machine.
+    pub(crate) command_line: String,
+    /// In MiB.
+    pub(crate) memory: u32,
+    /// How many processors.
+    pub(crate) processors: u32,
+    /// More of QEMU's arguments: disks, network cards.
+    pub(crate) arguments: Vec<OsString>,
+    /// The file for what the console says; one that is there is written over.
+    pub(crate) console: PathBuf,
+}
+
+impl Machine {
+    /// Switches the machine on. It is killed when what is returned is dropped, and when this thread ends.
+    pub(crate) fn start(&self) -> Result<Running> {
+        // QEMU would make it, but not before somebody reads it.
+        File::create(&self.console)
+            .with_context(|| format!("creating {}", self.console.display()))?;
+        let mut serial = OsString::from("file:");
+        serial.push(&self.console);
+        let command_line = format!("console=ttyS0 panic=-1 {}", self.command_line);
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            .args(["-nodefaults", "-no-user-config", "-display", "none"])
+            .args(["-accel", "tcg", "-cpu", "max", "-no-reboot"])
+            .args(["-m", &format!("{}M", self.memory)])
+            .args(["-smp", &self.processors.to_string()])
+            .arg("-serial")
+            .arg(serial)
+            .arg("-kernel")
+            .arg(&self.kernel)
+            .arg("-initrd")
+            .arg(&self.initrd)
+            .args(["-append", &command_line])
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        // SAFETY: between fork and exec only a system call is made; nothing is allocated.
+        unsafe {
+            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+        }
+        let child = command.spawn().context("starting qemu-system-x86_64")?;
+        Ok(Running {
+            child,
+            console: Console::open(&self.console)?,
+        })
+    }
+}
+
+/// A machine that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    console: Console,
+}
+
+impl Running {
+    /// Waits until the machine switches itself off; `line` gets each line of the console soon after it is there.
+    ///
+    /// # Errors
+    /// Where it is still on after `limit`, and where QEMU fails: with the console's last lines.
+    pub(crate) fn until_off(&mut self, limit: Duration, mut line: impl FnMut(&str)) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let ended = self.child.try_wait()?;
+            self.console.lines(&mut line)?;
+            match ended {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => {
+                    let mut complaint = String::new();
+                    if let Some(mut stderr) = self.child.stderr.take() {
+                        stderr.read_to_string(&mut complaint)?;
+                    }
+                    bail!("qemu-system-x86_64: {status}\n{}", complaint.trim_end());
+                }
+                None if started.elapsed() > limit => return Err(self.silent("ended", limit)),
+                None => thread::sleep(GLANCE),
+            }
+        }
+    }
+
+    /// Waits for a line of the console that `wanted` accepts, and returns it.
+    ///
+    /// # Errors
+    /// Where none came within `limit`, and where the machine ended: with the console's last lines.
+    pub(crate) fn until_said(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<String> {
+        let started = Instant::now();
+        loop {
+            let ended = self.child.try_wait()?;
+            let mut found = None;
+            self.console.lines(|line| {
+                if found.is_none() && wanted(line) {
+                    found = Some(line.to_owned());
+                }
+            })?;
+            if let Some(line) = found {
+                return Ok(line);
+            }
+            if ended.is_some() || started.elapsed() > limit {
+                return Err(self.silent(&format!("said: {what}"), limit));
+            }
+            thread::sleep(GLANCE);
+        }
+    }
+
+    fn silent(&self, what: &str, limit: Duration) -> anyhow::Error {
+        let said = fs::read(&self.console.path).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let lines: Vec<&str> = said.lines().collect();
+        let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
+        anyhow!(
+            "the machine has not {what} within {} s; the end of {}:\n{tail}",
+            limit.as_secs(),
+            self.console.path.display()
+        )
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only where it ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the serial console said, line by line.
+#[derive(Debug)]
+struct Console {
+    path: PathBuf,
+    file: File,
+    read: u64,
+    /// The line that has no end yet.
+    begun: Vec<u8>,
+}
+
+impl Console {
+    fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            read: 0,
+            begun: Vec::new(),
+        })
+    }
+
+    /// Hands on the lines that were ended since the last call.
+    fn lines(&mut self, mut line: impl FnMut(&str)) -> Result<()> {
+        self.file.seek(SeekFrom::Start(self.read))?;
+        let length = self.file.read_to_end(&mut self.begun)?;
+        self.read += u64::try_from(length)?;
+        while let Some(end) = self.begun.iter().position(|byte| *byte == b'\n') {
+            let ended: Vec<u8> = self.begun.drain(..=end).collect();
+            line(String::from_utf8_lossy(&ended).trim_end_matches(['\r', '\n']));
+        }
+        Ok(())
+    }
+}
