@@ -1,14 +1,21 @@
 //! What the kernel says of network interfaces, asked over netlink.
 
+mod frames;
+
 use std::io;
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
+    link::{
+        InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
+        XdpAttached,
+    },
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use sipguard_ebpf::abi::LinkKind;
+
+pub use self::frames::Unfit;
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +28,11 @@ pub struct Device {
     pub mtu: u32,
     /// Whether it is up.
     pub up: bool,
-    /// What its frames begin with, or the name of what we can't read.
-    pub link: Result<LinkKind, String>,
+    /// What its frames begin with, or why it can't be guarded.
+    pub link: Result<LinkKind, Unfit>,
     /// What kind of virtual device it is (`vlan`, `bridge`, …); `None` for hardware.
     pub kind: Option<String>,
-    /// The number of the device it receives through, where it is a VLAN or the like (of a veth: the other end).
+    /// The number of the device that it was made on, where it is a VLAN, a tunnel or the like.
     pub below: Option<u32>,
     /// The number of the bridge or bond it is a port of.
     pub controller: Option<u32>,
@@ -116,53 +123,77 @@ fn device(message: &LinkMessage) -> Device {
         name: String::new(),
         index: message.header.index,
         mtu: 0,
-        up: message
-            .header
-            .flags
-            .contains(netlink_packet_route::link::LinkFlags::Up),
-        link: link_kind(message.header.link_layer_type),
+        up: message.header.flags.contains(LinkFlags::Up),
+        link: Err(Unfit::Loopback),
         kind: None,
         below: None,
         controller: None,
         xdp: Vec::new(),
     };
+    let (mut kind, mut data, mut is_elsewhere) = (None, None, false);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => device.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
             LinkAttribute::Link(index) => device.below = Some(*index),
+            LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
             LinkAttribute::Controller(index) => device.controller = Some(*index),
             LinkAttribute::LinkInfo(infos) => {
-                device.kind = infos.iter().find_map(|info| match info {
-                    LinkInfo::Kind(kind) => Some(kind_name(kind)),
-                    _ => None,
-                });
+                for info in infos {
+                    match info {
+                        LinkInfo::Kind(told) => kind = Some(told),
+                        LinkInfo::Data(told) => data = Some(told),
+                        _ => {}
+                    }
+                }
             }
             LinkAttribute::Xdp(attributes) => device.xdp = attached(attributes),
             _ => {}
         }
     }
+    match (kind, data) {
+        // The two ends of a pair name each other, and neither is below.
+        (Some(InfoKind::Veth | InfoKind::Vxcan | InfoKind::Netkit), _) => device.below = None,
+        (_, Some(InfoData::Vxlan(told))) => {
+            device.below = told.iter().find_map(|told| match told {
+                InfoVxlan::Link(index) => Some(*index),
+                _ => None,
+            });
+        }
+        // The number is another network namespace's.
+        _ if is_elsewhere => device.below = None,
+        _ => {}
+    }
+    device.link = frames::first_header(message.header.link_layer_type, kind, data);
+    device.kind = kind.map(InfoKind::to_string);
     device
 }
 
-fn kind_name(kind: &InfoKind) -> String {
-    kind.to_string()
+/// Whether the kernel counts `upper` as a device above `lower`, over which it receives.
+fn is_above(upper: &Device, lower: &Device) -> bool {
+    lower.controller == Some(upper.index) || upper.below == Some(lower.index)
 }
 
-/// What frames begin with, by the device's ARPHRD type (include/uapi/linux/if_arp.h).
-fn link_kind(kind: LinkLayerType) -> Result<LinkKind, String> {
-    match kind {
-        LinkLayerType::Ether | LinkLayerType::Loopback => Ok(LinkKind::Ethernet),
-        LinkLayerType::None
-        | LinkLayerType::Rawip
-        | LinkLayerType::Ppp
-        | LinkLayerType::Tunnel
-        | LinkLayerType::Tunnel6
-        | LinkLayerType::Sit
-        | LinkLayerType::Ipgre
-        | LinkLayerType::Ip6gre => Ok(LinkKind::Ip),
-        other => Err(format!("{other:?}")),
+/// The devices directly above one: VLANs and tunnels that were made on it, the bridge or bond that it is a port of.
+pub fn above<'d>(device: &Device, devices: &'d [Device]) -> impl Iterator<Item = &'d Device> {
+    devices.iter().filter(move |upper| is_above(upper, device))
+}
+
+/// How many devices are below one, along the longest way down: lower ones have lower heights.
+pub fn height(device: &Device, devices: &[Device]) -> usize {
+    /// MAX_NEST_DEV in include/linux/netdevice.h.
+    const HIGHEST: usize = 8;
+    let mut level = vec![device];
+    for height in 0..HIGHEST {
+        let below = devices
+            .iter()
+            .filter(|lower| level.iter().any(|upper| is_above(upper, lower)));
+        level = below.collect();
+        if level.is_empty() {
+            return height;
+        }
     }
+    HIGHEST
 }
 
 fn attached(attributes: &[LinkXdp]) -> Vec<Attached> {

@@ -14,6 +14,7 @@ pub mod datapath;
 pub mod device;
 pub mod difference;
 pub mod import;
+pub mod kernel;
 pub mod lifecycle;
 pub mod policy;
 pub mod prefix;

@@ -23,6 +23,7 @@ pub use crate::clock::now;
 use crate::{
     config::ConfigError,
     datapath::{self, Attachment, Generation, LinkError, Pending, Pins, attachments},
+    device::Unfit,
     state::{Lock, Outcome, SlotsError, State, StateError, Store},
     tables::CompileError,
 };
@@ -61,15 +62,13 @@ pub enum Error {
         /// The config file.
         config: PathBuf,
     },
-    /// Frames of this kind of interface can't be judged.
-    #[error(
-        "{interface} can't be guarded: its frames ({kind}) begin with a header that sipguard does not read; attach to the device below it"
-    )]
-    Unreadable {
+    /// An interface that can't be guarded.
+    #[error("{interface} can't be guarded: {why}")]
+    Unfit {
         /// The interface.
         interface: String,
-        /// Its kind.
-        kind: String,
+        /// Why, and what to do.
+        why: Unfit,
     },
     /// No such service.
     #[error("there is no service called {name}; the services are {known}")]

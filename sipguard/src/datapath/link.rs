@@ -15,7 +15,7 @@ use aya_obj::programs::XdpAttachType;
 use super::{Error, Generation, Pending, detach::detach, errno, pins};
 use crate::{
     clock,
-    device::{Device, Hook},
+    device::{self, Device, Hook},
     policy::{AttachMode, Interface},
 };
 
@@ -34,6 +34,17 @@ pub enum LinkError {
         program: String,
         /// Its number.
         id: u32,
+    },
+    /// A device above has a program.
+    #[error(
+        "can't attach to {interface}: {above}, which is above it, has an XDP program already, and then the kernel takes none below; detach \
+         that first (`sipguard down`, then `sipguard apply`), or take {interface} out of the config"
+    )]
+    Below {
+        /// The interface.
+        interface: String,
+        /// The device above it.
+        above: String,
     },
     /// Native mode was asked for and is not to be had.
     #[error(
@@ -252,6 +263,7 @@ pub fn switch(
             });
         }
         drop(link);
+        refuse_below(device)?;
         let before = hook.zip(by_id(running));
         // The kernel runs nothing in two modes at once, so that this can't be one step.
         detach(&interface.name)?;
@@ -271,13 +283,37 @@ pub fn switch(
         }
         return attached;
     }
+    refuse_below(device)?;
     attach(&mut program, interface, device, &link_path)
+}
+
+/// The kernel attaches no program below a device that has one (`dev_xdp_attach` in net/core/dev.c).
+fn refuse_below(device: &Device) -> Result<(), LinkError> {
+    let devices = devices()?;
+    match device::above(device, &devices).find(|above| !above.xdp.is_empty()) {
+        Some(above) => Err(LinkError::Below {
+            interface: device.name.clone(),
+            above: above.name.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn devices() -> Result<Vec<Device>, Error> {
+    device::all().map_err(|error| Error::kernel("can't ask the kernel for its interfaces", &error))
 }
 
 /// A link stays with its interface when that is renamed: gives its pin the new name.
 fn follow_name(device: &Device, pin: &str) -> Result<(), Error> {
+    // A bond shows its program on its ports, too.
+    let controller = match device.controller {
+        Some(index) => devices()?.into_iter().find(|it| it.index == index),
+        None => None,
+    };
+    let controller = controller.map(|it| pins::pin_name(&it.name));
     for other in pins::names(&pins::links())? {
         if other != pin
+            && Some(&other) != controller.as_ref()
             && let Ok(info) = FdLink::from(open(&other)?).info()
             && device
                 .xdp
@@ -323,7 +359,7 @@ fn attach(
         Err(error) if interface.mode != AttachMode::Generic => {
             let number = errno(&error);
             if matches!(number, Some(libc::EBUSY | libc::EEXIST)) {
-                return Err(now_busy(device, &error));
+                return Err(now_busy(device));
             }
             let cause = native_cause(number, device, &error);
             if interface.mode == AttachMode::Native {
@@ -339,7 +375,7 @@ fn attach(
         other => other,
     };
     let id = attached.map_err(|error| match errno(&error) {
-        Some(libc::EBUSY | libc::EEXIST) => now_busy(device, &error),
+        Some(libc::EBUSY | libc::EEXIST) => now_busy(device),
         Some(libc::EPERM) => LinkError::Kernel(Error::NotPermitted),
         _ => failed(chain(&error)),
     })?;
@@ -356,14 +392,14 @@ fn attach(
     })
 }
 
-/// Somebody attached between our look and our call.
-fn now_busy(device: &Device, error: &aya::programs::ProgramError) -> LinkError {
-    let now = crate::device::named(&device.name).ok().flatten();
+/// Somebody attached between our look and our call, or where we can't look.
+fn now_busy(device: &Device) -> LinkError {
+    let now = device::named(&device.name).ok().flatten();
     match now.as_ref().and_then(|now| now.xdp.first()) {
         Some(attached) => busy(device, attached.program),
-        None => LinkError::Failed {
+        None => LinkError::Below {
             interface: device.name.clone(),
-            cause: chain(error),
+            above: "a device of another network namespace".to_owned(),
         },
     }
 }

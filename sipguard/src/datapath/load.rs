@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use aya::{
     Ebpf, EbpfLoader,
     programs::{ProgramError, Xdp},
-    util::KernelVersion,
 };
 use sipguard_ebpf::abi::{LinkKind, SERVICES};
 
 use super::{Error, plain::Plain, table::Table};
-use crate::tables::Constants;
+use crate::{kernel, tables::Constants};
 
 /// The object, as sipguard-ebpf's sources give it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sipguard-ebpf"));
@@ -107,14 +106,14 @@ pub(super) fn take<K: Plain, V: Plain>(ebpf: &mut Ebpf, name: &str) -> Result<Ta
 
 /// Whether this kernel hands on frames in several pieces, and has the helpers that read them.
 pub(super) fn has_frags() -> bool {
-    at_least(5, 18)
+    kernel::at_least(5, 18)
 }
 
 /// Loads the one of the two entry points that do `what` (`filter`, `check` or `pending`) which suits this kernel.
 pub(super) fn program<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, Error> {
-    if !at_least(5, 9) {
+    if !kernel::at_least(5, 9) {
         return Err(Error::TooOld {
-            running: running(),
+            running: kernel::release(),
             needed: "5.9",
             feature: "XDP programs that stay attached without a process",
         });
@@ -143,16 +142,4 @@ pub(super) fn loaded<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, 
     program
         .try_into()
         .map_err(|error: ProgramError| missing(error.to_string()))
-}
-
-fn running() -> String {
-    rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned()
-}
-
-/// Where the kernel does not tell its version, it is taken to be new enough: what it lacks, it will say.
-fn at_least(major: u8, minor: u8) -> bool {
-    KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(major, minor, 0))
 }

@@ -235,7 +235,8 @@ pub(super) fn replaceable(found: Result<Option<Live>, Error>) -> Result<Option<L
     }
 }
 
-/// The config's interfaces that exist, as they are to be attached to.
+/// The config's interfaces that exist, as they are to be attached to, the lower ones first: below a device that has a program the
+/// kernel takes none.
 pub(super) fn targets<'d>(
     policy: &Policy,
     devices: &'d [Device],
@@ -246,9 +247,9 @@ pub(super) fn targets<'d>(
         let Some(device) = devices.iter().find(|device| device.name == interface.name) else {
             continue;
         };
-        let link = device.link.clone().map_err(|kind| Error::Unreadable {
+        let link = device.link.clone().map_err(|why| Error::Unfit {
             interface: interface.name.clone(),
-            kind,
+            why,
         })?;
         targets.push((
             Target {
@@ -272,6 +273,7 @@ pub(super) fn targets<'d>(
             config: file.to_owned(),
         });
     }
+    targets.sort_by_key(|(_, device)| device::height(device, devices));
     Ok(targets)
 }
 

@@ -116,13 +116,19 @@ fn turn(links: &[Attachment], number: u64, role: Role) -> Result<Vec<String>, Er
     let described = Generation::open(number)
         .map(|generation| generation.description.interfaces)
         .unwrap_or_default();
-    for name in &wanted {
+    let mut present: Vec<_> = devices
+        .iter()
+        .filter(|device| wanted.contains(&device.name))
+        .collect();
+    present.sort_by_key(|device| device::height(device, &devices));
+    for device in present {
+        let name = &device.name;
         let link = links.iter().find(|link| link.interface == *name);
         let runs = link.is_some_and(|link| match role {
             Role::Filter => link.generation == Some(number) && link.pending.is_none(),
             Role::Pending => link.pending.is_some(),
         });
-        if !runs && let Some(device) = devices.iter().find(|device| device.name == *name) {
+        if !runs {
             let interface = described.iter().find(|interface| interface.name == *name);
             let interface = interface.cloned().unwrap_or_else(|| Interface {
                 name: name.clone(),
@@ -131,9 +137,9 @@ fn turn(links: &[Attachment], number: u64, role: Role) -> Result<Vec<String>, Er
             let turned = datapath::refuse_foreign(device, links)
                 .and_then(|()| datapath::switch(number, role, &interface, device));
             match turned {
-                // It came back with somebody else's program on it. That is told by `status` and `apply`, and is no reason to leave
-                // the rest undone.
-                Ok(_) | Err(LinkError::Busy { .. }) => {}
+                // It came back with somebody else's program on it, or below a device that has one. That is told by `status` and
+                // `apply`, and is no reason to leave the rest undone.
+                Ok(_) | Err(LinkError::Busy { .. } | LinkError::Below { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }

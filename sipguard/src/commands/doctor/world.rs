@@ -22,6 +22,12 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
         .filter(|device| !covered(device, &guarded, &host.devices))
         .map(|device| {
             let name = &device.name;
+            if let Err(why) = &device.link {
+                return wrong(
+                    format!("{name} leads to the internet and can't be guarded: {why}"),
+                    format!("${{EDITOR:-nano}} {file}"),
+                );
+            }
             let below = if name.starts_with("ppp") {
                 " (or guard the Ethernet port below it, which is faster and survives a redial)"
             } else {
@@ -38,17 +44,20 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
 }
 
 /// Whether what arrives there met the filter: on the device, or on all that it receives through (the port of a VLAN, the ports of a
-/// bridge or bond).
+/// bridge or bond). What a tunnel unpacks met it nowhere else.
 fn covered(device: &Device, guarded: &[&str], devices: &[Device]) -> bool {
+    const RECEIVES_THROUGH: [&str; 5] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"];
+    let through = device
+        .kind
+        .as_deref()
+        .is_some_and(|kind| RECEIVES_THROUGH.contains(&kind));
     if guarded.contains(&device.name.as_str()) {
         return true;
     }
     let mut below = devices
         .iter()
         .filter(|other| {
-            other.controller == Some(device.index)
-                // Both ends of a veth pair name each other.
-                || device.kind.as_deref() != Some("veth") && device.below == Some(other.index)
+            other.controller == Some(device.index) || through && device.below == Some(other.index)
         })
         .peekable();
     below.peek().is_some() && below.all(|other| covered(other, guarded, devices))
@@ -110,13 +119,17 @@ mod tests {
     fn what_is_guarded_below_is_guarded() {
         let port = device(1, "eth0");
         let mut vlan = device(2, "eth0.5");
+        vlan.kind = Some("vlan".to_owned());
         vlan.below = Some(1);
         let bridge = device(3, "br0");
         let mut first = device(4, "eth1");
         let mut second = device(5, "eth2");
         first.controller = Some(3);
         second.controller = Some(3);
-        let devices = [port, vlan, bridge, first, second];
+        let mut tunnel = device(6, "gre1");
+        tunnel.kind = Some("gre".to_owned());
+        tunnel.below = Some(1);
+        let devices = [port, vlan, bridge, first, second, tunnel];
         let covered = |index: usize, guarded: &[&str]| covered(&devices[index], guarded, &devices);
         assert!(covered(0, &["eth0"]));
         assert!(covered(1, &["eth0"]));
@@ -124,5 +137,7 @@ mod tests {
         assert!(!covered(2, &["eth1"]));
         assert!(covered(2, &["eth1", "eth2"]));
         assert!(covered(2, &["br0"]));
+        assert!(!covered(5, &["eth0"]));
+        assert!(covered(5, &["gre1"]));
     }
 }
