@@ -26,9 +26,9 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{FsWord, statfs},
-    io::Errno,
+    io::{Errno, write},
     mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount},
-    net::{AddressFamily, SendFlags, SocketFlags, SocketType, netdevice, send, socket_with},
+    net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with},
     process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, set_parent_process_death_signal},
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
 };
@@ -267,21 +267,26 @@ impl Host {
         // SAFETY: the pointer is to an address of the size that is said, and the kernel only reads it.
         let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size) };
         assert_eq!(bound, 0, "the packet socket can be bound to {interface}");
-        Wire { socket }
+        Wire::new(socket)
     }
 }
 
 /// Sends raw frames out of one interface.
 #[derive(Debug)]
 pub struct Wire {
-    socket: OwnedFd,
+    descriptor: OwnedFd,
 }
 
 impl Wire {
+    /// Sends what is written there.
+    pub(crate) fn new(descriptor: OwnedFd) -> Self {
+        Self { descriptor }
+    }
+
     /// Sends one frame; it is on its way, or already there, when this returns.
     pub fn send(&self, frame: &[u8]) {
         until("there is room for a frame", || {
-            match send(&self.socket, frame, SendFlags::empty()) {
+            match write(&self.descriptor, frame) {
                 Ok(_) => true,
                 Err(Errno::NOBUFS | Errno::AGAIN) => false,
                 Err(error) => panic!("a frame of {} bytes: {error}", frame.len()),

@@ -17,7 +17,7 @@ use std::{
 
 use crate::{
     frame::{Frame, GATEWAY_V4, GATEWAY_V6, eth},
-    netns::{BPFFS, End, Finished, Host, Mac, SCRATCH, Sandbox, Wire, join, sipguard},
+    netns::{BPFFS, End, Finished, Host, SCRATCH, Sandbox, Wire, join, sipguard},
 };
 
 /// Listed as a provider wherever a test needs one.
@@ -44,9 +44,9 @@ pub struct Scene {
     sent: AtomicU64,
 }
 
+/// A way in: how frames for it begin, and where they are sent.
 struct Line {
-    gateway: Mac,
-    outside: Mac,
+    begin: Frame,
     wire: Wire,
 }
 
@@ -89,12 +89,14 @@ impl Scene {
             addresses: &[],
         };
         let [gateway, outside] = join(end(&self.gateway), end(&self.outside));
-        let line = Line {
-            gateway,
-            outside,
-            wire: self.outside.wire(interface),
-        };
-        self.lines.insert(interface.to_owned(), line);
+        let wire = self.outside.wire(interface);
+        self.lead(interface, eth().macs(gateway, outside), wire);
+    }
+
+    /// Makes a way in to an interface of the gateway's that is no veth of ours: frames for it begin so, and are sent there.
+    pub fn lead(&mut self, interface: &str, begin: Frame, wire: Wire) {
+        self.lines
+            .insert(interface.to_owned(), Line { begin, wire });
     }
 
     /// Where [`Self::sipguard`] reads its config.
@@ -124,8 +126,7 @@ impl Scene {
     /// Begins a frame from `source` to the gateway's interface.
     #[must_use]
     pub fn frame(&self, interface: &str, source: &str) -> Frame {
-        let line = &self.lines[interface];
-        eth().macs(line.gateway, line.outside).ip(source)
+        self.lines[interface].begin.clone().ip(source)
     }
 
     /// Whether a datagram from `source` to a UDP port, coming in on `interface`, reaches a socket there.
