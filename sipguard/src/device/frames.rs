@@ -88,7 +88,7 @@ pub(super) fn first_header(
         | LinkLayerType::Sit
         | LinkLayerType::Ipgre
         | LinkLayerType::Ip6gre => match kind {
-            None | Some(InfoKind::Tun | InfoKind::Wireguard | InfoKind::Vxlan) => Ok(LinkKind::Ip),
+            None | Some(InfoKind::Tun | InfoKind::Wireguard) => Ok(LinkKind::Ip),
             Some(InfoKind::Other(kind)) if kind == "ppp" => Ok(LinkKind::Ip),
             Some(InfoKind::GreTun) if !has_one_remote(data) => Err(Unfit::NoRemote),
             Some(
