@@ -4,19 +4,30 @@
 //! Two worlds get the same frames. Each is a receiver with open and closed ports and the cable to it; only one of them is guarded. A
 //! datagram counts as delivered when a socket has it, a TCP segment when the receiver answers it.
 
+mod answer;
 mod case;
 mod change;
+mod exempt;
+mod minimise;
 mod mutation;
+mod packet;
+mod pieces;
+mod tunnel;
+mod ways;
 mod world;
 
-use std::{net::IpAddr, path::Path};
+use std::path::Path;
 
 use ipnet::IpNet;
 use sipguard::config;
+use sipguard_ebpf::abi::LinkKind;
 
 pub use self::{
     case::Case,
-    mutation::Mutation,
+    exempt::Exemption,
+    minimise::{minimised, rows},
+    mutation::{Mutation, Recipe},
+    ways::{Way, Ways},
     world::{Delivery, FRAMES, Transport, World},
 };
 use crate::compiled::Compiled;
@@ -31,12 +42,63 @@ listed = ["100.64.0.0/10", "2001:db8:100::/48"]
 [services.sip]
 udp = [5060, 5061]
 tcp = [5060, 5061]
+sctp = [5060, 5061]
+udplite = [5060, 5061]
 allow = ["listed"]
 
 [services.web]
 udp = [80]
 tcp = [80]
 "#;
+
+/// What carries the frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// Ethernet: a veth pair.
+    Cable,
+    /// A device without an Ethernet header: tun.
+    Tunnel,
+}
+
+impl Carrier {
+    /// The receiver's interface.
+    #[must_use]
+    pub const fn interface(self) -> &'static str {
+        match self {
+            Self::Cable => "eth0",
+            Self::Tunnel => "tun0",
+        }
+    }
+
+    /// What its frames begin with.
+    #[must_use]
+    pub const fn link(self) -> LinkKind {
+        match self {
+            Self::Cable => LinkKind::Ethernet,
+            Self::Tunnel => LinkKind::Ip,
+        }
+    }
+
+    /// The shortest frame that it takes, in bytes.
+    const fn shortest(self) -> usize {
+        match self {
+            Self::Cable => 14,
+            Self::Tunnel => 1,
+        }
+    }
+
+    /// The longest.
+    const fn longest(self) -> usize {
+        match self {
+            Self::Cable => 1514,
+            Self::Tunnel => 1500,
+        }
+    }
+}
+
+/// The numbers of the VLAN devices on the cable, where the kernel has such, and of those on them.
+const OUTER_VLAN: u16 = 7;
+const INNER_VLAN: u16 = 8;
 
 /// Guarded ports; `listed` may reach those of the first service only.
 pub const GUARDED: [u16; 3] = [5060, 5061, 80];
@@ -45,16 +107,16 @@ pub const OTHERS: [u16; 2] = [6000, 6001];
 /// The ones of both that something listens on.
 pub const OPEN: [u16; 3] = [5060, 80, 6000];
 
-/// Whether [`CONFIG`] forbids this source to reach this port; from its text, by hand.
+/// Whether [`CONFIG`] forbids this; from its text, by hand.
 #[must_use]
-pub fn forbidden(source: IpAddr, port: u16) -> bool {
+pub fn forbidden(delivery: &Delivery) -> bool {
     let listed = ["100.64.0.0/10", "2001:db8:100::/48"].iter().any(|prefix| {
         let prefix: IpNet = prefix.parse().expect("a prefix");
-        prefix.contains(&source)
+        prefix.contains(&delivery.source)
     });
-    match port {
-        5060 | 5061 => !listed,
-        80 => true,
+    match (delivery.transport, delivery.port) {
+        (_, 5060 | 5061) => !listed,
+        (Transport::Udp | Transport::Tcp, 80) => true,
         _ => false,
     }
 }

@@ -32,6 +32,16 @@ impl Random {
         Self(seed.max(1))
     }
 
+    /// For one of several things that follow from one seed: what is drawn for one changes nothing for the others.
+    #[must_use]
+    pub fn apart(seed: u64, thing: u64) -> Self {
+        // The finish of splitmix64 (Steele et al. 2014): seeds near each other give numbers far from each other.
+        let mut mixed = seed ^ thing.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self::new(mixed ^ mixed >> 31)
+    }
+
     /// The next number.
     pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;

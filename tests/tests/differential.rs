@@ -3,48 +3,60 @@
 //!
 //! `SIPGUARD_CASES` says how many cases each test runs, `SIPGUARD_SEED` which ones.
 
-use std::{collections::BTreeMap, env, fmt::Write as _, fs, net::IpAddr, path::Path};
+use std::{collections::BTreeMap, env, fs, net::IpAddr, path::Path};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use sipguard_ebpf::abi::{LinkKind, Reason};
+use sipguard_ebpf::abi::Reason;
 use sipguard_tests::{
     compiled::{Compiled, NOW},
-    differential::{CONFIG, Case, Delivery, FRAMES, Mutation, World, compiled, forbidden},
+    differential::{
+        CONFIG, Carrier, Case, Delivery, Exemption, FRAMES, Mutation, Recipe, Transport, Way,
+        World, compiled, forbidden, minimised, rows,
+    },
     netns::{SCRATCH, sandbox},
     random::Random,
+    reference::{Model, expected},
 };
 
 #[test]
 fn native() {
-    run("native", 130_000, false);
+    run(Carrier::Cable, "native", 120_000, false);
 }
 
 #[test]
 fn generic() {
-    run("generic", 30_000, false);
+    run(Carrier::Cable, "generic", 30_000, false);
+}
+
+/// Without an Ethernet header there is only generic mode.
+#[test]
+fn without_ethernet_header() {
+    run(Carrier::Tunnel, "generic", 30_000, false);
 }
 
 /// Fragments are put together by connection tracking, before the stack's own code sees them.
 #[test]
 fn with_connection_tracking() {
-    run("native", 60_000, true);
+    run(Carrier::Cable, "native", 60_000, true);
 }
 
-fn run(mode: &str, cases: u64, tracked: bool) {
+fn run(carrier: Carrier, mode: &str, cases: u64, tracked: bool) {
     let cases = env::var("SIPGUARD_CASES").map_or(cases, |cases| {
         cases.parse().expect("SIPGUARD_CASES is a number")
     });
     sandbox(|sandbox| {
         stay_on_this_cpu();
         let mut both = Both {
-            open: World::new(sandbox),
-            guarded: World::new(sandbox),
+            open: World::new(sandbox, carrier),
+            guarded: World::new(sandbox, carrier),
             model: compiled(),
+            identity: 0,
         };
         let config = Path::new(SCRATCH).join("differential.toml");
+        let interface = carrier.interface();
         let text = CONFIG.replace(
             "interfaces = [\"eth0\"]",
-            &format!("interface = [{{ name = \"eth0\", mode = \"{mode}\" }}]"),
+            &format!("interface = [{{ name = \"{interface}\", mode = \"{mode}\" }}]"),
         );
         fs::write(&config, text).expect("the scratch folder is writable");
         let config = config.to_str().expect("UTF-8");
@@ -56,22 +68,23 @@ fn run(mode: &str, cases: u64, tracked: bool) {
             both.open.track_connections();
             both.guarded.track_connections();
         }
+        println!("{mode} mode on {interface}: {}", both.open.ways);
         let mut tally = Tally::default();
         let mut random = Random::seeded();
-        let mut identity = 0;
-        while identity < cases {
+        while both.identity < cases {
             let mut batch = Vec::new();
             let mut frames = 0;
-            while frames < FRAMES && identity < cases {
-                let case = Case::new(random.number(), identity);
+            while frames < FRAMES && both.identity < cases {
+                let recipe = Recipe::new(random.number(), carrier);
+                let case = Case::new(recipe, both.identity);
                 frames += case.frames.len();
                 batch.push(case);
-                identity += 1;
+                both.identity += 1;
             }
-            both.hold(&batch, &mut tally, &mut identity);
+            both.hold(&batch, &mut tally);
         }
         println!("{tally}");
-        tally.is_worth_something();
+        tally.is_worth_something(&both.open, carrier);
     });
 }
 
@@ -88,6 +101,8 @@ struct Both {
     open: World,
     guarded: World,
     model: Compiled,
+    /// Of the next case.
+    identity: u64,
 }
 
 /// What is wrong with a case.
@@ -100,7 +115,7 @@ enum Fault {
 }
 
 impl Both {
-    fn hold(&mut self, batch: &[Case], tally: &mut Tally, identity: &mut u64) {
+    fn hold(&mut self, batch: &[Case], tally: &mut Tally) {
         let frames = || batch.iter().flat_map(|case| &case.frames);
         let open = self.open.deliver(frames().map(Vec::as_slice));
         let guarded = self.guarded.deliver(frames().map(Vec::as_slice));
@@ -110,87 +125,81 @@ impl Both {
         for delivery in &open {
             let case = owner(batch, delivery);
             tally.count(case, |sums| sums.delivered += 1);
-            if forbidden(delivery.source, delivery.port) {
+            if forbidden(delivery) {
                 tally.count(case, |sums| sums.forbidden += 1);
             }
+            *tally.by.entry(delivery.transport).or_default() += 1;
         }
-        for delivery in &guarded {
-            if forbidden(delivery.source, delivery.port) {
-                self.fail(Fault::Leak, owner(batch, delivery), delivery, identity);
-            }
+        for delivery in guarded.iter().filter(|delivery| forbidden(delivery)) {
+            self.fail(Fault::Leak, owner(batch, delivery), delivery);
         }
-        for delivery in less(&open, &guarded) {
-            if forbidden(delivery.source, delivery.port) {
-                continue;
-            }
+        for delivery in less(&open, &guarded).filter(|delivery| !forbidden(delivery)) {
             let case = owner(batch, delivery);
-            let reasons = self.reasons(case);
-            if reasons.contains(&Reason::TooDeep) {
-                tally.count(case, |sums| sums.too_deep += 1);
-            } else if case.source.is_ipv6()
-                && case.in_fragments()
-                && reasons.contains(&Reason::Malformed)
-            {
-                // RFC 7112 forbids first fragments that don't show the ports. Linux takes some; nobody could judge them.
-                tally.count(case, |sums| sums.hidden += 1);
-            } else if case.in_fragments() && reasons.contains(&Reason::Unlisted) {
-                // One of several first fragments of one identification is forbidden. What is left is put together in another way.
-                tally.count(case, |sums| sums.entangled += 1);
-            } else {
-                self.fail(Fault::Collateral, case, delivery, identity);
+            match self.exemption(case) {
+                Some(exemption) => {
+                    tally.count(case, |sums| sums.exempt[exemption as usize] += 1);
+                }
+                None => self.fail(Fault::Collateral, case, delivery),
             }
         }
     }
 
-    fn reasons(&self, case: &Case) -> Vec<Reason> {
-        let frames = case.frames.iter();
-        let judge = |frame: &Vec<u8>| self.model.judge(frame, LinkKind::Ethernet, NOW.boot_ns);
-        frames.map(|frame| judge(frame).reason).collect()
+    fn exemption(&self, case: &Case) -> Option<Exemption> {
+        let reasons = case.frames.iter().map(|frame| self.reason(frame, case));
+        let reasons: Vec<Reason> = reasons.collect();
+        Exemption::of(&case.frames, &reasons, case.recipe.carrier)
+    }
+
+    /// The naive model's, which must be the product's.
+    fn reason(&self, frame: &[u8], case: &Case) -> Reason {
+        let link = case.recipe.carrier.link();
+        let model = Model {
+            policy: &self.model.policy,
+            own: &[],
+            now: NOW.boot_ns,
+        };
+        let expected = expected(frame, link, &model);
+        assert_eq!(self.model.judge(frame, link, NOW.boot_ns), expected);
+        expected.reason
     }
 
     /// Leaves out what the fault does not need, says what is left, and fails.
-    fn fail(&mut self, fault: Fault, case: &Case, delivery: &Delivery, identity: &mut u64) -> ! {
-        let mut kept: Vec<usize> = (0..case.frames.len()).collect();
-        let again = self.shows(fault, case, &kept, identity);
-        let mut place = 0;
-        while again && place < kept.len() {
-            let mut fewer = kept.clone();
-            fewer.remove(place);
-            if self.shows(fault, case, &fewer, identity) {
-                kept = fewer;
-            } else {
-                place += 1;
-            }
+    fn fail(&mut self, fault: Fault, case: &Case, delivery: &Delivery) -> ! {
+        let (recipe, carrier) = (&case.recipe, case.recipe.carrier);
+        let name = format!("{fault:?} in {recipe:?}: {delivery:02x?}");
+        let all: Vec<usize> = (0..case.frames.len()).collect();
+        if !self.shows(fault, recipe, &all) {
+            let frames = rows(&name, &case.frames, carrier);
+            panic!("{name}\nbut not when it is sent again alone:\n{frames}");
         }
-        let mut text = String::new();
-        for index in kept {
-            let frame = &case.frames[index];
-            let verdict = self.model.judge(frame, LinkKind::Ethernet, NOW.boot_ns);
-            writeln!(text, "  {:?} {frame:02x?}", verdict.reason).expect("memory");
+        let (fewer, kept) = minimised(recipe, self.identity, |recipe, kept| {
+            self.shows(fault, recipe, kept)
+        });
+        let fewer = Case::new(fewer, case.identity);
+        let left: Vec<_> = kept.iter().map(|at| fewer.frames[*at].clone()).collect();
+        for frame in &left {
+            println!("{:?}: {frame:02x?}", self.reason(frame, &fewer));
         }
+        let mutations = &fewer.recipe.mutations;
         panic!(
-            "{fault:?}: {delivery:02x?}\nby the case of seed {} ({:?}){}, frames:\n{text}",
-            case.seed,
-            case.mutations,
-            if again {
-                ""
-            } else {
-                ", but not when sent again"
-            },
+            "{name}\nat the least with {mutations:?}, as rows of the verdict table:\n{}",
+            rows(&format!("{fault:?}-{mutations:?}"), &left, carrier),
         );
     }
 
     /// Whether these frames of a case alone show the fault, sent from an address that was not used before.
-    fn shows(&mut self, fault: Fault, case: &Case, kept: &[usize], identity: &mut u64) -> bool {
-        *identity += 1;
-        let fresh = Case::new(case.seed, *identity);
+    fn shows(&mut self, fault: Fault, recipe: &Recipe, kept: &[usize]) -> bool {
+        self.identity += 1;
+        let fresh = Case::new(recipe.clone(), self.identity);
         let frames = || kept.iter().map(|index| fresh.frames[*index].as_slice());
         let open = self.open.deliver(frames());
         let guarded = self.guarded.deliver(frames());
-        let bad = |delivery: &Delivery| forbidden(delivery.source, delivery.port);
         match fault {
-            Fault::Leak => guarded.iter().any(bad),
-            Fault::Collateral => less(&open, &guarded).any(|delivery| !bad(delivery)),
+            Fault::Leak => guarded.iter().any(forbidden),
+            Fault::Collateral => {
+                less(&open, &guarded).any(|delivery| !forbidden(delivery))
+                    && self.exemption(&fresh).is_none()
+            }
         }
     }
 }
@@ -229,6 +238,7 @@ fn owner<'c>(batch: &'c [Case], delivery: &Delivery) -> &'c Case {
 struct Tally {
     all: Sums,
     mutations: BTreeMap<Mutation, Sums>,
+    by: BTreeMap<Transport, u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -236,24 +246,40 @@ struct Sums {
     cases: u64,
     delivered: u64,
     forbidden: u64,
-    too_deep: u64,
-    hidden: u64,
-    entangled: u64,
+    exempt: [u64; Exemption::ALL.len()],
 }
 
 impl Tally {
     fn count(&mut self, case: &Case, add: impl Fn(&mut Sums)) {
         add(&mut self.all);
-        for mutation in &case.mutations {
+        for mutation in &case.recipe.mutations {
             add(self.mutations.entry(*mutation).or_default());
         }
     }
 
-    /// The generator makes all kinds of cases, and enough of them are good packets.
-    fn is_worth_something(&self) {
-        for mutation in Mutation::ALL {
-            let sums = self.mutations.get(mutation).copied().unwrap_or_default();
-            assert!(sums.cases > 0, "no case with {mutation:?}");
+    /// The generator makes all kinds of cases, enough of them are good packets, and what this kernel has was used.
+    fn is_worth_something(&self, world: &World, carrier: Carrier) {
+        let of = |mutation| self.mutations.get(&mutation).copied().unwrap_or_default();
+        for mutation in Mutation::ALL.iter().filter(|it| it.fits(carrier)) {
+            assert!(of(*mutation).cases > 0, "no case with {mutation:?}");
+        }
+        let mutations = [
+            (Way::Vlan, Mutation::QinQ),
+            (Way::Session, Mutation::Session),
+            (Way::Authentication, Mutation::Authentication),
+        ];
+        for (way, mutation) in mutations {
+            let used = of(mutation).delivered > 0;
+            assert!(used || !world.ways.has(way), "{way:?} led nowhere");
+        }
+        let transports = [
+            (true, Transport::Udp),
+            (true, Transport::Tcp),
+            (world.ways.has(Way::UdpLite), Transport::UdpLite),
+            (world.ways.has(Way::Sctp), Transport::Sctp),
+        ];
+        for (there, transport) in transports {
+            assert_eq!(there, self.by.contains_key(&transport), "{transport:?}");
         }
         let Sums {
             cases,
@@ -267,25 +293,26 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, text: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(
+        write!(
             text,
-            "{:<20} {:>9} {:>10} {:>10} {:>9} {:>13} {:>10}",
-            "mutation", "cases", "delivered", "forbidden", "too deep", "ports hidden", "entangled"
+            "{:<20} {:>9} {:>10}",
+            "mutation", "cases", "delivered"
         )?;
+        write!(text, " {:>10}", "forbidden")?;
+        for exemption in Exemption::ALL {
+            write!(text, " {:>10}", format!("{exemption:?}"))?;
+        }
+        writeln!(text)?;
         let rows = self.mutations.iter();
         let rows = rows.map(|(mutation, sums)| (format!("{mutation:?}"), sums));
         for (name, sums) in rows.chain([("all".to_owned(), &self.all)]) {
-            writeln!(
-                text,
-                "{name:<20} {:>9} {:>10} {:>10} {:>9} {:>13} {:>10}",
-                sums.cases,
-                sums.delivered,
-                sums.forbidden,
-                sums.too_deep,
-                sums.hidden,
-                sums.entangled
-            )?;
+            write!(text, "{name:<20} {:>9} {:>10}", sums.cases, sums.delivered)?;
+            write!(text, " {:>10}", sums.forbidden)?;
+            for exempt in sums.exempt {
+                write!(text, " {exempt:>10}")?;
+            }
+            writeln!(text)?;
         }
-        Ok(())
+        writeln!(text, "delivered by {:?}", self.by)
     }
 }

@@ -1,11 +1,17 @@
 //! Changes of finished frames and headers.
 
-use super::Mutation;
+use super::{Carrier, Mutation};
 use crate::{frame::sum, random::Random};
 
 /// Changes one finished frame.
-pub(super) fn change(mutation: Mutation, frame: &mut Vec<u8>, random: &mut Random) {
-    let at = internet(frame);
+pub(super) fn change(
+    mutation: Mutation,
+    frame: &mut Vec<u8>,
+    carrier: Carrier,
+    random: &mut Random,
+) {
+    let at = internet(frame, carrier);
+    let first = carrier.shortest();
     if frame.len() < at + 40 {
         return;
     }
@@ -40,7 +46,7 @@ pub(super) fn change(mutation: Mutation, frame: &mut Vec<u8>, random: &mut Rando
             frame[at + 1] = random.byte();
             frame[at + 7] = random.byte();
         }
-        Mutation::Truncated => frame.truncate(14 + random.below(frame.len() - 14)),
+        Mutation::Truncated => frame.truncate(first + random.below(frame.len() - first)),
         Mutation::Trailing => frame.extend(random.bytes(40)),
         Mutation::Byte => {
             let place = random.below(frame.len());
@@ -52,22 +58,29 @@ pub(super) fn change(mutation: Mutation, frame: &mut Vec<u8>, random: &mut Rando
         }
         _ => return,
     }
-    repair(frame);
+    repair(frame, carrier);
 }
 
 /// Where the IP header begins.
-pub(super) fn internet(frame: &[u8]) -> usize {
+pub(super) fn internet(frame: &[u8], carrier: Carrier) -> usize {
+    if carrier == Carrier::Tunnel {
+        return 0;
+    }
     let tag = |kind: &[u8]| matches!(kind, [0x81, 0x00] | [0x88, 0xa8]);
     let mut at = 14;
     while frame.get(at - 2..at).is_some_and(tag) {
         at += 4;
     }
-    at
+    match (frame.get(at - 2..at), frame.get(at + 6)) {
+        (Some([0x88, 0x64]), Some(0x21 | 0x57)) => at + 7,
+        (Some([0x88, 0x64]), _) => at + 8,
+        _ => at,
+    }
 }
 
 /// Makes the checksum of an IPv4 header right again.
-pub(super) fn repair(frame: &mut [u8]) {
-    let at = internet(frame);
+pub(super) fn repair(frame: &mut [u8], carrier: Carrier) {
+    let at = internet(frame, carrier);
     let Some(first) = frame.get(at).filter(|first| *first >> 4 == 4) else {
         return;
     };

@@ -1,5 +1,6 @@
 //! In what ways a case differs from one plain packet.
 
+use super::Carrier;
 use crate::random::Random;
 
 macro_rules! mutations {
@@ -20,8 +21,12 @@ macro_rules! mutations {
 mutations! {
     /// One to six tags without a number, which only carry a priority: Linux takes them off, VLAN devices or not.
     PriorityTags,
-    /// A tag with a number, which belongs to a VLAN device that is not there.
+    /// A tag with a number: of a VLAN device, or of none.
     VlanTag,
+    /// Two tags with numbers, of VLAN devices on VLAN devices.
+    QinQ,
+    /// A PPPoE session, its protocol field compressed or not.
+    Session,
     /// A broadcast or multicast address.
     Destination,
     /// IPv4 options that mean nothing.
@@ -94,47 +99,26 @@ mutations! {
     Random,
 }
 
-/// The mutations of one case.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Mutations(Vec<Mutation>);
-
-impl Mutations {
-    /// None to four.
-    pub(super) fn choose(random: &mut Random) -> Self {
-        let mut chosen = Vec::new();
-        for _ in 0..[0, 1, 1, 1, 2, 2, 2, 3, 3, 4][random.below(10)] {
-            chosen.push(*random.choose(Mutation::ALL));
-        }
-        chosen.sort_unstable();
-        chosen.dedup();
-        Self(chosen)
+impl Mutation {
+    /// Whether frames of this kind can differ in this way.
+    #[must_use]
+    pub fn fits(self, carrier: Carrier) -> bool {
+        use Mutation::{EtherType, MixedTags, PriorityTags, QinQ, Session, VlanTag};
+        let in_front_of_ip = matches!(
+            self,
+            PriorityTags | VlanTag | QinQ | Session | MixedTags | EtherType
+        );
+        carrier == Carrier::Cable || !in_front_of_ip
     }
 
-    /// Whether this one is among them.
-    pub(super) fn has(&self, mutation: Mutation) -> bool {
-        self.0.contains(&mutation)
-    }
-
-    /// Whether the packet comes in fragments.
-    pub(super) fn fragments(&self) -> bool {
-        fragment(&self.0)
-    }
-
-    /// All of them.
-    pub(super) fn all(&self) -> &[Mutation] {
-        &self.0
-    }
-}
-
-/// Whether these mutations make fragments.
-pub(super) fn fragment(mutations: &[Mutation]) -> bool {
-    use Mutation::{
-        DuplicatedFragment, FragmentField, FragmentProtocol, Fragments, MissingFragment, MixedTags,
-        NestedFragment, Overlapping, Reordered, SecondFirstFragment, TinyFragments,
-    };
-    mutations.iter().any(|mutation| {
+    /// Whether the packet then comes in fragments.
+    fn fragments(self) -> bool {
+        use Mutation::{
+            DuplicatedFragment, FragmentField, FragmentProtocol, Fragments, MissingFragment,
+            MixedTags, NestedFragment, Overlapping, Reordered, SecondFirstFragment, TinyFragments,
+        };
         matches!(
-            mutation,
+            self,
             NestedFragment
                 | Fragments
                 | TinyFragments
@@ -147,5 +131,78 @@ pub(super) fn fragment(mutations: &[Mutation]) -> bool {
                 | FragmentProtocol
                 | MixedTags
         )
-    })
+    }
+}
+
+/// What a case is made by. Everything but the mutations is drawn from the seed, and each mutation draws for itself: to leave one out
+/// changes nothing else.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// Makes the same frames again, but for the identity.
+    pub seed: u64,
+    /// What carries the frames.
+    pub carrier: Carrier,
+    /// In what ways the case differs from a plain packet; in order, each once.
+    pub mutations: Vec<Mutation>,
+    /// Whether the payload is no more than the identity.
+    pub short: bool,
+}
+
+impl Recipe {
+    /// The recipe of this seed, with none to four mutations.
+    #[must_use]
+    pub fn new(seed: u64, carrier: Carrier) -> Self {
+        let mut random = Random::apart(seed, u64::MAX - 1);
+        let mut mutations = Vec::new();
+        let many = [0, 1, 1, 1, 2, 2, 2, 3, 3, 4][random.below(10)];
+        while mutations.len() < many {
+            let mutation = *random.choose(Mutation::ALL);
+            if mutation.fits(carrier) {
+                mutations.push(mutation);
+            }
+        }
+        mutations.sort_unstable();
+        mutations.dedup();
+        Self {
+            seed,
+            carrier,
+            mutations,
+            short: false,
+        }
+    }
+
+    /// The same with the mutation at this place left out.
+    #[must_use]
+    pub fn without(&self, place: usize) -> Self {
+        let mut fewer = self.clone();
+        fewer.mutations.remove(place);
+        fewer
+    }
+
+    /// Where what the seed alone decides is drawn from.
+    pub(super) fn plain(&self) -> Random {
+        Random::apart(self.seed, u64::MAX - 2)
+    }
+
+    /// Where a mutation draws from. The same again each time it is asked.
+    pub(super) fn dice(&self, mutation: Mutation) -> Random {
+        Random::apart(self.seed, mutation as u64)
+    }
+
+    /// The same where the mutation is one of this recipe's.
+    pub(super) fn chosen(&self, mutation: Mutation) -> Option<Random> {
+        self.has(mutation).then(|| self.dice(mutation))
+    }
+
+    /// Whether this one is among them.
+    #[must_use]
+    pub fn has(&self, mutation: Mutation) -> bool {
+        self.mutations.contains(&mutation)
+    }
+
+    /// Whether the packet comes in fragments.
+    #[must_use]
+    pub fn in_fragments(&self) -> bool {
+        self.mutations.iter().any(|mutation| mutation.fragments())
+    }
 }

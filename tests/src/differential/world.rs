@@ -1,9 +1,10 @@
-//! A receiver, the cable to it, and what arrives.
+//! A receiver, what leads to it, and what arrives.
 
 use std::{
     fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket},
-    os::fd::OwnedFd,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6, TcpListener, UdpSocket},
+    num::NonZeroU32,
+    os::fd::{AsFd, OwnedFd},
     time::Duration,
 };
 
@@ -11,14 +12,19 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::{
-        AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with,
-        sockopt::set_socket_recv_buffer_size_force,
+        AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, bind, ipproto, listen, recv,
+        socket_with, sockopt::set_socket_recv_buffer_size_force,
     },
 };
 
-use super::OPEN;
+use super::{
+    Carrier, OPEN, Way,
+    answer::answered,
+    tunnel,
+    ways::{self, Ways},
+};
 use crate::{
-    frame::{GATEWAY_V4, GATEWAY_V6, eth},
+    frame::{Frame, bare, eth},
     netns::{End, Host, Sandbox, Wire, join},
 };
 
@@ -37,7 +43,7 @@ pub struct Delivery {
     pub source: IpAddr,
     /// To which port.
     pub port: u16,
-    /// The datagram, or the flags of the answer.
+    /// The datagram; the flags of the answer; the type of its first chunk.
     pub what: Vec<u8>,
 }
 
@@ -46,84 +52,82 @@ pub struct Delivery {
 pub enum Transport {
     /// A socket got the datagram.
     Udp,
+    /// A socket got the datagram.
+    UdpLite,
     /// The receiver answered the segment.
     Tcp,
+    /// The receiver answered the chunk.
+    Sctp,
 }
 
-/// A receiver and the cable to it.
+impl Transport {
+    /// Its number in an IP header.
+    pub(super) const fn number(self) -> u8 {
+        match self {
+            Self::Udp => 17,
+            Self::UdpLite => 136,
+            Self::Tcp => 6,
+            Self::Sctp => 132,
+        }
+    }
+}
+
+/// A receiver and what leads to it.
 pub struct World {
     /// The receiver.
     pub receiver: Host,
-    _outside: Host,
-    wire: Wire,
-    sockets: Vec<(u16, UdpSocket)>,
-    _listeners: Vec<TcpListener>,
-    /// What comes back over IPv4 and over IPv6.
-    answers: [OwnedFd; 2],
+    /// What this kernel has, and what it lacks.
+    pub ways: Ways,
+    line: Line,
+    sockets: Vec<(Transport, u16, UdpSocket)>,
+    // Kept open.
+    _listeners: (Vec<TcpListener>, Vec<OwnedFd>),
     marks: u32,
+}
+
+/// What frames go out by, and answers come back.
+enum Line {
+    Cable {
+        _outside: Host,
+        wire: Wire,
+        /// What comes back over IPv4 and over IPv6.
+        answers: [OwnedFd; 2],
+    },
+    /// The far end of a tun device: no Ethernet header.
+    Tunnel(OwnedFd),
 }
 
 impl World {
     /// A world in which nothing is guarded yet.
     #[must_use]
-    pub fn new(sandbox: &Sandbox) -> Self {
-        let (receiver, outside) = (sandbox.host(), sandbox.host());
-        let end = |host, addresses| End {
-            host,
-            interface: "eth0",
-            addresses,
+    pub fn new(sandbox: &Sandbox, carrier: Carrier) -> Self {
+        let receiver = sandbox.host();
+        receiver.enter(settings);
+        let line = match carrier {
+            Carrier::Cable => cable(sandbox, &receiver),
+            Carrier::Tunnel => Line::Tunnel(tunnel::open(&receiver)),
         };
-        join(
-            end(&receiver, &["192.0.2.1/24", "2001:db8::1/64"]),
-            end(&outside, &[]),
-        );
-        // The same frames go to every world: its addresses are those that the frame builder knows.
-        receiver.ip("link set eth0 address 02:00:00:00:00:01");
-        for (family, router) in [("-4", "192.0.2.2"), ("-6", "2001:db8::2")] {
-            receiver.ip(&format!(
-                "{family} neighbour add {router} lladdr 02:00:00:00:00:02 dev eth0"
-            ));
-            receiver.ip(&format!("{family} route add default via {router} dev eth0"));
+        let mut ways = Ways::default();
+        if carrier == Carrier::Cable {
+            ways.try_vlan(&receiver);
+            ways.try_session(&receiver);
         }
-        let (sockets, listeners) = receiver.enter(|| {
-            for (setting, value) in [
-                ("ipv4/conf/all/rp_filter", "0"),
-                ("ipv4/conf/eth0/rp_filter", "0"),
-                ("ipv4/conf/eth0/accept_source_route", "1"),
-                ("ipv4/conf/all/accept_source_route", "1"),
-                // Every answer by itself: nothing is kept for a segment, and nothing is sent again.
-                ("ipv4/tcp_syncookies", "2"),
-                // Fragments that wait for others don't crowd out those of later cases.
-                ("ipv4/ipfrag_high_thresh", "2000000000"),
-                ("ipv4/ipfrag_max_dist", "0"),
-                ("ipv6/ip6frag_high_thresh", "2000000000"),
-                ("netfilter/nf_conntrack_frag6_high_thresh", "2000000000"),
-            ] {
-                let path = format!("/proc/sys/net/{setting}");
-                // The last one is there only with connection tracking.
-                if fs::exists(&path).expect("/proc is there") {
-                    fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
-                }
-            }
+        ways.try_authentication(&receiver);
+        let mut sockets = datagrams(&receiver, Transport::Udp).expect("every kernel has UDP");
+        let found = datagrams(&receiver, Transport::UdpLite);
+        sockets.extend(ways.note(Way::UdpLite, found).unwrap_or_default());
+        let listeners = receiver.enter(|| {
             let any = Ipv6Addr::UNSPECIFIED;
-            let sockets = OPEN.map(|port| {
-                let socket = UdpSocket::bind((any, port)).expect("a free port");
-                socket.set_nonblocking(true).expect("an option of sockets");
-                roomy(&socket);
-                (port, socket)
-            });
-            let listeners = OPEN.map(|port| TcpListener::bind((any, port)).expect("a free port"));
-            (sockets.into(), listeners.into())
+            OPEN.map(|port| TcpListener::bind((any, port)).expect("a free port"))
         });
-        // A socket for one EtherType sees nothing of what goes out.
-        let answers = outside.enter(|| [0x0800_u16, 0x86dd].map(answers));
+        let found = receiver.enter(associations);
+        let associations = ways.note(Way::Sctp, found).unwrap_or_default();
         Self {
-            wire: outside.wire("eth0"),
             receiver,
-            _outside: outside,
+            ways,
+            line,
             sockets,
-            _listeners: listeners,
-            answers,
+            _listeners: (listeners.into(), associations),
             marks: 0,
         }
     }
@@ -131,24 +135,21 @@ impl World {
     /// Sends frames, at most [`FRAMES`] plus those of one case, and returns what was delivered of them, sorted.
     pub fn deliver<'f>(&mut self, frames: impl Iterator<Item = &'f [u8]>) -> Vec<Delivery> {
         for frame in frames {
-            self.wire.send(frame);
+            self.line.send(frame);
         }
-        self.marks += 1;
-        let [_, high, middle, low] = self.marks.to_be_bytes();
-        // A listed address, from a block that no case uses.
-        let mark = Ipv4Addr::new(100, 64 | high & 0x0f, middle, low);
-        // It goes the way that the frames went: they have all been dealt with when it is answered.
-        self.wire
-            .send(&eth().ip(&mark.to_string()).tcp(6000).bytes());
-        let mut delivered = Vec::new();
-        self.until_answered(mark, &mut delivered);
-        drain(&self.answers[1], |answer| delivered.extend(segment(answer)));
+        // They go the ways that the frames went: those have all been dealt with when these are answered.
+        let mut marks = Vec::new();
+        if self.ways.has(Way::Session) {
+            marks.push(self.mark(Frame::pppoe));
+        }
+        marks.push(self.mark(|frame| frame));
+        let mut delivered = self.line.until_answered(marks);
         let mut buffer = vec![0; 1 << 16];
-        for (port, socket) in &self.sockets {
+        for (transport, port, socket) in &self.sockets {
             loop {
                 match socket.recv_from(&mut buffer) {
                     Ok((length, from)) => delivered.push(Delivery {
-                        transport: Transport::Udp,
+                        transport: *transport,
                         source: from.ip().to_canonical(),
                         port: *port,
                         what: buffer[..length].to_vec(),
@@ -162,111 +163,180 @@ impl World {
         delivered
     }
 
-    fn until_answered(&self, mark: Ipv4Addr, delivered: &mut Vec<Delivery>) {
-        let mut answered = false;
-        while !answered {
-            let mut ready = [PollFd::new(&self.answers[0], PollFlags::IN)];
-            let patience = Timespec::try_from(PATIENCE).expect("a minute");
-            let woken = poll(&mut ready, Some(&patience)).expect("poll works");
-            assert_ne!(woken, 0, "the receiver answers no more");
-            drain(&self.answers[0], |answer| {
-                let Some(delivery) = segment(answer) else {
-                    return;
-                };
-                if delivery.source == mark {
-                    answered = true;
-                } else {
-                    delivered.push(delivery);
-                }
-            });
-        }
+    /// Sends a segment from a listed address, from a block that no case uses, and returns the address.
+    fn mark(&mut self, link: impl Fn(Frame) -> Frame) -> Ipv4Addr {
+        self.marks += 1;
+        let [_, high, middle, low] = self.marks.to_be_bytes();
+        let mark = Ipv4Addr::new(100, 64 | high & 0x0f, middle, low);
+        let frame = match &self.line {
+            Line::Cable { .. } => eth(),
+            Line::Tunnel(_) => bare(),
+        };
+        let frame = link(frame).ip(&mark.to_string()).tcp(6000);
+        self.line.send(&frame.bytes());
+        mark
     }
 
-    /// Loads connection tracking, which puts fragments together by code of its own. Nothing is tracked, or the table would be full soon.
+    /// Has connection tracking put fragments together, by code of its own. Nothing is tracked, or the table would be full soon.
     pub fn track_connections(&self) {
-        let rules = "table inet defragment {
-            chain first { type filter hook prerouting priority raw; notrack; }
-            chain second { type filter hook input priority filter; ct state established accept; }
-        }";
-        self.receiver
-            .run(std::process::Command::new("nft").arg(rules))
-            .succeeded();
+        ways::track_connections(&self.receiver);
     }
 }
 
-fn roomy(socket: impl std::os::fd::AsFd) {
+impl Line {
+    fn send(&self, frame: &[u8]) {
+        match self {
+            Self::Cable { wire, .. } => wire.send(frame),
+            Self::Tunnel(end) => tunnel::send(end, frame),
+        }
+    }
+
+    /// What comes back until all these addresses got an answer.
+    fn until_answered(&self, mut marks: Vec<Ipv4Addr>) -> Vec<Delivery> {
+        let mut delivered = Vec::new();
+        let first = match self {
+            Self::Cable { answers, .. } => &answers[0],
+            Self::Tunnel(end) => end,
+        };
+        while !marks.is_empty() {
+            let mut ready = [PollFd::new(first, PollFlags::IN)];
+            let patience = Timespec::try_from(PATIENCE).expect("a minute");
+            let woken = poll(&mut ready, Some(&patience)).expect("poll works");
+            assert_ne!(woken, 0, "the receiver answers no more");
+            let mut each = |answer: &[u8]| {
+                let Some(delivery) = answered(answer) else {
+                    return;
+                };
+                let before = marks.len();
+                marks.retain(|mark| delivery.source != *mark);
+                if marks.len() == before {
+                    delivered.push(delivery);
+                }
+            };
+            match self {
+                Self::Cable { answers, .. } => drain(&answers[0], each),
+                Self::Tunnel(end) => tunnel::drain(end, &mut each),
+            }
+        }
+        if let Self::Cable {
+            answers: [_, second],
+            ..
+        } = self
+        {
+            drain(second, |answer| delivered.extend(answered(answer)));
+        }
+        delivered
+    }
+}
+
+/// Set before there are interfaces, which begin with the default ones.
+fn settings() {
+    for (setting, value) in [
+        ("ipv4/conf/all/rp_filter", "0"),
+        ("ipv4/conf/default/rp_filter", "0"),
+        ("ipv4/conf/all/accept_source_route", "1"),
+        ("ipv4/conf/default/accept_source_route", "1"),
+        // Every answer by itself: nothing is kept for a segment, and nothing is sent again.
+        ("ipv4/tcp_syncookies", "2"),
+        // Fragments that wait for others don't crowd out those of later cases.
+        ("ipv4/ipfrag_high_thresh", "2000000000"),
+        ("ipv4/ipfrag_max_dist", "0"),
+        ("ipv6/ip6frag_high_thresh", "2000000000"),
+        ("netfilter/nf_conntrack_frag6_high_thresh", "2000000000"),
+    ] {
+        let path = format!("/proc/sys/net/{setting}");
+        // The last one is there only with connection tracking.
+        if fs::exists(&path).expect("/proc is there") {
+            fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
+        }
+    }
+}
+
+/// The receiver's addresses are those that the frame builder knows: the same frames go to every world.
+fn cable(sandbox: &Sandbox, receiver: &Host) -> Line {
+    let outside = sandbox.host();
+    let end = |host, addresses| End {
+        host,
+        interface: "eth0",
+        addresses,
+    };
+    join(
+        end(receiver, &["192.0.2.1/24", "2001:db8::1/64"]),
+        end(&outside, &[]),
+    );
+    receiver.ip("link set eth0 address 02:00:00:00:00:01");
+    for (family, router) in [("-4", "192.0.2.2"), ("-6", "2001:db8::2")] {
+        receiver.ip(&format!(
+            "{family} neighbour add {router} lladdr 02:00:00:00:00:02 dev eth0"
+        ));
+        receiver.ip(&format!("{family} route add default via {router} dev eth0"));
+    }
+    Line::Cable {
+        wire: outside.wire("eth0"),
+        // A socket for one EtherType sees nothing of what goes out.
+        answers: outside.enter(|| [0x0800_u16, 0x86dd].map(answers)),
+        _outside: outside,
+    }
+}
+
+/// Sockets of UDP or UDP-Lite on the open ports.
+fn datagrams(
+    receiver: &Host,
+    transport: Transport,
+) -> io::Result<Vec<(Transport, u16, UdpSocket)>> {
+    let number = NonZeroU32::new(transport.number().into()).map(Protocol::from_raw);
+    let open = |port| {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::INET6, SocketType::DGRAM, flags, number)?;
+        bind(
+            &socket,
+            &SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0),
+        )?;
+        roomy(&socket);
+        Ok((transport, port, UdpSocket::from(socket)))
+    };
+    receiver.enter(|| OPEN.into_iter().map(open).collect())
+}
+
+/// Sockets of SCTP that listen on the open ports.
+fn associations() -> io::Result<Vec<OwnedFd>> {
+    let open = |port| {
+        let socket = socket_with(
+            AddressFamily::INET6,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            Some(ipproto::SCTP),
+        )?;
+        let any = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0);
+        bind(&socket, &any)?;
+        listen(&socket, 128)?;
+        Ok(socket)
+    };
+    OPEN.into_iter().map(open).collect()
+}
+
+fn roomy(socket: impl AsFd) {
     set_socket_recv_buffer_size_force(socket, 32 << 20).expect("these tests need root");
 }
 
 fn answers(kind: u16) -> OwnedFd {
     // An EtherType in the network's order, which is what packet sockets take for a protocol.
-    let protocol = Protocol::from_raw(std::num::NonZeroU32::from(
-        std::num::NonZeroU16::new(kind.to_be()).expect("not zero"),
-    ));
+    let protocol = NonZeroU32::new(kind.to_be().into()).map(Protocol::from_raw);
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(
-        AddressFamily::PACKET,
-        SocketType::RAW,
-        flags,
-        Some(protocol),
-    )
-    .expect("a packet socket");
+    let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, protocol)
+        .expect("a packet socket");
     roomy(&socket);
     socket
 }
 
+/// The packets behind the Ethernet headers.
 fn drain(socket: &OwnedFd, mut each: impl FnMut(&[u8])) {
     let mut buffer = [0; 256];
     loop {
         match recv(socket, &mut buffer, RecvFlags::empty()) {
-            Ok((length, _)) => each(&buffer[..length.min(256)]),
+            Ok((length, _)) => each(buffer.get(14..length.min(256)).unwrap_or_default()),
             Err(Errno::AGAIN) => return,
             Err(error) => panic!("answers can't be read: {error}"),
-        }
-    }
-}
-
-/// What an answer tells about the segment that it answers. The receiver writes plain headers.
-fn segment(frame: &[u8]) -> Option<Delivery> {
-    let own = [IpAddr::V4(GATEWAY_V4), IpAddr::V6(GATEWAY_V6)];
-    let (from, source, tcp) = match frame.get(12..14)? {
-        [0x08, 0x00] if frame.get(23)? == &6 => {
-            let address =
-                |at: usize| Some(<[u8; 4]>::try_from(frame.get(at..at + 4)?).ok()?.into());
-            let header = usize::from(frame[14] & 15) * 4;
-            // Sent back along a source route, to an address that is not the segment's source.
-            (!source_routed(frame.get(34..14 + header)?)).then_some(())?;
-            (address(26)?, address(30)?, frame.get(14 + header..)?)
-        }
-        [0x86, 0xdd] if frame.get(20)? == &6 => {
-            let address =
-                |at: usize| Some(<[u8; 16]>::try_from(frame.get(at..at + 16)?).ok()?.into());
-            (address(22)?, address(38)?, frame.get(54..)?)
-        }
-        _ => return None,
-    };
-    own.contains(&from).then_some(())?;
-    Some(Delivery {
-        transport: Transport::Tcp,
-        source,
-        port: u16::from_be_bytes([*tcp.first()?, *tcp.get(1)?]),
-        what: vec![*tcp.get(13)?],
-    })
-}
-
-fn source_routed(options: &[u8]) -> bool {
-    let mut rest = options;
-    loop {
-        match rest {
-            [] | [0, ..] => return false,
-            [0x83 | 0x89, ..] => return true,
-            [1, left @ ..] => rest = left,
-            [_, length, ..] => {
-                rest = rest
-                    .get(usize::from((*length).max(2))..)
-                    .unwrap_or_default();
-            }
-            [_] => return false,
         }
     }
 }

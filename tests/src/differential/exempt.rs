@@ -1,0 +1,135 @@
+//! Where good traffic may be lost, and nowhere else: each exemption is a property of the frames, with the rule of the kernel's that it is
+//! about.
+
+use std::net::IpAddr;
+
+use etherparse::{Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice};
+use sipguard_ebpf::abi::Reason;
+
+use super::{Carrier, change::internet};
+
+/// Why a case's delivery may be missing behind the filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exemption {
+    /// A frame has more tags or extension headers than are followed: row 1 of the verdict table, the one deliberate loss.
+    TooDeep,
+    /// An IPv6 first fragment in which the header chain does not come to its end. RFC 7112 forbids such, and Linux drops them from 5.11 on
+    /// (`ipv6frag_thdr_truncated`), unless the fragment ends where an extension header begins: then that function's walk
+    /// (`ipv6_skip_exthdr`) fails, which it takes for "not truncated".
+    ChainCut,
+    /// An unlisted source sent several first fragments of one packet, and one of them, to a guarded port, was dropped. Linux throws away
+    /// what it has of a packet when a fragment comes that overlaps, and ignores one that repeats another's place
+    /// (`inet_frag_queue_insert`): without the one that was dropped, other fragments overlap, or none.
+    Rivals,
+}
+
+impl Exemption {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::TooDeep, Self::ChainCut, Self::Rivals];
+
+    /// The one that these frames, with the verdicts on them, are of.
+    #[must_use]
+    pub fn of(frames: &[Vec<u8>], reasons: &[Reason], carrier: Carrier) -> Option<Self> {
+        if reasons.contains(&Reason::TooDeep) {
+            return Some(Self::TooDeep);
+        }
+        let fragments: Vec<_> = frames
+            .iter()
+            .map(|frame| Fragment::read(frame.get(internet(frame, carrier)..)?))
+            .collect();
+        let first: Vec<(&Fragment, Reason)> = fragments
+            .iter()
+            .zip(reasons)
+            .filter_map(|(fragment, reason)| Some((fragment.as_ref()?, *reason)))
+            .filter(|(fragment, _)| fragment.offset == 0)
+            .collect();
+        let cut = |(fragment, reason): &(&Fragment, Reason)| {
+            *reason == Reason::Malformed && fragment.more && fragment.chain_cut
+        };
+        if first.iter().any(cut) {
+            return Some(Self::ChainCut);
+        }
+        let rivals = |(fragment, reason): &(&Fragment, Reason)| {
+            let rival = |(other, passed): &(&Fragment, Reason)| {
+                other.packet == fragment.packet && *passed == Reason::None
+            };
+            *reason == Reason::Unlisted && first.iter().any(rival)
+        };
+        first.iter().any(rivals).then_some(Self::Rivals)
+    }
+}
+
+/// What a fragment says of itself.
+struct Fragment {
+    /// What fragments of one packet have in common: addresses, identification, IPv4's protocol.
+    packet: (IpAddr, IpAddr, u32, u8),
+    /// In units of eight bytes.
+    offset: u16,
+    more: bool,
+    /// Whether it ends where an extension header behind it begins.
+    chain_cut: bool,
+}
+
+impl Fragment {
+    /// Reads a packet; none where it is no fragment.
+    fn read(packet: &[u8]) -> Option<Self> {
+        match packet.first()? >> 4 {
+            4 => {
+                let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
+                header.is_fragmenting_payload().then(|| Self {
+                    packet: (
+                        header.source_addr().into(),
+                        header.destination_addr().into(),
+                        header.identification().into(),
+                        header.protocol().0,
+                    ),
+                    offset: header.fragments_offset().value(),
+                    more: header.more_fragments(),
+                    chain_cut: false,
+                })
+            }
+            6 => {
+                let header = Ipv6HeaderSlice::from_slice(packet).ok()?;
+                // What is behind the packet in its frame is no part of it.
+                let end = 40 + usize::from(header.payload_length());
+                let contents = packet.get(40..end.min(packet.len()))?;
+                let (number, rest) = behind(header.next_header().0, contents);
+                (number == 44).then_some(())?;
+                let fragment = Ipv6FragmentHeaderSlice::from_slice(rest).ok()?;
+                let (number, rest) = behind(fragment.next_header().0, &rest[8..]);
+                Some(Self {
+                    packet: (
+                        header.source_addr().into(),
+                        header.destination_addr().into(),
+                        fragment.identification(),
+                        0,
+                    ),
+                    offset: fragment.fragment_offset().value(),
+                    more: fragment.more_fragments(),
+                    chain_cut: rest.len() < 2 && (number == 44 || length(number, [0, 0]).is_some()),
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The first header that is no extension header, is a fragment header, or is not there; and what is there of it.
+fn behind(mut number: u8, mut rest: &[u8]) -> (u8, &[u8]) {
+    while let [next, units, ..] = *rest
+        && let Some(length) = length(number, [next, units])
+    {
+        number = next;
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    (number, rest)
+}
+
+/// How long an extension header is that is no fragment header.
+fn length(number: u8, [_, units]: [u8; 2]) -> Option<usize> {
+    match number {
+        0 | 43 | 60 => Some(8 * (usize::from(units) + 1)),
+        51 => Some(4 * (usize::from(units) + 2)),
+        _ => None,
+    }
+}
