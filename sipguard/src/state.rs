@@ -5,7 +5,7 @@ mod confirmed;
 mod slots;
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -46,13 +46,11 @@ impl OwnEntry {
         self.until.is_some_and(|until| until <= now)
     }
 
-    /// Whether both say the same of the same prefix, so that the newer one takes the older one's place. A timed entry stands beside a
-    /// permanent one, and an allowing one beside a denying one.
-    fn replaces(&self, other: &Self) -> bool {
-        self.prefix == other.prefix
-            && self.service == other.service
-            && self.action == other.action
-            && self.until.is_some() == other.until.is_some()
+    /// Of two entries that have this in common the newer one takes the older one's place. A timed entry stands beside a permanent one, and
+    /// an allowing one beside a denying one.
+    fn place(&self) -> (IpNet, String, Action, bool) {
+        let service = self.service.clone();
+        (self.prefix, service, self.action, self.until.is_some())
     }
 }
 
@@ -78,6 +76,9 @@ pub struct State {
     pub unconfirmed: Option<Unconfirmed>,
 }
 
+/// Entries by service and prefix.
+pub type Said<'s> = BTreeMap<(&'s str, IpNet), Vec<&'s OwnEntry>>;
+
 impl Default for State {
     fn default() -> Self {
         Self {
@@ -93,20 +94,19 @@ impl Default for State {
 }
 
 impl State {
-    /// Adds an entry and returns the one whose place it takes.
-    pub fn add(&mut self, entry: OwnEntry) -> Option<OwnEntry> {
+    /// Adds entries. Where one says the same of the same prefix as an older one, it takes its place.
+    pub fn add(&mut self, entries: impl IntoIterator<Item = OwnEntry>) {
         self.revision += 1;
-        if let Some(old) = self.entries.iter_mut().find(|old| entry.replaces(old)) {
-            Some(std::mem::replace(old, entry))
-        } else {
-            self.entries.push(entry);
-            None
-        }
+        let new = entries.into_iter().map(|entry| (entry.place(), entry));
+        let new: BTreeMap<_, _> = new.collect();
+        self.entries.retain(|old| !new.contains_key(&old.place()));
+        self.entries.extend(new.into_values());
     }
 
-    /// Takes out everything that is said of a prefix in a service.
-    pub fn remove(&mut self, prefix: IpNet, service: &str) -> Vec<OwnEntry> {
-        self.take(|entry| entry.prefix == prefix && entry.service == service)
+    /// Takes out everything that is said of these prefixes in these services.
+    pub fn remove(&mut self, prefixes: &[IpNet], services: &[String]) -> Vec<OwnEntry> {
+        let prefixes: HashSet<_> = prefixes.iter().collect();
+        self.take(|entry| prefixes.contains(&entry.prefix) && services.contains(&entry.service))
     }
 
     /// Takes out the entries that have ended by themselves.
@@ -114,11 +114,18 @@ impl State {
         self.take(|entry| entry.ended(now))
     }
 
-    /// What the command line says of a prefix in a service.
-    pub fn of<'s>(&'s self, prefix: IpNet, service: &'s str) -> impl Iterator<Item = &'s OwnEntry> {
-        self.entries
-            .iter()
-            .filter(move |entry| entry.prefix == prefix && entry.service == service)
+    /// What the command line says of each of these prefixes in the service beside it.
+    pub fn of<'s>(&'s self, places: &'s [(String, IpNet)]) -> Said<'s> {
+        let places = places.iter();
+        let mut said: Said<'_> = places
+            .map(|(service, prefix)| ((service.as_str(), *prefix), Vec::new()))
+            .collect();
+        for entry in &self.entries {
+            if let Some(entries) = said.get_mut(&(entry.service.as_str(), entry.prefix)) {
+                entries.push(entry);
+            }
+        }
+        said
     }
 
     /// What became of the last apply with `--confirm`, unless that is over and done with.
@@ -161,12 +168,13 @@ mod tests {
     #[test]
     fn the_same_word_again_takes_the_place_of_the_old() {
         let mut state = State::default();
-        let first = entry("203.0.113.0/24", Action::Allow, Some(10));
-        assert_eq!(state.add(first.clone()), None);
-        let second = entry("203.0.113.0/24", Action::Allow, Some(20));
-        assert_eq!(state.add(second.clone()), Some(first));
-        assert_eq!(state.entries, [second]);
-        assert_eq!(state.revision, 2);
+        let word = |until| entry("203.0.113.0/24", Action::Allow, Some(until));
+        state.add([word(10)]);
+        state.add([word(20)]);
+        assert_eq!(state.entries, [word(20)]);
+        state.add([word(30), word(40)]);
+        assert_eq!(state.entries, [word(40)], "the last one counts");
+        assert_eq!(state.revision, 3);
     }
 
     #[test]
@@ -178,31 +186,34 @@ mod tests {
             (Action::Allow, Some(10)),
             (Action::Deny, Some(10)),
         ] {
-            assert_eq!(state.add(entry("203.0.113.0/24", action, until)), None);
+            state.add([entry("203.0.113.0/24", action, until)]);
         }
         let mut elsewhere = entry("203.0.113.0/24", Action::Allow, None);
         elsewhere.service = "web".to_owned();
-        assert_eq!(state.add(elsewhere), None);
-        assert_eq!(
-            state.add(entry("203.0.113.0/25", Action::Allow, None)),
-            None
-        );
+        state.add([elsewhere, entry("203.0.113.0/25", Action::Allow, None)]);
+        assert_eq!(state.entries.len(), 6);
 
         let prefix = "203.0.113.0/24".parse().unwrap();
-        assert_eq!(state.of(prefix, "sip").count(), 4);
-        assert_eq!(state.remove(prefix, "sip").len(), 4);
+        let places = ["sip", "web", "none"].map(|service| (service.to_owned(), prefix));
+        let said = state.of(&places);
+        let count = |service| said[&(service, prefix)].len();
+        assert_eq!([count("sip"), count("web"), count("none")], [4, 1, 0]);
+        let sip = ["sip".to_owned()];
+        assert_eq!(state.remove(&[prefix], &sip).len(), 4);
         assert_eq!(state.entries.len(), 2);
-        assert_eq!(state.revision, 7);
-        assert_eq!(state.remove(prefix, "sip"), []);
-        assert_eq!(state.revision, 7, "nothing changed");
+        assert_eq!(state.revision, 6);
+        assert_eq!(state.remove(&[prefix], &sip), []);
+        assert_eq!(state.revision, 6, "nothing changed");
     }
 
     #[test]
     fn ended_entries_are_dropped_at_their_last_moment() {
         let mut state = State::default();
-        state.add(entry("203.0.113.1/32", Action::Allow, None));
-        state.add(entry("203.0.113.2/32", Action::Allow, Some(10)));
-        state.add(entry("203.0.113.3/32", Action::Deny, Some(11)));
+        state.add([
+            entry("203.0.113.1/32", Action::Allow, None),
+            entry("203.0.113.2/32", Action::Allow, Some(10)),
+            entry("203.0.113.3/32", Action::Deny, Some(11)),
+        ]);
         let at = |second| Timestamp::from_second(second).unwrap();
         assert_eq!(state.drop_ended(at(9)), []);
         assert_eq!(state.drop_ended(at(10)).len(), 1);

@@ -140,10 +140,11 @@ impl Machine {
     /// As a command does it: what has ended is forgotten, and every prefix concerned gets a new value.
     fn change(&mut self, prefix: IpNet, service: &str) {
         let ended = self.state.drop_ended(self.now.wall);
-        let ended = ended.into_iter().map(|entry| (entry.prefix, entry.service));
-        for (prefix, service) in ended.chain([(prefix, service.to_owned())]) {
-            let slot = self.slots.get(&service).expect("a known service");
-            let own: Vec<_> = self.state.of(prefix, &service).collect();
+        let ended = ended.into_iter().map(|entry| (entry.service, entry.prefix));
+        let changes: Vec<_> = ended.chain([(service.to_owned(), prefix)]).collect();
+        let state = self.state.clone();
+        for ((service, prefix), own) in state.of(&changes) {
+            let slot = self.slots.get(service).expect("a known service");
             match PrefixKey::new(prefix, slot) {
                 PrefixKey::V4(key) => {
                     let value = with_own(self.tables.entries4.get(&key), own, self.now);
@@ -233,20 +234,20 @@ fn run(steps: &[Step], sources: &[IpAddr]) -> Result<(), TestCaseError> {
                 });
                 let name = machine.service(service);
                 let seconds = |seconds: u64| SignedDuration::from_secs(seconds.cast_signed());
-                machine.state.add(OwnEntry {
+                machine.state.add([OwnEntry {
                     prefix,
                     service: name.clone(),
                     action,
                     until: lasts.map(|lasts| machine.now.wall + seconds(lasts)),
                     comment: None,
                     added: machine.now.wall,
-                });
+                }]);
                 machine.change(prefix, &name);
             }
             Step::TakeBack(prefix, service) => {
                 said.retain(|own| (own.prefix, own.service) != (prefix, service));
                 let name = machine.service(service);
-                machine.state.remove(prefix, &name);
+                machine.state.remove(&[prefix], std::slice::from_ref(&name));
                 machine.change(prefix, &name);
             }
             Step::Apply(entries) => {

@@ -45,19 +45,18 @@ pub fn add(prefixes: &[IpNet], service: Option<&str>, word: &Word) -> Result<Cha
     let services = services(live.as_ref(), service)?;
     let added = now().wall;
     let mut changes = forget_ended(&mut session, added);
-    for service in &services {
-        for &prefix in prefixes {
-            session.state.add(OwnEntry {
-                prefix,
-                service: service.clone(),
-                action: word.action,
-                until: word.until,
-                comment: word.comment.clone(),
-                added,
-            });
-            changes.push((service.clone(), prefix));
-        }
-    }
+    let places = services
+        .iter()
+        .flat_map(|service| prefixes.iter().map(|&prefix| (service.clone(), prefix)));
+    changes.extend(places.clone());
+    session.state.add(places.map(|(service, prefix)| OwnEntry {
+        prefix,
+        service,
+        action: word.action,
+        until: word.until,
+        comment: word.comment.clone(),
+        added,
+    }));
     let in_force = commit(&session, live.as_ref(), &changes)?;
     Ok(Changed { services, in_force })
 }
@@ -70,20 +69,15 @@ pub fn remove(prefixes: &[IpNet], service: Option<&str>) -> Result<Vec<OwnEntry>
     let mut session = Session::begin()?;
     let live = live()?;
     let services = services(live.as_ref(), service)?;
-    let mut removed = Vec::new();
     let mut changes = forget_ended(&mut session, now().wall);
-    for service in &services {
-        for &prefix in prefixes {
-            let taken = session.state.remove(prefix, service);
-            if !taken.is_empty() {
-                changes.push((service.clone(), prefix));
-            }
-            removed.extend(taken);
-        }
-    }
+    let removed = session.state.remove(prefixes, &services);
     if removed.is_empty() {
         return Err(nothing_to_remove(live.as_ref(), prefixes, &services)?);
     }
+    let places = removed
+        .iter()
+        .map(|entry| (entry.service.clone(), entry.prefix));
+    changes.extend(places);
     commit(&session, live.as_ref(), &changes)?;
     Ok(removed)
 }
@@ -184,17 +178,17 @@ fn change(
     let now = now();
     let shift = generation.description.prefilter_shift;
     let mut crowded = BTreeSet::new();
-    for (name, prefix) in changes {
+    for ((name, prefix), said) in session.state.of(changes) {
         let Some(service) = generation.description.service(name) else {
             continue;
         };
-        let value = generation.value(service.slot, *prefix)?;
-        let becomes = with_own(value, session.state.of(*prefix, name), now);
+        let value = generation.value(service.slot, prefix)?;
+        let becomes = with_own(value, said, now);
         // `any` leads everything to the entries, and would slow the drops of its service down long after it has ended.
-        if value.is_some() && becomes.is_none() && fills_region(*prefix, shift) {
+        if value.is_some() && becomes.is_none() && fills_region(prefix, shift) {
             crowded.insert(service.slot);
         }
-        generation.set(service.slot, *prefix, becomes)?;
+        generation.set(service.slot, prefix, becomes)?;
     }
     for slot in crowded {
         generation.tidy(slot)?;

@@ -15,14 +15,14 @@ use crate::{policy::Action, state::OwnEntry};
 fn some_state() -> State {
     let mut state = State::default();
     state.slots.assign(["sip", "web"]).unwrap();
-    state.add(OwnEntry {
+    state.add([OwnEntry {
         prefix: "2001:db8::/32".parse().unwrap(),
         service: "sip".to_owned(),
         action: Action::Deny,
         until: Some("2026-10-01T12:00:00Z".parse().unwrap()),
         comment: Some("scans \"us\"\n".to_owned()),
         added: Timestamp::UNIX_EPOCH,
-    });
+    }]);
     state.next_generation();
     state
 }
