@@ -335,6 +335,16 @@ impl Process {
         until(&what, || self.stdout().contains(text));
     }
 
+    /// Waits until it wrote `text` to its standard error; a test that fails shows what it wrote instead.
+    pub fn wait_for_error(&self, text: &str) {
+        let begin = Instant::now();
+        while !self.stderr().contains(text) {
+            let patient = begin.elapsed() < PATIENCE;
+            assert!(patient, "{} does not write {text:?}: {}", self.what, self.stderr());
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Finished {
         let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).expect("our own child");

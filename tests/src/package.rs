@@ -69,11 +69,15 @@ pub struct System<'a> {
     pub host: &'a Host,
     /// Its top folder.
     pub root: PathBuf,
+    /// What it has and the machine has not.
+    upper: PathBuf,
 }
 
 impl<'a> System<'a> {
-    fn new(host: &'a Host) -> Self {
-        let folder = Path::new(SCRATCH).join("system");
+    /// One that is called so in this sandbox.
+    #[must_use]
+    pub fn new(host: &'a Host, name: &str) -> Self {
+        let folder = Path::new(SCRATCH).join(name);
         let [upper, work, root] = ["upper", "work", "root"].map(|name| folder.join(name));
         for folder in [&upper, &work, &root] {
             fs::create_dir_all(folder).unwrap();
@@ -95,7 +99,7 @@ impl<'a> System<'a> {
         run("mount", &["-t", "tmpfs", "tmpfs", path(&root.join("run"))]);
         let _ = fs::remove_file(root.join("etc/resolv.conf"));
         fs::copy(file(".deb"), root.join("sipguard.deb")).unwrap();
-        Self { host, root }
+        Self { host, root, upper }
     }
 
     /// Without triggers, which look through all manual pages of the system.
@@ -161,9 +165,9 @@ impl<'a> System<'a> {
 
     /// Everything of ours, but for dpkg's own records of what it did.
     #[must_use]
-    pub fn traces() -> Vec<PathBuf> {
+    pub fn traces(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        let mut folders = vec![Path::new(SCRATCH).join("system/upper")];
+        let mut folders = vec![self.upper.clone()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {
                 let entry = entry.unwrap();
@@ -201,7 +205,7 @@ pub fn on_a_system(test: impl FnOnce(&System<'_>, &Host) + Send) {
         // The config's list has the first of the other's addresses only.
         other.ip("address add 198.51.100.7/24 dev eth0");
         gateway.ip("route add 198.51.100.0/24 dev eth0");
-        test(&System::new(&gateway), &other);
+        test(&System::new(&gateway, "system"), &other);
     });
 }
 

@@ -16,7 +16,7 @@ use std::{
 
 use sipguard_tests::{
     netns::BPFFS,
-    package::{CONFIG, POLICY, System, on_a_system},
+    package::{CONFIG, POLICY, on_a_system},
 };
 
 #[test]
@@ -70,7 +70,8 @@ fn installing_upgrading_and_removing_are_boring() {
         assert!(system.root.join("var/lib/sipguard").exists());
 
         system.dpkg("--purge sipguard").succeeded();
-        let traces: Vec<_> = System::traces()
+        let traces: Vec<_> = system
+            .traces()
             .into_iter()
             .filter(|path| !path.ends_with("sipguard.deb"))
             .collect();

@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod deploy;
 mod fuzz;
 mod machine;
 mod package;
@@ -40,6 +41,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Make a Debian package and a tarball in target/package
     Package,
+    /// Put sipguard and its config on gateways over SSH; what fails takes itself back
+    Deploy(deploy::Arguments),
     /// Look for inputs that break the parsers, a minute for each kind of input
     Fuzz(fuzz::Arguments),
     /// Run every test (as root, through sudo where needed)
@@ -66,6 +69,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Package => package::run(),
+        Task::Deploy(arguments) => deploy::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
     }

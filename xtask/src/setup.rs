@@ -6,12 +6,14 @@ pub(crate) mod fuzzer;
 mod linker;
 pub(crate) mod packager;
 mod programs;
+mod sshd;
 mod tool;
 
 use anyhow::Result;
 
 pub(crate) fn run() -> Result<()> {
     programs::ensure()?;
+    sshd::ensure()?;
     compiler::ensure()?;
     linker::ensure()
 }

@@ -1,6 +1,6 @@
 //! Installing Debian packages.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{path::Path, sync::OnceLock, time::Duration};
 
 use anyhow::{Result, bail};
 
@@ -19,6 +19,20 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     install.extend(packages);
     apt_get(
         &format!("installing {}", packages.join(" ")),
+        &install,
+        step::LIMIT,
+    )
+}
+
+/// Fetches packages, with those they need and this machine has not, into a folder that has a folder `partial`.
+pub(super) fn download(packages: &[&str], folder: &Path) -> Result<()> {
+    update()?;
+    let archives = format!("--option=Dir::Cache::archives={}", folder.display());
+    let mut install = vec!["install", "--yes", "--no-install-recommends"];
+    install.extend(["--download-only", &archives]);
+    install.extend(packages);
+    apt_get(
+        &format!("fetching {}", packages.join(" ")),
         &install,
         step::LIMIT,
     )

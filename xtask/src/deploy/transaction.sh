@@ -1,0 +1,339 @@
+# One deployment on one host, run there as root: sh transaction.sh TOKEN STEP
+#
+# `begin` saves what the host has and starts `watch`, which takes everything back once the deployer has not been heard of for so long. Each
+# step begins that time anew when it has ended, and none of them can run beside another. `commit` and `rollback` end the deployment: one
+# of them takes the folder away, and with it whatever the others would have done. A step that has lost its connection still comes to its end.
+set -u
+export LC_ALL=C DEBIAN_FRONTEND=noninteractive PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+umask 022
+trap '' HUP
+
+token=$1
+step=$2
+folder=/var/lib/sipguard-deploy
+# Where it was copied to; claimed by renaming it to $folder.
+copied=$folder.$token
+etc=/etc/sipguard
+config=$etc/sipguard.toml
+# In the same folder, for files that the config names are looked for beside it.
+staged=$etc/.sipguard.toml.deploy
+installed=/usr/bin/sipguard
+state=/var/lib/sipguard
+
+main() {
+    case $step in
+        # What would change; nothing is left of it.
+        plan)
+            cd "$copied" && . ./plan
+            judge
+            said=$?
+            cd / && rm -rf "$copied"
+            exit "$said"
+            ;;
+        begin | watch) "$step" ;;
+        install | apply)
+            alone
+            "$step"
+            hear
+            cat said
+            ;;
+        commit | rollback)
+            alone
+            "$step"
+            ;;
+        # After a restart nobody watches over it any more.
+        recover)
+            token=$(cat "$folder/token")
+            alone
+            rollback
+            ;;
+    esac
+}
+
+fail() {
+    echo "$*" >&2
+    exit 1
+}
+
+# Nothing else happens meanwhile, and the deployment is still this one.
+alone() {
+    cd "$folder" 2> /dev/null && exec 9> lock && flock 9
+    [ -e "$folder/armed" ] && [ "$(cat "$folder/token")" = "$token" ] || fail "the host has taken itself back already"
+    . ./plan
+    : > said
+}
+
+# Seconds since boot: nobody sets that clock.
+now() {
+    cut -d . -f 1 /proc/uptime
+}
+
+hear() {
+    if [ -e armed ]; then
+        echo $(($(now) + patience)) > deadline.new && mv deadline.new deadline
+    fi
+}
+
+# Runs a command, and keeps what it says.
+quietly() {
+    "$@" >> said 2>&1 < /dev/null
+}
+
+# The last thing that was said, as one line.
+reason() {
+    sed '/^ *$/d' said | tail -n 1
+}
+
+# What the new sipguard makes of the new config.
+judge() {
+    : > said
+    unpack || fail "the package can't be unpacked: $(reason)"
+    file=$config
+    if [ "$config_is" = new ]; then
+        file=$PWD/new/sipguard.toml
+        if [ -d "$etc" ]; then
+            cp "$file" "$staged" || fail "no room for the config"
+            file=$staged
+        fi
+    fi
+    [ -e "$file" ] || return 0
+    : > said
+    quietly "$(new_sipguard)" --config "$file" apply --dry-run --confirm "${patience}s"
+    fits=$?
+    rm -f "$staged"
+    # By the name that the deployer knows.
+    [ "$fits" = 0 ] || fail "$(complaint said | sed "s|$file|$staged|")"
+    cat said
+}
+
+# What sipguard says is wrong.
+complaint() {
+    sed -n -e '/^sipguard: warning: /d' -e 's/^sipguard: //p' "$1" | head -n 1 | grep . || tail -n 1 "$1"
+}
+
+unpack() {
+    case $package in
+        deb) quietly dpkg-deb --extract new/package.deb new/tree ;;
+        tar) mkdir new/tree && quietly tar -xzf new/package.tar.gz --strip-components=1 -C new/tree ;;
+    esac
+}
+
+new_sipguard() {
+    if [ "$package" = keep ]; then
+        echo "$installed"
+    else
+        echo "$PWD/new/tree/usr/bin/sipguard"
+    fi
+}
+
+begin() {
+    cd "$copied" && . ./plan
+    judge
+    save
+    echo "$token" > token
+    : > armed
+    hear || fail "no room in /var/lib"
+    exec 8> watcher && flock 8
+    mv -T "$copied" "$folder" 2> /dev/null || fail "another deployment is at work there"
+    cd "$folder" || exit 1
+    if [ -d /run/systemd/system ]; then
+        systemd-run --quiet --collect --unit="sipguard-deploy-$token" /bin/sh "$folder/transaction.sh" "$token" watch
+    else
+        setsid sh "$folder/transaction.sh" "$token" watch < /dev/null > /dev/null 2>&1 &
+    fi
+    # Nothing is changed on a host that does not watch over itself.
+    tries=0
+    until [ -e watching ]; do
+        tries=$((tries + 1))
+        if [ $tries -gt 100 ]; then
+            rm -rf "$folder"
+            fail "the host can't start a program that watches over the deployment"
+        fi
+        sleep 0.1
+    done
+}
+
+watch() {
+    cd "$folder" && . ./plan || exit 1
+    : > watching
+    # From `begin` on, for as long as this lives: how others tell that it does.
+    exec 8> watcher && flock 8
+    while mine; do
+        if [ "$(cat deadline)" -le "$(now)" ]; then
+            exec 9> lock && flock 9
+            if mine && [ "$(cat deadline)" -le "$(now)" ]; then
+                : > said
+                rollback
+            fi
+            exec 9>&-
+        fi
+        sleep 1
+    done
+}
+
+mine() {
+    [ -e "$folder/armed" ] && [ "$(cat "$folder/token")" = "$token" ]
+}
+
+# Everything that a rollback needs.
+save() {
+    mkdir old || fail "no room in /var/lib"
+    if [ -d "$etc" ]; then : > old/had-etc; fi
+    if [ -d "$state" ]; then : > old/had-state; fi
+    if [ -e "$config" ]; then
+        cp -p "$config" old/sipguard.toml || fail "no room in /var/lib"
+    fi
+    if [ -x "$installed" ] && "$installed" status --json 2> /dev/null | grep -q '"in_force":true'; then
+        : > old/in-force
+    fi
+    case $package in
+        deb) save_deb ;;
+        tar) save_tar ;;
+    esac || fail "the installed version can't be saved: $(reason)"
+}
+
+# The installed package again as a file: dpkg keeps none.
+save_deb() {
+    [ "$(dpkg-query --show --showformat='${db:Status-Abbrev}' sipguard 2> /dev/null)" = "ii " ] || return 0
+    tree=old/tree
+    mkdir -p $tree/DEBIAN
+    dpkg-query --listfiles sipguard | while read -r file; do
+        if [ -e "$file" ] || [ -L "$file" ]; then echo ".${file%/.}"; fi
+    done > old/files
+    quietly tar --no-recursion -cf old/files.tar -C / -T "$PWD/old/files" && quietly tar -xf old/files.tar -C $tree || return 1
+    # Its conffile becomes the new version's: the administrator's own must stay a changed one to dpkg.
+    cp -p "new/tree$config" "$tree$config" || return 1
+    dpkg-query --status sipguard | sed -e '/^Status:/d' -e '/^Conffiles:/,/^[^ ]/{/^Conffiles:/d;/^ /d}' > $tree/DEBIAN/control
+    for name in $(dpkg-query --control-list sipguard); do
+        cp -p "$(dpkg-query --control-path sipguard "$name")" $tree/DEBIAN/ || return 1
+    done
+    quietly dpkg-deb -Znone --build $tree old/package.deb && rm -rf $tree old/files.tar
+}
+
+save_tar() {
+    # The config is not part of it.
+    (cd new/tree && find ./usr ! -type d) > new/files
+    while read -r file; do
+        if [ -e "/$file" ]; then echo "$file"; fi
+    done < new/files > old/files
+    quietly tar -cf old/package.tar -C / -T "$PWD/old/files"
+}
+
+install() {
+    case $package in
+        deb) quietly timeout 300 dpkg --install --force-confold new/package.deb ;;
+        tar) install_tar ;;
+    esac || fail "the package can't be installed: $(reason)"
+}
+
+install_tar() {
+    quietly tar -cf new/files.tar -C new/tree ./usr && quietly tar -xf new/files.tar -C / || return 1
+    if [ ! -e "$config" ]; then
+        mkdir -p "$etc" && cp new/tree"$config" "$config" || return 1
+    fi
+    if [ -d /run/systemd/system ]; then
+        quietly systemctl daemon-reload && quietly systemctl enable sipguard.service
+    fi
+}
+
+apply() {
+    if [ "$config_is" = new ]; then
+        put new/sipguard.toml || fail "the config can't be written: $(reason)"
+    fi
+    : > said
+    if "$installed" apply --dry-run --confirm "${patience}s" --json 2> /dev/null | grep -q '"changed":false'; then
+        return
+    fi
+    "$installed" apply --confirm "${patience}s" --json > said 2> error < /dev/null || fail "$(complaint error)"
+}
+
+# Makes a file the config, at once.
+put() {
+    quietly cp -p "$1" "$staged" && quietly mv "$staged" "$config"
+}
+
+commit() {
+    # What is confirmed is not taken back any more, whenever the host may restart.
+    : > committed
+    if "$installed" status --json | grep -q '"pending":{'; then
+        if ! quietly "$installed" confirm; then
+            rm committed
+            fail "$(reason)"
+        fi
+    fi
+    end
+}
+
+# What the host had before: the filter first, then the config, then the package.
+rollback() {
+    if [ -e committed ]; then
+        end
+        return
+    fi
+    sipguard=$(new_sipguard)
+    # It fails where nothing is pending.
+    quietly "$sipguard" rollback
+    if [ -e old/sipguard.toml ]; then
+        put old/sipguard.toml
+    elif [ "$config_is" = new ]; then
+        rm -f "$config" "$staged"
+    fi
+    tries=0
+    # Another package manager may be at work.
+    until uninstall || [ $tries -gt 30 ]; do
+        tries=$((tries + 1))
+        sleep 2
+    done
+    if [ -e old/in-force ]; then
+        quietly "$installed" apply
+    elif [ -d /sys/fs/bpf/sipguard ]; then
+        quietly "$sipguard" down
+    fi || fail "the filter is not what it was: $(reason)"
+    end
+}
+
+# The version that was there before.
+uninstall() {
+    case $package in
+        deb)
+            if [ -e old/package.deb ]; then
+                quietly dpkg --install --force-confold old/package.deb
+            elif [ -e old/had-etc ] || [ -e old/had-state ]; then
+                quietly dpkg --remove --force-remove-reinstreq sipguard
+            else
+                quietly dpkg --purge --force-remove-reinstreq sipguard
+            fi
+            ;;
+        tar) uninstall_tar ;;
+    esac
+}
+
+uninstall_tar() {
+    if [ ! -e old/files ] || ! grep -q bin/sipguard old/files; then
+        if [ -d /run/systemd/system ]; then quietly systemctl disable --now sipguard.service; fi
+        if [ -d /sys/fs/bpf/sipguard ]; then quietly "$sipguard" down || return 1; fi
+    fi
+    while read -r file; do
+        grep -qxF -- "$file" old/files || rm -f "/$file"
+    done < new/files
+    quietly tar -xf old/package.tar -C / || return 1
+    [ -e old/had-etc ] || rm -rf "$etc"
+    [ -e old/had-state ] || rm -rf "$state"
+    rmdir /usr/share/doc/sipguard 2> /dev/null
+    if [ -d /run/systemd/system ]; then quietly systemctl daemon-reload; fi
+    return 0
+}
+
+# The deployment is over.
+end() {
+    over=$folder.over
+    rm -rf "$over"
+    mv -T "$folder" "$over" || fail "$folder can't be removed"
+    # A deployer that is gone does not keep this from its end.
+    trap '' PIPE
+    cat "$over/said"
+    rm -rf "$over"
+}
+
+main
+exit
