@@ -9,8 +9,9 @@ use core::{fmt::Debug, hash::Hash};
 use crate::abi::Lengths;
 
 /// An odd number near 2^32 divided by the golden ratio: multiplying by it spreads neighbours, and on the upper bits of a word it
-/// is one to one, so that a full-sized region has a bit of its own for every IPv4 cell (Knuth, TAOCP 3, section 6.4).
-const SPREAD: u32 = 0x9E37_79B1;
+/// is one to one, so that a full-sized region has a bit of its own for every IPv4 cell (Knuth, TAOCP 3, section 6.4). It stands in
+/// the upper half because BPF calculates with 64 bits: there the product's upper half need not be cut off.
+const SPREAD: u64 = 0x9E37_79B1 << 32;
 
 /// An address, or a prefix's address, of one family.
 pub trait Prefix: Copy {
@@ -28,8 +29,8 @@ pub trait Prefix: Copy {
     fn masked(self, length: u8) -> Self;
     /// The first 32 bits, those behind the cell's prefix cleared.
     fn cell(self) -> u32;
-    /// All bits folded into 32.
-    fn folded(self) -> u32;
+    /// All bits folded into the lower 32; the upper ones mean nothing.
+    fn folded(self) -> u64;
     /// This family's words.
     fn lengths(lengths: &Lengths) -> &[u64];
 }
@@ -74,8 +75,8 @@ impl Prefix for V4 {
     }
 
     #[inline(always)]
-    fn folded(self) -> u32 {
-        self.0
+    fn folded(self) -> u64 {
+        u64::from(self.0)
     }
 
     #[inline(always)]
@@ -118,12 +119,12 @@ impl Prefix for V6 {
     }
 
     #[inline(always)]
-    fn folded(self) -> u32 {
+    fn folded(self) -> u64 {
         let Self([high, low]) = self;
         let high = high.wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
         let low = low.wrapping_mul(0x1656_67B1_9E37_79F9);
         let folded = high ^ low.rotate_left(31);
-        (folded >> 32) as u32 ^ folded as u32
+        (folded >> 32) ^ folded
     }
 
     #[inline(always)]
@@ -162,22 +163,22 @@ pub const REGION_MAX: u32 = 24;
 /// Where a service's region of 2^(32 - `shift`) bits begins.
 #[must_use]
 #[inline(always)]
-pub const fn region(service: u8, shift: u32) -> u32 {
-    (service as u32) << ((32 - shift) & 31)
+pub const fn region(service: u8, shift: u32) -> u64 {
+    (service as u64) << ((32 - shift) & 31)
 }
 
 /// Where a cell's bit is in a region of 2^(32 - `shift`) bits.
 #[must_use]
 #[inline(always)]
-pub const fn cell_bit(cell: u32, shift: u32) -> u32 {
-    cell.wrapping_mul(SPREAD) >> shift
+pub const fn cell_bit(cell: u32, shift: u32) -> u64 {
+    (cell as u64).wrapping_mul(SPREAD) >> ((32 + shift) & 63)
 }
 
 /// Where the marker of `prefix/length` is in a region of 2^(32 - `shift`) bits; the prefix's host bits must be zero.
 #[inline(always)]
-pub fn marker_bit<A: Prefix>(prefix: A, length: u8, shift: u32) -> u32 {
-    let length = u32::from(length).wrapping_mul(0x85EB_CA6B);
-    (prefix.folded() ^ length).wrapping_mul(SPREAD) >> shift
+pub fn marker_bit<A: Prefix>(prefix: A, length: u8, shift: u32) -> u64 {
+    let length = u64::from(length).wrapping_mul(0x85EB_CA6B);
+    (prefix.folded() ^ length).wrapping_mul(SPREAD) >> ((32 + shift) & 63)
 }
 
 #[cfg(test)]

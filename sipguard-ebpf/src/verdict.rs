@@ -20,7 +20,7 @@ pub trait Tables: Entries<V4> + Entries<V6> {
     /// 32 less the size of a service's region of the prefilter, in bits as a power of two.
     fn prefilter_shift(&self) -> u32;
     /// One bit of the prefilter, counted from the first service's region on.
-    fn prefilter(&self, bit: u32) -> bool;
+    fn prefilter(&self, bit: u64) -> bool;
     /// The prefix lengths that the service has entries of.
     fn lengths(&self, service: u8) -> Option<&Lengths>;
     /// The boot clock in nanoseconds.
@@ -114,9 +114,10 @@ fn look_up<A: Prefix>(
     let mut word = 0;
     while word < A::WORDS {
         let mut in_use = lengths[word];
-        // A bound that the verifier sees.
+        // A bound that the verifier sees: as many as there are lengths left, from the address's down to 0.
+        let turns = (usize::from(A::BITS) + 1 - word * 64).min(64);
         let mut turn = 0;
-        while in_use != 0 && turn < u64::BITS {
+        while in_use != 0 && turn < turns {
             turn += 1;
             let length = A::BITS
                 .wrapping_sub(word as u8 * 64)

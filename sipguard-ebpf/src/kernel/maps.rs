@@ -99,9 +99,9 @@ impl Tables for Policy {
     }
 
     #[inline(always)]
-    fn prefilter(&self, bit: u32) -> bool {
+    fn prefilter(&self, bit: u64) -> bool {
         PREFILTER
-            .get(bit >> 6)
+            .get((bit >> 6) as u32)
             .is_some_and(|word| word >> (bit & 63) & 1 == 1)
     }
 

@@ -69,7 +69,7 @@ impl verdict::Tables for HostTables<'_> {
         self.tables.constants.prefilter_shift
     }
 
-    fn prefilter(&self, bit: u32) -> bool {
+    fn prefilter(&self, bit: u64) -> bool {
         let word = self.tables.prefilter.get((bit >> 6) as usize);
         word.is_some_and(|word| word >> (bit & 63) & 1 == 1)
     }

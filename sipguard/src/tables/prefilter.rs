@@ -10,6 +10,10 @@ use super::entries::{Entries, Family};
 
 /// How many bits there are for each that is set: of the addresses far from every entry, one in so many is looked up for nothing.
 const ROOM: u64 = 16;
+/// How many there are while the region is small, and how small that is, in bits as a power of two: it stays in the processor's nearest
+/// cache all the same.
+const ROOM_SMALL: u64 = 64;
+const SMALL: u32 = 17;
 
 /// How many words of 64 bits a service's region has.
 pub const fn region_words(shift: u32) -> u32 {
@@ -34,9 +38,13 @@ pub fn prefilter_words<A: Family>(key: &Key<A>, shift: u32) -> impl Iterator<Ite
     let cells = (0..some.unwrap_or(0))
         .map(move |cell| cell_bit(first.wrapping_add(cell << (32 - A::CELL)), shift));
     let marker = some.map(|_| marker_bit(key.address, key.length(), shift));
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a region has at most 2^24 bits"
+    )]
     let bits = cells
         .chain(marker)
-        .map(move |bit| (region + (bit >> 6), 1 << (bit & 63)));
+        .map(move |bit| (region + (bit >> 6) as u32, 1 << (bit & 63)));
     (region..region + words)
         .map(|word| (word, u64::MAX))
         .chain(bits)
@@ -92,9 +100,10 @@ pub(super) fn build(
     count(entries6, &mut needed);
     // The regions are of one size, the one that suits the service with the most entries.
     let most = needed.iter().map(|needed| needed.bits).max();
-    let size = (most.unwrap_or_default().saturating_mul(ROOM).max(1))
-        .next_power_of_two()
-        .ilog2()
+    let most = most.unwrap_or_default().max(1);
+    let with_room = |room| most.saturating_mul(room).next_power_of_two().ilog2();
+    let size = with_room(ROOM)
+        .max(with_room(ROOM_SMALL).min(SMALL))
         .clamp(REGION_MIN, REGION_MAX);
     let shift = 32 - size;
     let words = region_words(shift) as usize;

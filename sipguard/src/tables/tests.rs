@@ -332,11 +332,14 @@ fn the_prefilter_grows_with_the_largest_service() {
         size(vec![entry("0.0.0.0/0", 0, Action::Allow, 0)]),
         REGION_MIN
     );
-    // 1,024 markers and 4 cells.
-    assert_eq!(size(hosts(1024, 1)), 15);
-    // 1,024 markers and as many cells.
-    assert_eq!(size(hosts(1024, 256)), 15);
-    assert_eq!(size(hosts(1025, 256)), 16);
+    // Small regions have more room: 15 markers and one cell, 1,000 markers and 4 cells.
+    assert_eq!(size(hosts(15, 1)), 10);
+    assert_eq!(size(hosts(1000, 1)), 16);
+    // 4,096 markers and 16 cells.
+    assert_eq!(size(hosts(4096, 1)), 17);
+    // 4,096 markers and as many cells.
+    assert_eq!(size(hosts(4096, 256)), 17);
+    assert_eq!(size(hosts(4097, 256)), 18);
     // 65,536 cells.
     assert_eq!(size(vec![entry("10.0.0.0/8", 0, Action::Allow, 0)]), 21);
     assert_eq!(
