@@ -133,28 +133,6 @@ impl Prefix for V6 {
     }
 }
 
-/// A de Bruijn sequence: its 64 windows of six bits are all different (Leiserson, Prokop, Randall, 1998).
-const DE_BRUIJN: u64 = 0x0218_a392_cd3d_5dbf;
-
-static PLACES: [u8; 64] = {
-    let mut places = [0; 64];
-    let mut place = 0u8;
-    while place < 64 {
-        places[((DE_BRUIJN << place) >> 58) as usize] = place;
-        place += 1;
-    }
-    places
-};
-
-/// The place of the lowest bit that is set, of a word that is not zero. BPF has no instruction for it, and of what the compiler puts in
-/// its stead the verifier does not know how large it can be.
-#[inline(always)]
-pub fn lowest_bit(word: u64) -> u8 {
-    let window = (word & word.wrapping_neg()).wrapping_mul(DE_BRUIJN) >> 58;
-    // SAFETY: the address of an element of a table.
-    unsafe { (&raw const PLACES[window as usize]).read_volatile() }
-}
-
 /// The smallest region, in bits as a power of two: one cache line.
 pub const REGION_MIN: u32 = 9;
 /// The largest region, in bits as a power of two: a bit for every IPv4 cell.
@@ -203,14 +181,6 @@ mod tests {
                 u32::MAX << (32 - length)
             };
             assert_eq!(V4(u32::MAX).masked(length), V4(wanted), "length {length}");
-        }
-    }
-
-    #[test]
-    fn the_lowest_bit_is_found() {
-        for place in 0..64 {
-            assert_eq!(u32::from(lowest_bit(1 << place)), place);
-            assert_eq!(u32::from(lowest_bit(u64::MAX << place)), place);
         }
     }
 

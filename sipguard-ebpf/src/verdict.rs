@@ -4,7 +4,7 @@ use crate::{
     abi::{Action, Key, Lengths, LinkKind, NO_SERVICE, Protocol, Reason, Value},
     frame::Frame,
     parse::{Packet, Source, parse},
-    prefix::{Prefix, V4, V6, cell_bit, lowest_bit, marker_bit, region},
+    prefix::{Prefix, V4, V6, cell_bit, marker_bit, region},
 };
 
 /// The policy as the decision asks for it: maps and read-only constants in the kernel, memory on the host.
@@ -121,7 +121,7 @@ fn look_up<A: Prefix>(
             turn += 1;
             let length = A::BITS
                 .wrapping_sub(word as u8 * 64)
-                .wrapping_sub(lowest_bit(in_use));
+                .wrapping_sub(in_use.trailing_zeros() as u8);
             in_use &= in_use - 1;
             let prefix = address.masked(length);
             if !tables.prefilter(region | marker_bit(prefix, length, shift)) {
