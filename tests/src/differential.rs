@@ -13,7 +13,7 @@ mod mutation;
 mod packet;
 mod pieces;
 mod tunnel;
-mod ways;
+pub mod ways;
 mod world;
 
 use std::path::Path;

@@ -66,6 +66,7 @@ enum Layer {
     Authentication {
         bytes: usize,
     },
+    Gre,
     Ports {
         number: u8,
         source: u16,
@@ -380,11 +381,10 @@ impl Frame {
         self.raw(0, ESP, &LOOKS_LIKE_SIP)
     }
 
-    /// Adds a GRE header that announces what the next layer is; only IPv4 and IPv6 are asked for.
+    /// Adds a GRE header that announces what the next layer is.
     #[must_use]
-    pub fn gre(self, kind: u16) -> Self {
-        let [high, low] = kind.to_be_bytes();
-        self.raw(0, GRE, &[0, 0, high, low])
+    pub fn gre(self) -> Self {
+        self.with(Layer::Gre)
     }
 
     /// Ends the header chain with "no next header"; bytes that look like UDP to 5060 follow.
@@ -539,6 +539,7 @@ impl Layer {
             | Self::Raw { number, .. } => *number,
             Self::Fragment { .. } => FRAGMENT,
             Self::Authentication { .. } => AUTHENTICATION,
+            Self::Gre => GRE,
             // 253 is for experiments (RFC 3692): nobody's.
             _ => 253,
         }
@@ -592,6 +593,8 @@ impl Layer {
                 header[4..8].copy_from_slice(&0x0000_1000_u32.to_be_bytes());
                 header
             }
+            // RFC 2784: no checksum, version 0.
+            Self::Gre => [[0, 0], kind.to_be_bytes()].concat(),
             Self::Ports {
                 number,
                 source,

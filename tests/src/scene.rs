@@ -123,15 +123,27 @@ impl Scene {
         &self.lines[interface].wire
     }
 
+    /// What frames to the gateway's interface have before their IP header.
+    #[must_use]
+    pub fn begin(&self, interface: &str) -> Frame {
+        self.lines[interface].begin.clone()
+    }
+
     /// Begins a frame from `source` to the gateway's interface.
     #[must_use]
     pub fn frame(&self, interface: &str, source: &str) -> Frame {
-        self.lines[interface].begin.clone().ip(source)
+        self.begin(interface).ip(source)
     }
 
     /// Whether a datagram from `source` to a UDP port, coming in on `interface`, reaches a socket there.
     #[must_use]
     pub fn passes(&self, interface: &str, source: &str, port: u16) -> bool {
+        self.delivers(interface, &self.frame(interface, source).udp(port), port)
+    }
+
+    /// Whether a datagram, of which this is all but what is in it, reaches a socket on this UDP port when it comes in on `interface`.
+    #[must_use]
+    pub fn delivers(&self, interface: &str, frame: &Frame, port: u16) -> bool {
         let text = format!("probe {}", self.number());
         let mut sockets = self.sockets.lock().expect("no other test's");
         let socket = sockets.entry(port).or_insert_with(|| {
@@ -139,9 +151,8 @@ impl Scene {
             socket.set_nonblocking(true).expect("an option of sockets");
             socket
         });
-        let frame = self.frame(interface, source).udp(port);
-        self.wire(interface)
-            .send(&frame.payload(text.as_bytes()).bytes());
+        let frame = frame.clone().payload(text.as_bytes());
+        self.wire(interface).send(&frame.bytes());
         self.settle(interface);
         let mut buffer = [0; 64];
         let mut arrived = false;

@@ -883,7 +883,7 @@ fn unguarded_protocols(rows: &mut Rows) {
         rows.add(name("icmp"), &scanner().icmp(), UNGUARDED);
         rows.add(name("icmpv6"), &scanner().icmp_v6(), UNGUARDED);
         rows.add(name("esp"), &scanner().esp(), UNGUARDED);
-        rows.add(name("gre"), &scanner().gre(0x0800).ip(V4.scanner).udp(5060), UNGUARDED);
+        rows.add(name("gre"), &scanner().gre().ip(V4.scanner).udp(5060), UNGUARDED);
         rows.add(name("ipip"), &scanner().ip(V4.scanner).udp(5060), UNGUARDED);
         rows.add(name("ip-in-ipv6"), &scanner().ip(V6.scanner).tcp(5060), UNGUARDED);
         rows.add(name("no-next-header"), &scanner().no_next_header(), UNGUARDED);

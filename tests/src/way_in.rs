@@ -8,9 +8,26 @@ use crate::{
     scene::{PROVIDER, SCANNER, Scene},
 };
 
-/// Listed, and not listed, in both families.
-const LISTED: [&str; 2] = [PROVIDER, "2001:db8:100::5"];
-const UNLISTED: [&str; 2] = [SCANNER, "2001:db8:ffff::7"];
+/// A source that is listed and one that is not.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    listed: &'static str,
+    unlisted: &'static str,
+}
+
+/// Those of IPv4.
+pub const V4: Family = Family {
+    listed: PROVIDER,
+    unlisted: SCANNER,
+};
+/// Those of IPv6.
+pub const V6: Family = Family {
+    listed: "2001:db8:100::5",
+    unlisted: "2001:db8:ffff::7",
+};
+/// Both.
+pub const FAMILIES: [Family; 2] = [V4, V6];
+
 /// Guarded, and not guarded.
 const SIP: u16 = 5060;
 const RTP: u16 = 16_384;
@@ -18,7 +35,7 @@ const RTP: u16 = 16_384;
 /// A policy for UDP and TCP to port 5060 on these interfaces, in order.
 #[must_use]
 pub fn policy(interfaces: &[&str]) -> String {
-    let [v4, v6] = LISTED;
+    let [v4, v6] = FAMILIES.map(|family| family.listed);
     format!(
         "interfaces = {interfaces:?}\n[sources]\nproviders = [\"{v4}\", \"{v6}\"]\n\
          [services.sip]\nudp = [{SIP}]\ntcp = [{SIP}]\nallow = [\"providers\"]\n"
@@ -45,7 +62,13 @@ impl Scene {
     /// dropped, what is listed and what goes to an unguarded port arrives, all of it is counted once; and when it is let go,
     /// everything arrives again.
     pub fn is_guarded(&self, interface: &str, mode: &str) {
-        for source in UNLISTED {
+        self.is_guarded_in(&FAMILIES, interface, mode);
+    }
+
+    /// The same for an interface that only some families come in by; IPv4 is one of them.
+    pub fn is_guarded_in(&self, families: &[Family], interface: &str, mode: &str) {
+        for Family { unlisted, .. } in families {
+            let source = unlisted;
             let arrives = self.passes(interface, source, SIP);
             assert!(
                 arrives,
@@ -55,7 +78,7 @@ impl Scene {
         let said = self.guard(&[interface]);
         let first = said.lines().next().unwrap_or_default();
         assert_eq!(first, format!("{interface}: {mode}"));
-        self.judges(interface);
+        self.judges(families, interface);
         self.sipguard(["down"]).succeeded();
         assert!(
             self.passes(interface, SCANNER, SIP),
@@ -64,19 +87,18 @@ impl Scene {
     }
 
     /// What [`Self::is_guarded`] sees while an interface is guarded.
-    pub fn judges(&self, interface: &str) {
+    pub fn judges(&self, families: &[Family], interface: &str) {
         let before = count(interface);
-        for source in UNLISTED {
+        for Family { listed, unlisted } in families {
+            let source = unlisted;
             let arrives = self.passes(interface, source, SIP);
             assert!(!arrives, "unlisted {source} by {interface}");
             let arrives = self.passes(interface, source, RTP);
             assert!(arrives, "{source} by {interface} to an unguarded port");
             let syn = self.frame(interface, source).tcp(SIP);
             self.wire(interface).send(&syn.bytes());
-        }
-        for source in LISTED {
-            let arrives = self.passes(interface, source, SIP);
-            assert!(arrives, "listed {source} by {interface}");
+            let arrives = self.passes(interface, listed, SIP);
+            assert!(arrives, "listed {listed} by {interface}");
         }
         let later = self.frame(interface, SCANNER).fragment(9, false).udp(SIP);
         self.wire(interface).send(&later.bytes());

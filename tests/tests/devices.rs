@@ -8,7 +8,7 @@ use sipguard_tests::{
     netns::{Sandbox, sandbox},
     scene::{PROVIDER, SCANNER, Scene, link_id},
     tun::Tun,
-    way_in::{one_line, policy},
+    way_in::{FAMILIES, one_line, policy},
 };
 
 /// The other end of every cable that is made here.
@@ -230,7 +230,7 @@ fn one_above_the_other() {
         ] {
             assert!(said.lines().any(|it| it == line), "{line} in {said}");
         }
-        scene.judges("eth0");
+        scene.judges(&FAMILIES, "eth0");
         // A swap needs no order.
         scene.configure(&policy(&["mac0", "br0", "vx0", "eth0"]).replace("[5060]", "[5060, 5061]"));
         scene.sipguard(["apply"]).succeeded();
@@ -252,7 +252,7 @@ fn below_what_is_guarded() {
             "`sipguard down`",
         ];
         one_line(&scene.sipguard(["apply"]).exited(1), &words);
-        scene.judges("br0");
+        scene.judges(&FAMILIES, "br0");
         scene.sipguard(["down"]).succeeded();
         scene.sipguard(["apply"]).succeeded();
 

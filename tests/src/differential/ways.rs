@@ -122,8 +122,14 @@ fn succeed(receiver: &Host, command: &mut Command) -> io::Result<()> {
 }
 
 /// What pppd and its plugin do for a session (Documentation/networking/ppp_generic.rst), without anybody to speak PPP with: a unit that
-/// comes up takes IPv4 and IPv6.
-fn session() -> io::Result<Vec<OwnedFd>> {
+/// comes up takes IPv4 and IPv6. The session lives as long as what is returned.
+///
+/// # Errors
+/// Where this kernel has no PPPoE.
+///
+/// # Panics
+/// Never: the address has its size.
+pub fn session() -> io::Result<Vec<OwnedFd>> {
     /// `struct sockaddr_pppox` of include/uapi/linux/if_pppox.h.
     #[repr(C, packed)]
     struct Address {

@@ -1,0 +1,485 @@
+//! Devices and protocols that are modules: run on other kernels than this machine's, by `cargo xtask kernels`.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::OwnedFd,
+    process::Command,
+};
+
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, accept, bind,
+        connect, ipproto, listen, recv, sendto, socket_with,
+    },
+};
+use sipguard::{
+    datapath,
+    kernel::{at_least, release},
+};
+use sipguard_ebpf::abi::Reason;
+use sipguard_tests::{
+    differential::ways::session,
+    frame::{Frame, bare, eth},
+    netns::{SCRATCH, sandbox, until},
+    scene::{PROVIDER, SCANNER, Scene},
+    way_in::{FAMILIES, V4, one_line, policy},
+};
+
+/// The two ends of what carries tunnels.
+const NEAR: &str = "10.9.0.1";
+const FAR: &str = "10.9.0.2";
+const NEAR_V6: &str = "fd00:9::1";
+const FAR_V6: &str = "fd00:9::2";
+/// Ethernet addresses of the two ends of what is carried.
+const NEAR_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+const FAR_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x0f];
+const NEAR_MAC_TEXT: &str = "02:00:00:00:00:01";
+
+fn on_a_gateway(test: impl FnOnce(&mut Scene) + Send) {
+    sandbox(|sandbox| {
+        let scene = &mut Scene::new(sandbox, &["eth0"]);
+        for (host, v4, v6) in [
+            (&scene.gateway, NEAR, NEAR_V6),
+            (&scene.outside, FAR, FAR_V6),
+        ] {
+            host.ip(&format!("address add {v4}/24 dev eth0"));
+            host.ip(&format!("address add {v6}/64 dev eth0 nodad"));
+        }
+        test(scene);
+    });
+}
+
+/// Makes a device of the gateway's; frames that come in by it begin so on `eth0`.
+fn made(scene: &mut Scene, name: &str, kind: &str, begin: Frame) {
+    scene.gateway.ip(&format!("link add {name} {kind}"));
+    scene.gateway.ip(&format!("link set {name} up"));
+    let wire = scene.outside.wire("eth0");
+    scene.lead(name, begin, wire);
+}
+
+fn generic(kind: &str) -> String {
+    format!("generic (a {kind} device has no native XDP)")
+}
+
+#[test]
+fn vlan() {
+    for kind in [
+        "id 7",
+        "proto 802.1ad id 7",
+        // The tag stays in the frame.
+        "id 7 reorder_hdr off",
+    ] {
+        on_a_gateway(|scene| {
+            let begin = scene.begin("eth0");
+            let begin = match kind.contains("802.1ad") {
+                true => begin.service_tag(7),
+                false => begin.vlan(7),
+            };
+            made(
+                scene,
+                "eth0.7",
+                &format!("link eth0 type vlan {kind}"),
+                begin.clone(),
+            );
+            scene.is_guarded("eth0.7", &generic("vlan"));
+            // Below it the same packets are seen with their tags, and in the driver.
+            scene.guard(&["eth0"]);
+            assert!(!scene.passes("eth0.7", SCANNER, 5060));
+            assert!(scene.passes("eth0.7", PROVIDER, 5060));
+            scene.sipguard(["down"]).succeeded();
+            // A tag in a tag.
+            let begin = begin.vlan(8);
+            made(scene, "inner", "link eth0.7 type vlan id 8", begin);
+            scene.is_guarded("inner", &generic("vlan"));
+            scene.guard(&["eth0"]);
+            assert!(!scene.passes("inner", SCANNER, 5060));
+            assert!(scene.passes("inner", PROVIDER, 5060));
+        });
+    }
+}
+
+/// A driver may have taken the tag away and tell it beside the frame, as veth does with what a VLAN device sends.
+#[test]
+fn vlan_tags_that_are_gone() {
+    on_a_gateway(|scene| {
+        for host in [&scene.gateway, &scene.outside] {
+            host.ip("link add eth0.7 link eth0 type vlan id 7");
+            host.ip("link set eth0.7 up");
+        }
+        let wire = scene.outside.wire("eth0.7");
+        let begin = scene.begin("eth0");
+        scene.lead("eth0.7", begin, wire);
+        scene.is_guarded("eth0.7", &generic("vlan"));
+        scene.guard(&["eth0"]);
+        assert!(!scene.passes("eth0.7", SCANNER, 5060));
+        assert!(scene.passes("eth0.7", PROVIDER, 5060));
+    });
+}
+
+fn bonded(scene: &mut Scene) {
+    scene
+        .gateway
+        .ip("link add bond0 type bond mode active-backup");
+    scene.gateway.ip("link set eth0 down");
+    scene.gateway.ip("link set eth0 master bond0");
+    scene.gateway.ip("link set bond0 up");
+    let (begin, wire) = (scene.begin("eth0"), scene.outside.wire("eth0"));
+    scene.lead("bond0", begin, wire);
+}
+
+#[test]
+fn bond() {
+    on_a_gateway(|scene| {
+        bonded(scene);
+        // Bonds hand a native program on to their ports, since 5.15.
+        let mode = match at_least(5, 15) {
+            true => "native".to_owned(),
+            false => generic("bond"),
+        };
+        scene.is_guarded("bond0", &mode);
+        scene.is_guarded("eth0", "native");
+        // Whichever the config names first, the port is first.
+        let said = scene.guard(&["bond0", "eth0"]);
+        assert!(said.contains("eth0: native\n"), "{said}");
+        assert!(said.contains("bond0: generic"), "{said}");
+        scene.judges(&FAMILIES, "eth0");
+    });
+}
+
+/// The bond's program shows on its ports, too; it stays the bond's.
+#[test]
+fn a_port_of_a_bond_that_is_guarded() {
+    on_a_gateway(|scene| {
+        bonded(scene);
+        scene.guard(&["bond0"]);
+        scene.configure(&policy(&["bond0", "eth0"]));
+        one_line(
+            &scene.sipguard(["apply"]).exited(1),
+            &["can't attach to eth0: bond0, which is above it"],
+        );
+        scene.judges(&FAMILIES, "bond0");
+        let status = scene.sipguard(["status"]).succeeded().stdout;
+        assert!(status.contains("bond0      native"), "{status}");
+    });
+}
+
+#[test]
+fn ipvlan() {
+    for mode in ["l2", "l3"] {
+        on_a_gateway(|scene| {
+            let begin = scene.begin("eth0");
+            let kind = format!("link eth0 type ipvlan mode {mode}");
+            made(scene, "ipvl0", &kind, begin);
+            scene.gateway.ip("address add 192.0.2.1/32 dev ipvl0");
+            scene
+                .gateway
+                .ip("address add 2001:db8::1/128 dev ipvl0 nodad");
+            scene.is_guarded("ipvl0", &generic("ipvlan"));
+        });
+    }
+    on_a_gateway(|scene| {
+        scene
+            .gateway
+            .ip("link add ipvl0 link eth0 type ipvlan mode l3s");
+        scene.refuses("ipvl0", &["gets its packets behind XDP", "mode l2 or l3"]);
+    });
+}
+
+#[test]
+fn wireguard() {
+    on_a_gateway(|scene| {
+        let shell = |host: &sipguard_tests::netns::Host, text: &str| {
+            let mut command = Command::new("sh");
+            host.run(command.args(["-ec", text])).succeeded().stdout
+        };
+        let key = |name: &str| {
+            let file = format!("{SCRATCH}/{name}");
+            let text = format!("umask 077; wg genkey > {file}; wg pubkey < {file}");
+            let public = shell(&scene.gateway, &text);
+            (file, public.trim().to_owned())
+        };
+        let (near, far) = (key("near"), key("far"));
+        for (host, own, other, address) in [
+            (&scene.gateway, &near, &far, FAR),
+            (&scene.outside, &far, &near, NEAR),
+        ] {
+            host.ip("link add wg0 type wireguard");
+            let (file, _) = own;
+            let (_, peer) = other;
+            shell(
+                host,
+                &format!(
+                    "wg set wg0 listen-port 51820 private-key {file} \
+                     peer {peer} allowed-ips 0.0.0.0/0,::/0 endpoint {address}:51820"
+                ),
+            );
+            host.ip("link set wg0 up");
+        }
+        let wire = scene.outside.wire("wg0");
+        scene.lead("wg0", bare(), wire);
+        // Below it a tunnel is somebody's UDP to a port that is not guarded.
+        scene.guard(&["eth0"]);
+        assert!(scene.passes("wg0", SCANNER, 5060));
+        scene.sipguard(["down"]).succeeded();
+        scene.is_guarded("wg0", &generic("wireguard"));
+    });
+}
+
+/// A session on `eth0`: judged there, and on the device of the session.
+#[test]
+fn ppp() {
+    on_a_gateway(|scene| {
+        let _session = scene.gateway.enter(session).expect("a kernel with PPPoE");
+        scene.gateway.ip("link set ppp0 up");
+        // The session is with the sender of frames that say nothing else.
+        scene
+            .gateway
+            .ip(&format!("link set eth0 address {NEAR_MAC_TEXT}"));
+        let wire = scene.outside.wire("eth0");
+        scene.lead("ppp0", eth().pppoe(), wire);
+        scene.is_guarded("ppp0", &generic("ppp"));
+        scene.guard(&["eth0"]);
+        assert!(!scene.passes("ppp0", SCANNER, 5060));
+        assert!(scene.passes("ppp0", PROVIDER, 5060));
+    });
+}
+
+/// A tunnel whose packets begin so on `eth0`: it is guarded where the kernel shows what is inside, and refused where it does not.
+fn tunnel(kind: &str, settings: &str, begin: fn(Frame) -> Frame) {
+    on_a_gateway(|scene| {
+        let begin = begin(scene.begin("eth0"));
+        made(scene, "tun7", &format!("type {kind} {settings}"), begin);
+        if !at_least(5, 14) {
+            let running = format!("before Linux 5.14 (this is {})", release());
+            scene.refuses("tun7", &["tun7 can't be guarded", &running]);
+            return;
+        }
+        let families = match kind {
+            "ipip" => &[V4][..],
+            _ => &FAMILIES,
+        };
+        scene.is_guarded_in(families, "tun7", &generic(kind));
+    });
+}
+
+fn between(outer: Frame) -> Frame {
+    outer.ip(FAR).to(NEAR)
+}
+
+fn between_v6(outer: Frame) -> Frame {
+    outer.ip(FAR_V6).to(NEAR_V6)
+}
+
+#[test]
+fn ipip() {
+    tunnel("ipip", &format!("local {NEAR} remote {FAR}"), between);
+    tunnel("ipip", &format!("local {NEAR}"), between);
+}
+
+#[test]
+fn sit() {
+    tunnel(
+        "sit",
+        &format!("local {NEAR} remote {FAR} mode any"),
+        between,
+    );
+    tunnel("sit", &format!("local {NEAR} mode any"), between);
+}
+
+#[test]
+fn ip6tnl() {
+    let settings = format!("local {NEAR_V6} remote {FAR_V6} mode any");
+    tunnel("ip6tnl", &settings, between_v6);
+}
+
+#[test]
+fn gre() {
+    let gre = |outer| between(outer).gre();
+    tunnel("gre", &format!("local {NEAR} remote {FAR}"), gre);
+    tunnel("gre", "external", gre);
+}
+
+#[test]
+fn ip6gre() {
+    let gre = |outer| between_v6(outer).gre();
+    tunnel("ip6gre", &format!("local {NEAR_V6} remote {FAR_V6}"), gre);
+    tunnel("ip6gre", &format!("local {NEAR_V6}"), gre);
+}
+
+#[test]
+fn gretap() {
+    for remote in [true, false] {
+        on_a_gateway(|scene| {
+            for (host, own, other) in [(&scene.gateway, NEAR, FAR), (&scene.outside, FAR, NEAR)] {
+                let other = match remote || own == FAR {
+                    true => format!("remote {other}"),
+                    false => String::new(),
+                };
+                host.ip(&format!("link add tap7 type gretap local {own} {other}"));
+                host.ip("link set tap7 up");
+            }
+            scene
+                .gateway
+                .ip(&format!("link set tap7 address {NEAR_MAC_TEXT}"));
+            let wire = scene.outside.wire("tap7");
+            scene.lead("tap7", eth().macs(NEAR_MAC, FAR_MAC), wire);
+            scene.is_guarded("tap7", &generic("gretap"));
+        });
+    }
+}
+
+#[test]
+fn gre_without_a_remote_is_refused() {
+    on_a_gateway(|scene| {
+        let words = [
+            "can't be guarded",
+            "GRE without a remote address",
+            "`remote ADDRESS`",
+        ];
+        scene
+            .gateway
+            .ip(&format!("link add gre7 type gre local {NEAR}"));
+        scene.refuses("gre7", &words);
+        scene.gateway.ip(&format!(
+            "link add gre8 type gre local {NEAR} remote 239.1.1.1"
+        ));
+        scene.refuses("gre8", &words);
+    });
+}
+
+#[test]
+fn ipsec_devices_are_refused() {
+    on_a_gateway(|scene| {
+        scene
+            .gateway
+            .ip("link add ipsec0 type xfrm dev eth0 if_id 7");
+        scene.refuses("ipsec0", &["what comes in by xfrm", "nftables"]);
+        scene.gateway.ip(&format!(
+            "link add vti7 type vti local {NEAR} remote {FAR} key 7"
+        ));
+        scene.refuses("vti7", &["what comes in by vti", "nftables"]);
+    });
+}
+
+#[test]
+fn devices_that_nothing_comes_in_by_are_refused() {
+    on_a_gateway(|scene| {
+        for (name, kind) in [("dummy7", "dummy"), ("vrf7", "vrf table 7")] {
+            scene.gateway.ip(&format!("link add {name} type {kind}"));
+            scene.refuses(name, &["no frame comes in by a", "name the interface"]);
+        }
+    });
+}
+
+/// The ports behind an authentication header are seen, as Linux sees them.
+#[test]
+fn authentication_headers() {
+    on_a_gateway(|scene| {
+        for (from, to) in [("0.0.0.0", "192.0.2.1"), ("::", "2001:db8::1")] {
+            let words = format!("xfrm state add src {from} dst {to} proto ah spi 0x1000");
+            let words = words.split(' ').chain(["mode", "transport"]);
+            let mut command = Command::new("ip");
+            command.args(words).args(["auth", "digest_null", ""]);
+            scene.gateway.run(&mut command).succeeded();
+        }
+        let passes = |source: &str, port| {
+            let frame = scene.frame("eth0", source).ah(16).udp(port);
+            scene.delivers("eth0", &frame, port)
+        };
+        let sources = [SCANNER, "2001:db8:ffff::7"];
+        for source in sources {
+            assert!(passes(source, 5060), "{source}");
+        }
+        scene.guard(&["eth0"]);
+        for source in sources {
+            assert!(!passes(source, 5060), "{source}");
+            assert!(passes(source, 16_384), "{source}");
+        }
+        for source in [PROVIDER, "2001:db8:100::5"] {
+            assert!(passes(source, 5060), "{source}");
+        }
+    });
+}
+
+/// A listed and an unlisted address outside, and the way back to them.
+fn reachable(scene: &Scene) {
+    for source in [PROVIDER, SCANNER] {
+        let outside = format!("address add {source}/32 dev lo");
+        scene.outside.ip(&outside);
+        scene
+            .gateway
+            .ip(&format!("route add {source}/32 via {FAR}"));
+    }
+    scene
+        .outside
+        .ip(&format!("route add 192.0.2.1/32 via {NEAR}"));
+}
+
+fn unlisted() -> u64 {
+    let counts = datapath::counts("eth0").expect("counters can be read");
+    let counts = counts.expect("the interface has counters");
+    counts.of(0, Reason::Unlisted).packets
+}
+
+const GATEWAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 5060);
+
+fn socket(kind: SocketType, protocol: Protocol, address: SocketAddr) -> OwnedFd {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::INET, kind, flags, Some(protocol));
+    let socket = socket.unwrap_or_else(|error| panic!("{protocol:?}: {error}"));
+    bind(&socket, &address).expect("a free port");
+    socket
+}
+
+fn from(source: &str) -> SocketAddr {
+    SocketAddr::new(source.parse().expect("an address"), 0)
+}
+
+#[test]
+fn udp_lite() {
+    on_a_gateway(|scene| {
+        reachable(scene);
+        scene.configure(&policy(&["eth0"]).replace("udp =", "udplite ="));
+        scene.sipguard(["apply"]).succeeded();
+        let open = |address| socket(SocketType::DGRAM, ipproto::UDPLITE, address);
+        let server = scene.gateway.enter(|| open(GATEWAY));
+        let before = unlisted();
+        let send = |source| {
+            let client = scene.outside.enter(|| open(from(source)));
+            let sent = sendto(&client, source.as_bytes(), SendFlags::empty(), &GATEWAY);
+            sent.expect("sent");
+        };
+        let mut buffer = [0; 32];
+        let mut receive =
+            || recv(&server, &mut buffer, RecvFlags::empty()).map(|(length, _)| length);
+        send(SCANNER);
+        until("the unlisted one was dropped", || unlisted() > before);
+        assert_eq!(receive(), Err(Errno::AGAIN));
+        send(PROVIDER);
+        until("the listed one arrives", || receive() == Ok(PROVIDER.len()));
+    });
+}
+
+#[test]
+fn sctp() {
+    on_a_gateway(|scene| {
+        reachable(scene);
+        scene.configure(&policy(&["eth0"]).replace("tcp =", "sctp ="));
+        scene.sipguard(["apply"]).succeeded();
+        let open = |address| socket(SocketType::STREAM, ipproto::SCTP, address);
+        let server = scene.gateway.enter(|| open(GATEWAY));
+        listen(&server, 8).expect("a bound socket");
+        let before = unlisted();
+        let call = |source| {
+            let client = scene.outside.enter(|| open(from(source)));
+            assert_eq!(connect(&client, &GATEWAY), Err(Errno::INPROGRESS));
+            client
+        };
+        let _unlisted = call(SCANNER);
+        until("the unlisted one was dropped", || unlisted() > before);
+        assert!(accept(&server).is_err(), "nobody has come");
+        let _listed = call(PROVIDER);
+        until("the listed one has come", || accept(&server).is_ok());
+    });
+}
