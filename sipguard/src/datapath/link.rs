@@ -16,6 +16,7 @@ use super::{Error, Generation, Pending, detach::detach, errno, pins};
 use crate::{
     clock,
     device::{self, Device, Hook},
+    kernel,
     policy::{AttachMode, Interface},
 };
 
@@ -287,8 +288,11 @@ pub fn switch(
     attach(&mut program, interface, device, &link_path)
 }
 
-/// The kernel attaches no program below a device that has one (`dev_xdp_attach` in net/core/dev.c).
+/// The kernel attaches no program below a device that has one (`dev_xdp_attach` in net/core/dev.c, since XDP on bonds).
 fn refuse_below(device: &Device) -> Result<(), LinkError> {
+    if !kernel::at_least(5, 15) {
+        return Ok(());
+    }
     let devices = devices()?;
     match device::above(device, &devices).find(|above| !above.xdp.is_empty()) {
         Some(above) => Err(LinkError::Below {
