@@ -44,13 +44,34 @@ pub struct Packet {
     pub last: usize,
 }
 
-/// A source address.
+/// A source address. Both families have one shape, all of it written: of an `enum` the compiler also copies what only the other variant
+/// has, and kernels before 6.3 refuse a program that reads what it has not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Of IPv4.
-    V4(V4),
-    /// Of IPv6.
-    V6(V6),
+pub struct Source {
+    /// Whose address it is.
+    pub family: Family,
+    /// As in [`V6`]; an IPv4 address stands in the second word.
+    pub words: [u64; 2],
+}
+
+impl From<V4> for Source {
+    #[inline(always)]
+    fn from(address: V4) -> Self {
+        Self {
+            family: Family::V4,
+            words: [0, u64::from(address.0)],
+        }
+    }
+}
+
+impl From<V6> for Source {
+    #[inline(always)]
+    fn from(address: V6) -> Self {
+        Self {
+            family: Family::V6,
+            words: address.0,
+        }
+    }
 }
 
 /// Finds source, protocol and destination port; `protocols` is the mask of guarded protocols.
@@ -135,7 +156,7 @@ fn plain(frame: &(impl Frame + ?Sized), protocols: u32) -> Option<Packet> {
     }
     let [_, _, high, low] = ports;
     Some(Packet {
-        source: Source::V4(V4(u32::from_be_bytes(ip.src_addr))),
+        source: V4(u32::from_be_bytes(ip.src_addr)).into(),
         protocol,
         port: u16::from_be_bytes([high, low]),
         last: last_byte(size_of::<EthHdr>(), ip.tot_len),
@@ -221,7 +242,7 @@ fn ipv4(
     if header.frag_offset() != 0 {
         return Err(inside(frame, end).err().unwrap_or(Reason::Fragment));
     }
-    let source = Source::V4(V4(u32::from_be_bytes(header.src_addr)));
+    let source = V4(u32::from_be_bytes(header.src_addr)).into();
     Ok((source, last_byte(offset, header.tot_len), header.proto, end))
 }
 
@@ -237,7 +258,7 @@ fn ipv6(
     if header.version() != 6 {
         return Err(Reason::Malformed);
     }
-    let source = Source::V6(V6::from(u128::from_be_bytes(header.src_addr)));
+    let source = V6::from(u128::from_be_bytes(header.src_addr)).into();
     let end = offset + size_of::<Ipv6Hdr>();
     Ok((
         source,

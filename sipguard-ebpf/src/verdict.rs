@@ -3,6 +3,7 @@
 use crate::{
     abi::{Action, Key, Lengths, LinkKind, NO_SERVICE, Protocol, Reason, Value},
     frame::Frame,
+    header::Family,
     parse::{Packet, Source, parse},
     prefix::{Prefix, V4, V6, cell_bit, marker_bit, region},
 };
@@ -79,9 +80,10 @@ pub fn decide(packet: &Packet, tables: &impl Tables) -> Verdict {
     let Some(service) = tables.service(packet.protocol, packet.port) else {
         return Verdict::without_service(Reason::None);
     };
-    let found = match packet.source {
-        Source::V4(address) => look_up(tables, service, address),
-        Source::V6(address) => look_up(tables, service, address),
+    let Source { family, words } = packet.source;
+    let found = match family {
+        Family::V4 => look_up(tables, service, V4(words[1] as u32)),
+        Family::V6 => look_up(tables, service, V6(words)),
     };
     let (reason, length) = found.unwrap_or_else(|| {
         let reason = if tables.allows_by_default(service) {

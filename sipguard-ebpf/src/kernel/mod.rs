@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use sipguard_ebpf::{
     abi::{Action, Answer, Reason},
-    parse::Source,
+    header::Family,
     verdict::judge,
 };
 
@@ -78,10 +78,11 @@ fn answer<const FRAGS: bool>(packet: &Packet<'_, FRAGS>) -> u32 {
     if let Some(parsed) = parsed {
         answer.protocol = parsed.protocol as u8;
         answer.port = parsed.port;
-        (answer.family, answer.source) = match parsed.source {
-            Source::V4(address) => (4, [0, u64::from(address.0)]),
-            Source::V6(address) => (6, address.0),
+        answer.family = match parsed.source.family {
+            Family::V4 => 4,
+            Family::V6 => 6,
         };
+        answer.source = parsed.source.words;
     }
     maps::answer(answer);
     XDP_PASS

@@ -93,8 +93,8 @@ fn compile(policy: &Policy, own: &[OwnEntry]) -> Tables {
 
 fn source(address: IpAddr) -> Source {
     match address {
-        IpAddr::V4(address) => Source::V4(V4(address.to_bits())),
-        IpAddr::V6(address) => Source::V6(V6::from(address.to_bits())),
+        IpAddr::V4(address) => V4(address.to_bits()).into(),
+        IpAddr::V6(address) => V6::from(address.to_bits()).into(),
     }
 }
 
