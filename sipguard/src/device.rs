@@ -26,6 +26,8 @@ pub struct Device {
     pub index: u32,
     /// The largest packet it carries, in bytes.
     pub mtu: u32,
+    /// How many receive queues it can have at most.
+    pub queues: u32,
     /// Whether it is up.
     pub up: bool,
     /// What its frames begin with, or why it can't be guarded.
@@ -123,6 +125,7 @@ fn device(message: &LinkMessage) -> Device {
         name: String::new(),
         index: message.header.index,
         mtu: 0,
+        queues: 1,
         up: message.header.flags.contains(LinkFlags::Up),
         link: Err(Unfit::Loopback),
         kind: None,
@@ -135,6 +138,7 @@ fn device(message: &LinkMessage) -> Device {
         match attribute {
             LinkAttribute::IfName(name) => device.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
+            LinkAttribute::NumRxQueues(queues) => device.queues = *queues,
             LinkAttribute::Link(index) => device.below = Some(*index),
             LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
             LinkAttribute::Controller(index) => device.controller = Some(*index),

@@ -424,6 +424,8 @@ fn native_cause(
             "its driver refuses native XDP with the present settings (MTU, offloads or queues)"
                 .to_owned()
         }
+        // Of a veth pair, whose queues are its settings.
+        Some(libc::ENOSPC) => "it has fewer receive queues than its other end sends by".to_owned(),
         Some(libc::ENOMEM) => "no memory for native XDP".to_owned(),
         _ => chain(error),
     }

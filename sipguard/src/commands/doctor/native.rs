@@ -1,4 +1,4 @@
-//! Whether packets are filtered in the driver where it could do that: MTU and offloads are what keeps most drivers from it.
+//! Whether packets are filtered in the driver where it could do that: MTU, offloads and queues are what keeps most drivers from it.
 
 use sipguard::device::Hook;
 
@@ -15,7 +15,9 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
             let name = &interface.name;
             let cause = interface.cause.as_deref()?;
             let device = host.devices.iter().find(|device| device.name == *name)?;
-            let setting = if device.mtu > MTU {
+            let setting = if cause.contains("receive queues") {
+                format!("ethtool -L {name} rx {}", device.queues)
+            } else if cause.contains("MTU") && device.mtu > MTU {
                 format!("ip link set dev {name} mtu {MTU}")
             } else if cause.contains("present settings") {
                 format!("ethtool -K {name} lro off rx-gro-hw off")

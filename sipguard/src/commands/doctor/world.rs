@@ -106,6 +106,7 @@ mod tests {
             name: name.to_owned(),
             index,
             mtu: 1500,
+            queues: 1,
             up: true,
             link: Ok(LinkKind::Ethernet),
             kind: None,
