@@ -201,7 +201,8 @@ const V6: Family = Family {
 };
 const FAMILIES: [Family; 2] = [V4, V6];
 
-type Header = (&'static str, fn(Frame, u16) -> Frame);
+type Add = fn(Frame, u16) -> Frame;
+type Header = (&'static str, Add);
 const HEADERS: [Header; 2] = [("udp", Frame::udp), ("tcp", Frame::tcp)];
 
 /// All rows.
@@ -523,6 +524,46 @@ fn pppoe(rows: &mut Rows) {
                 &frame,
                 TOO_DEEP,
             );
+            let inside = |begin: Frame| session(begin).ip(family.scanner);
+            for (what, frame, expected) in [
+                (
+                    "service-tagged",
+                    inside(eth().service_tag(7).vlan(8)).tcp(5060),
+                    UNLISTED,
+                ),
+                (
+                    "first-fragment",
+                    inside(eth()).fragment(0, true).udp(5060),
+                    UNLISTED,
+                ),
+                (
+                    "later-fragment",
+                    inside(eth()).fragment(9, false).udp(5060),
+                    FRAGMENT,
+                ),
+                ("ah", inside(eth().vlan(7)).ah(16).udp(5060), UNLISTED),
+                // Linux asks for no code in a session, and takes the packet's length from the IP header.
+                (
+                    "code-7",
+                    inside(eth()).udp(5060).patch(14 + 1, &[7]),
+                    UNLISTED,
+                ),
+                (
+                    "length-0",
+                    inside(eth()).udp(5060).patch(14 + 4, &[0, 0]),
+                    UNLISTED,
+                ),
+            ] {
+                rows.add(format!("{form}-{}-{what}", family.name), &frame, expected);
+            }
+            for (protocol, header) in [("sctp", Frame::sctp as Add), ("udplite", Frame::udp_lite)] {
+                rows.add_for(
+                    Config::Wide,
+                    format!("{form}-{}-{protocol}", family.name),
+                    &header(inside(eth().vlan(7)), 5060),
+                    unlisted("signalling"),
+                );
+            }
             let frame = || session(eth()).ip(family.scanner).udp(5060);
             let wrong = frame().version(10 - if family.header == 20 { 4 } else { 6 });
             rows.add(
@@ -554,6 +595,12 @@ fn pppoe(rows: &mut Rows) {
         ("mplscp", 0x8281),
         ("compressed-0x0023", 0x2300),
         ("compressed-0x00ff", 0xff03),
+        // What the two ends may agree on besides, and what nobody but them can read.
+        ("multilink", 0x003d),
+        ("multilink-compressed", 0x3d00),
+        ("van-jacobson-compressed", 0x002d),
+        ("van-jacobson-uncompressed", 0x002f),
+        ("ccp", 0x00fd),
     ] {
         let frame = eth().ppp(protocol).ip(V4.scanner).udp(5060);
         rows.add(format!("pppoe-{name}"), &frame, UNGUARDED);
@@ -693,6 +740,22 @@ const EXTENSIONS: [Extension; 4] = [
     ("ah", Frame::ah),
 ];
 
+/// All orders of some extension headers.
+fn orders(headers: &[Extension]) -> Vec<Vec<Extension>> {
+    if headers.is_empty() {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for (place, first) in headers.iter().enumerate() {
+        let others = [&headers[..place], &headers[place + 1..]].concat();
+        for mut order in orders(&others) {
+            order.insert(0, *first);
+            all.push(order);
+        }
+    }
+    all
+}
+
 /// Chains of extension headers, as many as are followed and one more, in whatever order Linux takes them.
 #[rustfmt::skip]
 fn extension_headers(rows: &mut Rows) {
@@ -741,6 +804,26 @@ fn extension_headers(rows: &mut Rows) {
         let length_to_the_end = add(scanner(), 8).udp(5060).patch(14 + 40 + 1, &[200]);
         rows.add(format!("{extension}-length-behind-the-end"), &length_to_the_end, MALFORMED);
     }
+    // Whatever the order: Linux takes what the RFC only recommends, hop-by-hop options in front aside.
+    let others: [Extension; 4] = [
+        ("routing", Frame::routing),
+        ("destination", Frame::destination),
+        ("ah", Frame::ah),
+        ("fragment", |frame, _| frame.fragment(0, false)),
+    ];
+    for order in orders(&others) {
+        let names: Vec<_> = order.iter().map(|(name, _)| *name).collect();
+        let chain = |frame: Frame| order.iter().fold(frame, |frame, (_, add)| add(frame, 16));
+        let name = |what: &str| format!("order-{}-{what}", names.join("-"));
+        rows.add(name("unlisted"), &chain(scanner()).udp(5060), UNLISTED);
+        rows.add(name("allowed"), &chain(provider()).tcp(5061), allowed("sip", 48));
+        rows.add(name("behind-hop-by-hop"), &chain(scanner().hop_by_hop(8)).tcp(5060), UNLISTED);
+    }
+    // RFC 2675: the length is in a hop-by-hop option, and the field for it is 0.
+    let jumbogram = |frame: Frame| frame.patch(14 + 4, &[0, 0]).patch(14 + 40 + 2, &[0xc2, 4, 0, 1, 0, 0]);
+    rows.add("jumbogram-unlisted", &jumbogram(scanner().hop_by_hop(8).udp(5060)), UNLISTED);
+    rows.add("jumbogram-allowed", &jumbogram(provider().hop_by_hop(8).tcp(5060)), allowed("sip", 48));
+    rows.add("jumbogram-behind-tags", &eth().vlan(7).ip(V6.scanner).hop_by_hop(8).udp(5060).patch(18 + 4, &[0, 0]).patch(18 + 40 + 2, &[0xc2, 4, 0, 1, 0, 0]), UNLISTED);
     let all = |frame: Frame| frame.hop_by_hop(8).destination(16).routing(24).fragment(0, false).ah(24);
     rows.add("chain-in-the-order-of-the-rfc", &all(scanner()).destination(8).udp(5060), UNLISTED);
     rows.add("chain-in-the-order-of-the-rfc-allowed", &all(provider()).destination(8).tcp(5060), allowed("sip", 48));

@@ -233,8 +233,9 @@ fn status_for_people() {
     sandbox(|sandbox| {
         let mut scene = configured(
             sandbox,
-            "interfaces = [\"eth0\", \"lo\", \"ppp0\"]\n[services.sip]\nudp = [5060]\ntcp = [5060]\nsctp = [5062]\ndefault = \"allow\"",
+            "interfaces = [\"eth0\", \"br0\", \"ppp0\"]\n[services.sip]\nudp = [5060]\ntcp = [5060]\nsctp = [5062]\ndefault = \"allow\"",
         );
+        scene.gateway.ip("link add br0 type bridge");
         let apply = run(&scene, "apply").succeeded();
         assert!(
             apply.stderr.contains("warning: there is no interface ppp0"),
@@ -244,7 +245,7 @@ fn status_for_people() {
         let told = run(&scene, "status -v").succeeded().stdout;
         for wanted in [
             "eth0       native",
-            "lo         generic (",
+            "br0        generic (a bridge device has no native XDP)",
             "ppp0       absent: run `sipguard apply` once it is there",
             "sip      udp+tcp 5060, sctp 5062  pass      enforce",
             "0 entries of the config, 0 of the command line",
@@ -767,10 +768,11 @@ fn interfaces_that_cannot_be_guarded() {
                 scene.config().display()
             ),
         );
-        scene.configure("[[interface]]\nname = \"lo\"\nmode = \"native\"");
+        scene.gateway.ip("link add br0 type bridge");
+        scene.configure("[[interface]]\nname = \"br0\"\nmode = \"native\"");
         let told = run(&scene, "apply").exited(1).stderr;
         assert!(
-            told.starts_with("sipguard: lo can't run in native mode: "),
+            told.starts_with("sipguard: br0 can't run in native mode: "),
             "{told}"
         );
         assert!(

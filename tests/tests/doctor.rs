@@ -6,6 +6,7 @@
 
 use std::{fs, net::UdpSocket, path::Path, process::Command};
 
+use rustix::mount::{MountFlags, mount, mount_bind};
 use sipguard_tests::netns::{BPFFS, End, Finished, Host, SCRATCH, join, sandbox};
 
 const POLICY: &str = "interfaces = [\"eth0\"]\n[sources]\nus = [\"203.0.113.0/24\"]\n\
@@ -52,22 +53,13 @@ impl Gateway<'_> {
 
     /// What is wrong, by the checks' names.
     fn findings(&self) -> Vec<(String, String)> {
-        let said = self.sipguard(&["doctor", "--json"]);
-        let json: serde_json::Value =
-            serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"));
-        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-        let found = json["findings"].as_array().unwrap();
-        let wrong = found.iter().any(|finding| finding["wrong"] == true);
-        assert_eq!(json["well"], !wrong);
-        said.exited(i32::from(wrong));
+        let found = findings(self.sipguard(&["doctor", "--json"]));
         found
-            .iter()
-            .map(|finding| (text(&finding["check"]), text(&finding["mend"])))
+            .into_iter()
             // The machine that tests run on is what it is.
             .filter(|(check, _)| !["kernel", "jit"].contains(&check.as_str()))
             .collect()
     }
-
     /// The one thing that is wrong, in this check, is mended by what it says to run.
     fn mend(&self, check: &str) {
         let found = self.findings();
@@ -79,11 +71,26 @@ impl Gateway<'_> {
         let folder = folder.parent().unwrap().display();
         let path = format!("{folder}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin");
         let mut shell = Command::new("sh");
-        self.host
-            .run(shell.env("PATH", path).args(["-ec", command]))
-            .succeeded();
+        // It is not this machine's systemd that is asked.
+        shell.env("PATH", path).env("SYSTEMD_OFFLINE", "1");
+        self.host.run(shell.args(["-ec", command])).succeeded();
         assert_eq!(self.findings(), []);
     }
+}
+
+/// What is wrong, by the checks' names, with what mends it.
+fn findings(said: Finished) -> Vec<(String, String)> {
+    let json: serde_json::Value =
+        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let found = json["findings"].as_array().unwrap();
+    let wrong = found.iter().any(|finding| finding["wrong"] == true);
+    assert_eq!(json["well"], !wrong);
+    said.exited(i32::from(wrong));
+    found
+        .iter()
+        .map(|finding| (text(&finding["check"]), text(&finding["mend"])))
+        .collect()
 }
 
 #[test]
@@ -228,5 +235,137 @@ fn somebody_elses_program() {
         assert_eq!(other.1, "ip link set dev eth0 xdpgeneric off");
         gateway.host.ip("link set dev eth0 xdpgeneric off");
         gateway.mend("in_force");
+    });
+}
+
+#[test]
+fn fewer_receive_queues_than_native_mode_needs() {
+    on_a_gateway(|gateway| {
+        let queues = "numrxqueues 4 numtxqueues 4";
+        gateway.host.ip(&format!(
+            "link add wan1 {queues} type veth peer wan2 {queues}"
+        ));
+        for (interface, count) in [("wan2", "4"), ("wan1", "1")] {
+            let mut ethtool = Command::new("ethtool");
+            let settings = ["-L", interface, "rx", count, "tx", count];
+            gateway.host.run(ethtool.args(settings)).succeeded();
+        }
+        Gateway::config(&POLICY.replace("\"eth0\"", "\"eth0\", \"wan1\""));
+        let said = gateway.sipguard(&["apply"]).succeeded().stdout;
+        let cause = "it has fewer receive queues than its other end sends by";
+        assert!(said.contains(&format!("wan1: generic ({cause})")), "{said}");
+        let found = gateway.findings();
+        // What it says is for the config in its usual place.
+        let [(check, command)] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!(check, "native");
+        let (setting, again) = command.split_once(" && ").unwrap();
+        assert_eq!(again, "sipguard down && sipguard apply");
+        let mut words = setting.split(' ');
+        let mut ethtool = Command::new(words.next().unwrap());
+        gateway.host.run(ethtool.args(words)).succeeded();
+        gateway.sipguard(&["down"]).succeeded();
+        let said = gateway.sipguard(&["apply"]).succeeded().stdout;
+        assert!(said.contains("wan1: native"), "{said}");
+        assert_eq!(gateway.findings(), []);
+    });
+}
+
+/// No MTU makes a bridge run programs in its driver.
+#[test]
+fn a_device_that_is_never_native_is_well() {
+    on_a_gateway(|gateway| {
+        gateway.host.ip("link add br0 mtu 9000 type bridge");
+        Gateway::config(&POLICY.replace("\"eth0\"", "\"eth0\", \"br0\""));
+        gateway.sipguard(&["apply"]).succeeded();
+        assert_eq!(gateway.findings(), []);
+    });
+}
+
+#[test]
+fn a_default_route_through_what_can_t_be_guarded() {
+    on_a_gateway(|gateway| {
+        gateway.sipguard(&["apply"]).succeeded();
+        gateway
+            .host
+            .ip("link add gpe0 type vxlan dstport 4790 gpe external");
+        gateway.host.ip("link set gpe0 up");
+        gateway.host.ip("-6 route add default dev gpe0");
+        let said = gateway.sipguard(&["doctor"]).exited(1).stdout;
+        let about = "gpe0 leads to the internet and can't be guarded: what comes in by vxlan";
+        assert!(said.contains(about), "{said}");
+    });
+}
+
+#[test]
+fn a_service_that_is_not_enabled() {
+    on_a_gateway(|gateway| {
+        // A system of its own, where systemd seems to run.
+        for folder in ["/run", "/usr/lib/systemd/system", "/etc/systemd/system"] {
+            fs::create_dir_all(folder).unwrap();
+            mount("tmpfs", folder, "tmpfs", MountFlags::empty(), None).unwrap();
+        }
+        fs::create_dir_all("/run/systemd/system").unwrap();
+        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sipguard/dist/sipguard.service");
+        fs::copy(unit, "/usr/lib/systemd/system/sipguard.service").unwrap();
+        // Nothing is in force: there is nothing to be lost by a reboot.
+        assert_eq!(gateway.findings().len(), 1);
+        gateway.sipguard(&["apply"]).succeeded();
+        gateway.mend("boot");
+    });
+}
+
+#[test]
+fn a_kernel_that_is_too_old() {
+    on_a_gateway(|gateway| {
+        let old = |words: &[&str]| {
+            let mut setarch = Command::new("setarch");
+            let global = ["--config", &Gateway::file()];
+            let words = words.iter().chain(&global);
+            // It has every program that it starts believe that.
+            let begin = ["--uname-2.6"].map(Path::new);
+            gateway.host.run(
+                setarch
+                    .args(begin)
+                    .arg(sipguard_tests::netns::sipguard())
+                    .args(words),
+            )
+        };
+        let found = findings(old(&["doctor", "--json"]));
+        assert_eq!(found[0].0, "kernel");
+        let said = old(&["doctor"]).exited(1).stdout;
+        assert!(
+            said.contains("is too old: sipguard needs Linux 5.9 or later"),
+            "{said}"
+        );
+        let said = old(&["apply"]).exited(1).stderr;
+        assert!(said.contains("needs Linux 5.9"), "{said}");
+    });
+}
+
+/// The setting is seen in the machine's own network namespace alone, where nothing is done but look.
+#[test]
+fn programs_that_are_interpreted() {
+    sandbox(|_| {
+        const SETTING: &str = "/proc/sys/net/core/bpf_jit_enable";
+        let file = format!("{SCRATCH}/setting");
+        fs::write(&file, "0\n").unwrap();
+        mount_bind(&file, SETTING).unwrap();
+        let config = Gateway::file();
+        let look = || {
+            let mut doctor = Command::new(sipguard_tests::netns::sipguard());
+            let doctor = doctor.args(["--config", &config, "doctor", "--json"]);
+            let output = doctor.output().unwrap();
+            let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            let found = json["findings"].as_array().unwrap();
+            let of_jit = found.iter().find(|finding| finding["check"] == "jit");
+            of_jit.map(|finding| finding["mend"].as_str().unwrap().to_owned())
+        };
+        let command = look().unwrap();
+        let mended = Command::new("sh").args(["-ec", &command]).output().unwrap();
+        assert!(mended.status.success(), "{mended:?}");
+        assert_eq!(fs::read_to_string(&file).unwrap().trim(), "1");
+        assert_eq!(look(), None);
     });
 }

@@ -248,15 +248,16 @@ fn exchanged_names() {
     });
 }
 
-/// The loopback interface has no native mode.
-const NO_NATIVE: &str = "interface = [{ name = \"eth0\" }, { name = \"lo\", mode = \"native\" }]";
+/// A bridge has no native mode.
+const NO_NATIVE: &str = "interface = [{ name = \"eth0\" }, { name = \"br0\", mode = \"native\" }]";
 
 #[test]
 fn where_the_second_interface_fails_the_first_turns_back() {
     sandbox(|sandbox| {
         let scene = Scene::new(sandbox, &["eth0"]);
+        scene.gateway.ip("link add br0 type bridge");
         scene.configure(&config(NO_NATIVE, 5060));
-        fails(scene.sipguard(["apply"]), &["lo", "native"]);
+        fails(scene.sipguard(["apply"]), &["br0", "native"]);
         assert_eq!(device(&scene, "eth0").xdp, []);
         assert!(!guards(&scene, "eth0"));
 
@@ -264,7 +265,7 @@ fn where_the_second_interface_fails_the_first_turns_back() {
         scene.sipguard(["apply"]).succeeded();
         let before = (device(&scene, "eth0"), link_id("eth0"));
         scene.configure(&config(NO_NATIVE, 5061));
-        fails(scene.sipguard(["apply"]), &["lo", "native"]);
+        fails(scene.sipguard(["apply"]), &["br0", "native"]);
         assert!(guards(&scene, "eth0"));
         assert!(scene.passes("eth0", SCANNER, 5061));
         assert_eq!((device(&scene, "eth0"), link_id("eth0")), before);
@@ -296,15 +297,16 @@ fn another_mode() {
         }
         // One that is refused leaves the old one in force.
         scene.sipguard(["down"]).succeeded();
-        scene.configure(&config(&interface("lo", "auto"), 5060));
+        scene.gateway.ip("link add br0 type bridge");
+        scene.configure(&config(&interface("br0", "auto"), 5060));
         let said = scene.sipguard(["apply"]).succeeded().stdout;
         assert!(said.contains("generic"), "{said}");
-        let before = device(&scene, "lo");
-        scene.configure(&config(&interface("lo", "native"), 5060));
-        fails(scene.sipguard(["apply"]), &["lo", "native"]);
-        assert_eq!(device(&scene, "lo"), before);
+        let before = device(&scene, "br0");
+        scene.configure(&config(&interface("br0", "native"), 5060));
+        fails(scene.sipguard(["apply"]), &["br0", "native"]);
+        assert_eq!(device(&scene, "br0"), before);
         scene.sipguard(["allow", "192.0.2.7"]).succeeded();
-        assert_eq!(device(&scene, "lo"), before);
+        assert_eq!(device(&scene, "br0"), before);
     });
 }
 
