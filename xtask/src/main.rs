@@ -4,9 +4,9 @@ mod bench;
 mod demo;
 mod deploy;
 mod fuzz;
+mod kernels;
 mod machine;
 mod package;
-#[expect(dead_code, reason = "the tasks that boot kernels come next")]
 mod qemu;
 mod setup;
 mod step;
@@ -45,6 +45,11 @@ enum Task {
     Deploy(deploy::Arguments),
     /// Look for inputs that break the parsers, a minute for each kind of input
     Fuzz(fuzz::Arguments),
+    /// Run the tests of the packet path on other kernels, which are booted for it
+    Kernels(kernels::Arguments),
+    /// What the first process of a booted kernel is
+    #[command(hide = true)]
+    KernelsGuest,
     /// Run every test (as root, through sudo where needed)
     Test(test::Arguments),
 }
@@ -71,6 +76,8 @@ fn run(task: Task) -> Result<()> {
         Task::Package => package::run(),
         Task::Deploy(arguments) => deploy::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Kernels(arguments) => kernels::run(&arguments),
+        Task::KernelsGuest => kernels::guest(),
         Task::Test(arguments) => test::run(&arguments),
     }
 }

@@ -38,6 +38,9 @@ pub(crate) struct Machine {
     pub(crate) arguments: Vec<OsString>,
     /// The file for what the console says; one that is there is written over.
     pub(crate) console: PathBuf,
+    /// A file of its own for what the kernel says, on a second serial port: nothing of it gets in between the lines of the first one,
+    /// which then is `/dev/ttyS0` and not `/dev/console`.
+    pub(crate) messages: Option<PathBuf>,
 }
 
 impl Machine {
@@ -46,17 +49,14 @@ impl Machine {
         // QEMU would make it, but not before somebody reads it.
         File::create(&self.console)
             .with_context(|| format!("creating {}", self.console.display()))?;
-        let mut serial = OsString::from("file:");
-        serial.push(&self.console);
-        let command_line = format!("console=ttyS0 panic=-1 {}", self.command_line);
+        let port = usize::from(self.messages.is_some());
+        let command_line = format!("console=ttyS{port} panic=-1 {}", self.command_line);
         let mut command = Command::new("qemu-system-x86_64");
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none"])
             .args(["-accel", "tcg", "-cpu", "max", "-no-reboot"])
             .args(["-m", &format!("{}M", self.memory)])
             .args(["-smp", &self.processors.to_string()])
-            .arg("-serial")
-            .arg(serial)
             .arg("-kernel")
             .arg(&self.kernel)
             .arg("-initrd")
@@ -66,6 +66,14 @@ impl Machine {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
+        for file in [Some(&self.console), self.messages.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            let mut serial = OsString::from("file:");
+            serial.push(file);
+            command.arg("-serial").arg(serial);
+        }
         // SAFETY: between fork and exec only a system call is made; nothing is allocated.
         unsafe {
             command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
@@ -114,6 +122,7 @@ impl Running {
     ///
     /// # Errors
     /// Where none came within `limit`, and where the machine ended: with the console's last lines.
+    #[expect(dead_code, reason = "for machines that are talked to: the next task")]
     pub(crate) fn until_said(
         &mut self,
         what: &str,

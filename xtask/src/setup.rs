@@ -9,6 +9,8 @@ mod programs;
 mod sshd;
 mod tool;
 
+use std::path::Path;
+
 use anyhow::Result;
 
 pub(crate) fn run() -> Result<()> {
@@ -26,7 +28,15 @@ pub(crate) fn peers() {
 }
 
 /// Installs what boots other kernels (see [`crate::qemu`]); only the tasks that do so need it.
-#[expect(dead_code, reason = "as above: main.rs")]
 pub(crate) fn machines() -> Result<()> {
     programs::machines()
+}
+
+/// Where the keys of Debian's archive are; installs them on a system that is not Debian.
+pub(crate) fn debian_keyring() -> Result<&'static str> {
+    const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    if !Path::new(KEYRING).exists() {
+        apt::install(&["debian-archive-keyring"])?;
+    }
+    Ok(KEYRING)
 }

@@ -92,11 +92,16 @@ const PEERS: &[Program] = &[
 ];
 
 /// What boots other kernels.
-const MACHINES: &[Program] = &[program(
-    "qemu-system-x86_64",
-    "qemu-system-x86",
-    "a machine of software, for another kernel than this one",
-)];
+const MACHINES: &[Program] = &[
+    program(
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        "a machine of software, for another kernel than this one",
+    ),
+    program("xz", "xz-utils", "unpacks a kernel's modules"),
+    program("nft", "nftables", "turns connection tracking on"),
+    program("wg", "wireguard-tools", "sets a WireGuard tunnel up"),
+];
 
 pub(super) fn ensure() -> Result<()> {
     install(PROGRAMS)

@@ -1,0 +1,117 @@
+//! The other side: the first process of a kernel that was booted for its tests.
+
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io::{Read as _, Seek as _, Write as _},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::{
+    mount::{MountFlags, mount},
+    system::{RebootCommand, finit_module, reboot, uname},
+};
+
+use super::plan::{Ended, Event, Job, PLAN, Plan};
+
+/// The serial port that the host listens to.
+const HOST: &str = "/dev/ttyS0";
+/// How long one test may take.
+const LIMIT: Duration = Duration::from_mins(2);
+const GLANCE: Duration = Duration::from_millis(5);
+/// As much of a test's output as a person reads, in bytes.
+const OUTPUT: usize = 8 << 10;
+
+/// Runs the plan and switches the machine off.
+pub(super) fn run() -> Result<()> {
+    file_systems()?;
+    let mut host = File::options().write(true).open(HOST)?;
+    let last = match all(&mut host) {
+        Ok(()) => Event::Done,
+        Err(error) => Event::Stuck(format!("{error:#}")),
+    };
+    say(&mut host, &last)?;
+    reboot(RebootCommand::PowerOff)?;
+    Ok(())
+}
+
+fn file_systems() -> Result<()> {
+    for (kind, folder) in [
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("devtmpfs", "/dev"),
+        ("tmpfs", "/tmp"),
+        ("tmpfs", "/run"),
+        ("bpf", "/sys/fs/bpf"),
+    ] {
+        fs::create_dir_all(folder)?;
+        mount(kind, folder, kind, MountFlags::empty(), None)
+            .with_context(|| format!("mounting {folder}"))?;
+    }
+    Ok(())
+}
+
+fn all(host: &mut File) -> Result<()> {
+    let release = uname().release().to_string_lossy().into_owned();
+    say(host, &Event::Up(release))?;
+    let plan: Plan = serde_json::from_slice(&fs::read(PLAN)?)?;
+    let mut loaded = HashSet::new();
+    for job in &plan.jobs {
+        for module in job.modules.iter().filter(|module| loaded.insert(*module)) {
+            let file = File::open(module)?;
+            finit_module(&file, c"", 0).with_context(|| format!("loading {module}"))?;
+        }
+        let ended = run_job(job).with_context(|| job.name.clone())?;
+        say(host, &Event::Ended(ended))?;
+    }
+    Ok(())
+}
+
+fn run_job(job: &Job) -> Result<Ended> {
+    let mut output = tempfile::tempfile()?;
+    let started = Instant::now();
+    let mut child = Command::new(&job.program)
+        .args(&job.arguments)
+        .env("PATH", "/bin")
+        .env("RUST_BACKTRACE", "1")
+        .envs(job.environment.iter().cloned())
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output.try_clone()?)
+        .spawn()?;
+    let passed = loop {
+        if let Some(status) = child.try_wait()? {
+            break status.success();
+        }
+        if started.elapsed() > LIMIT {
+            child.kill()?;
+            child.wait()?;
+            writeln!(output, "not done after {} s", LIMIT.as_secs())?;
+            break false;
+        }
+        thread::sleep(GLANCE);
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    let mut said = Vec::new();
+    output.rewind()?;
+    output.read_to_end(&mut said)?;
+    let end = &said[said.len().saturating_sub(OUTPUT)..];
+    Ok(Ended {
+        name: job.name.clone(),
+        passed,
+        seconds,
+        output: String::from_utf8_lossy(end).into_owned(),
+    })
+}
+
+fn say(host: &mut File, event: &Event) -> Result<()> {
+    let mut line = serde_json::to_vec(event)?;
+    line.push(b'\n');
+    if host.write_all(&line).is_err() {
+        bail!("the host can't be told anything");
+    }
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! Which kernels there are, and which tests run on each.
+//!
+//! A new binary of tests is one more [`Binary`]. Each of its tests runs on every kernel of its kind, unless [`EXCEPTIONS`] says why not.
+
+use anyhow::{Context as _, Result};
+
+/// A kernel of Debian's.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    /// What it is called on the command line.
+    pub(super) name: &'static str,
+    pub(super) suite: &'static str,
+    pub(super) package: &'static str,
+    /// The tests that it is there for; all where none is named.
+    pub(super) only: &'static [&'static str],
+}
+
+pub(super) const KERNELS: &[Kernel] = &[
+    cloud("5.10", "bullseye"),
+    cloud("6.1", "bookworm"),
+    cloud("6.12", "trixie"),
+    cloud("newest", "sid"),
+    // The kernels above are for virtual machines, which have no PPP.
+    Kernel {
+        name: "6.1-ppp",
+        suite: "bookworm",
+        package: "linux-image-amd64",
+        only: &["modules::ppp", "differential::native"],
+    },
+];
+
+const fn cloud(name: &'static str, suite: &'static str) -> Kernel {
+    Kernel {
+        name,
+        suite,
+        package: "linux-image-cloud-amd64",
+        only: &[],
+    }
+}
+
+/// Tests that are compiled into one program.
+#[derive(Debug)]
+pub(super) struct Binary {
+    /// As `cargo test --test` calls it.
+    pub(super) name: &'static str,
+    /// Features of sipguard-tests that it needs.
+    pub(super) features: &'static [&'static str],
+    /// The tests that need a kernel; all where there are none.
+    pub(super) only: &'static [&'static str],
+    /// What is loaded before its first test, veth aside.
+    pub(super) modules: &'static [&'static str],
+    pub(super) environment: &'static [(&'static str, &'static str)],
+}
+
+const PLAIN: Binary = Binary {
+    name: "",
+    features: &[],
+    only: &[],
+    modules: &[],
+    environment: &[],
+};
+
+/// Modules stay loaded, and change what the tests behind them meet: binaries that need some come last.
+pub(super) const BINARIES: &[Binary] = &[
+    Binary {
+        name: "packet_path",
+        only: &["the_program_stays_within_its_budget"],
+        ..PLAIN
+    },
+    Binary {
+        name: "verdict_table",
+        only: &["rows_in_the_kernel", "random_frames_in_the_kernel"],
+        ..PLAIN
+    },
+    Binary {
+        name: "netns",
+        ..PLAIN
+    },
+    Binary {
+        name: "live",
+        ..PLAIN
+    },
+    Binary {
+        name: "lifecycle",
+        modules: &["bridge"],
+        ..PLAIN
+    },
+    Binary {
+        name: "lifecycle_swap",
+        ..PLAIN
+    },
+    Binary {
+        name: "confirm",
+        ..PLAIN
+    },
+    Binary {
+        name: "timed",
+        ..PLAIN
+    },
+    Binary {
+        name: "devices",
+        modules: &["tun", "bridge", "macvlan", "vxlan", "ifb"],
+        ..PLAIN
+    },
+    Binary {
+        name: "modules",
+        features: &["modules"],
+        modules: &[
+            "8021q",
+            "bonding",
+            "ipvlan",
+            "wireguard",
+            "ipip",
+            "sit",
+            "ip6_tunnel",
+            "ip_gre",
+            "ip6_gre",
+            "xfrm_interface",
+            "ip_vti",
+            "xfrm_user",
+            "ah4",
+            "ah6",
+            "crypto_null",
+            "dummy",
+            "vrf",
+            "sctp",
+            "pppoe",
+        ],
+        ..PLAIN
+    },
+    // With these modules it comes in by every way that it knows; those and connection tracking's are all that is added here.
+    Binary {
+        name: "differential",
+        modules: &["nf_tables", "nft_ct", "nf_conntrack"],
+        environment: &[("SIPGUARD_CASES", "2000")],
+        ..PLAIN
+    },
+];
+
+/// What every test needs: veth pairs.
+pub(super) const MODULES: &[&str] = &["veth"];
+
+/// The programs that the tests call.
+pub(super) const PROGRAMS: &[&str] = &[
+    "ip", "ls", "mount", "nft", "nsenter", "ping", "sh", "sleep", "umount", "unshare", "wg",
+];
+
+/// A test that has nothing to show on some kernels.
+pub(super) struct Exception {
+    /// Binary and test.
+    pub(super) test: &'static str,
+    pub(super) on: Kind,
+    pub(super) why: &'static str,
+}
+
+/// The kernels that an exception is made for.
+pub(super) enum Kind {
+    /// Older ones than this.
+    Before(u32, u32),
+    /// Those for virtual machines.
+    Cloud,
+}
+
+const PIECES: &str = "before 5.18 XDP knows no frames in several pieces";
+
+const ABOVE: &str = "before 5.15 a device that has a program keeps none from those below it";
+
+pub(super) const EXCEPTIONS: &[Exception] = &[
+    except("live::jumbo_frames", Kind::Before(5, 18), PIECES),
+    except(
+        "live::headers_behind_the_first_piece",
+        Kind::Before(5, 18),
+        PIECES,
+    ),
+    except(
+        "live::ssh_behind_the_first_piece",
+        Kind::Before(5, 18),
+        PIECES,
+    ),
+    except("devices::below_what_is_guarded", Kind::Before(5, 15), ABOVE),
+    except("devices::a_port_that_comes_back", Kind::Before(5, 15), ABOVE),
+    except(
+        "modules::a_port_of_a_bond_that_is_guarded",
+        Kind::Before(5, 15),
+        ABOVE,
+    ),
+    except(
+        "modules::ppp",
+        Kind::Cloud,
+        "a kernel for virtual machines has no PPP",
+    ),
+];
+
+const fn except(test: &'static str, on: Kind, why: &'static str) -> Exception {
+    Exception { test, on, why }
+}
+
+impl Exception {
+    /// The one that is made for a test on a release, if any.
+    pub(super) fn find(test: &str, release: &str) -> Option<&'static Self> {
+        let mut all = EXCEPTIONS.iter().filter(|it| it.test == test);
+        all.find(|exception| match exception.on {
+            Kind::Before(major, minor) => version(release).is_some_and(|it| it < (major, minor)),
+            Kind::Cloud => release.contains("cloud"),
+        })
+    }
+}
+
+/// Those with these names; all where none is named.
+pub(super) fn binaries(names: &[String]) -> Result<Vec<&'static Binary>> {
+    if names.is_empty() {
+        return Ok(BINARIES.iter().collect());
+    }
+    let find = |name: &String| {
+        let found = BINARIES.iter().find(|binary| binary.name == name);
+        found.with_context(|| {
+            let names: Vec<&str> = BINARIES.iter().map(|binary| binary.name).collect();
+            format!(
+                "no test {name} runs on other kernels; these do: {}",
+                names.join(", ")
+            )
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// The two numbers that a release begins with.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
