@@ -103,13 +103,24 @@ impl<'a> Gateway<'a> {
                 ],
             },
         );
-        let system = System::new(host, &format!("gateway{number}"));
+        let name = format!("gateway{number}");
+        let disk = Path::new(SCRATCH).join(&name);
+        fs::create_dir(&disk).unwrap();
+        run(
+            "mount",
+            &["-t", "tmpfs", "-o", "size=256m", "disk", path(&disk)],
+        );
+        let system = System::new(host, &name);
         // Otherwise all gateways' pins would be in one.
         run(
             "mount",
             &["-t", "bpf", "bpf", path(&system.root.join("sys/fs/bpf"))],
         );
         fs::remove_file(system.root.join("sipguard.deb")).unwrap();
+        // Whatever the machine has.
+        for folder in ["etc/sipguard", "var/lib/sipguard"] {
+            let _ = fs::remove_dir_all(system.root.join(folder));
+        }
         install_sshd(&system, &folder.join("key.pub"));
         Self {
             system,
@@ -145,6 +156,25 @@ impl<'a> Gateway<'a> {
         self.start(&[]);
     }
 
+    /// Installs `cargo xtask package`'s package by hand and puts a policy in force.
+    pub fn install(&self, policy: &str) {
+        fs::copy(package::file(".deb"), self.system.root.join("by-hand.deb")).unwrap();
+        self.system.run("dpkg --install /by-hand.deb").succeeded();
+        fs::remove_file(self.system.root.join("by-hand.deb")).unwrap();
+        self.system.write(package::CONFIG, policy);
+        self.system.run("sipguard apply").succeeded();
+    }
+
+    /// Leaves some MiB free on its disk.
+    pub fn fill_disk(&self) {
+        let file = self.system.root.join("filled");
+        let file = fs::File::create(file).unwrap();
+        let room = rustix::fs::fstatvfs(&file).unwrap();
+        let bytes = room.f_bavail * room.f_frsize;
+        let filled = bytes.saturating_sub(8 << 20);
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, filled).unwrap();
+    }
+
     /// Cuts the cable, or mends it.
     pub fn cable(&self, state: &str) {
         self.system.host.ip(&format!("link set eth0 {state}"));
@@ -154,6 +184,51 @@ impl<'a> Gateway<'a> {
     #[must_use]
     pub fn read(&self, file: &str) -> Option<String> {
         fs::read_to_string(self.system.root.join(file)).ok()
+    }
+
+    /// Whether anything of a deployment goes on there, or is left.
+    #[must_use]
+    pub fn is_at_work(&self) -> bool {
+        let folders = fs::read_dir(self.system.root.join("var/lib")).unwrap();
+        let left = folders.into_iter().any(|entry| {
+            let name = entry.unwrap().file_name();
+            name.to_string_lossy().starts_with("sipguard-deploy")
+        });
+        left || self.runs("transaction.sh")
+    }
+
+    /// Whether a step of a deployment goes on there, and not only what watches over it.
+    #[must_use]
+    pub fn is_in_a_step(&self) -> bool {
+        ["begin", "install", "apply"]
+            .iter()
+            .any(|step| self.runs(&format!(" {step}")))
+    }
+
+    /// Whether one of its processes has this in its command line.
+    fn runs(&self, text: &str) -> bool {
+        // Its first process is the only child of the one that has made its namespace.
+        let parent = self.sshd.as_ref().unwrap().pid();
+        let first = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+        let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = namespace(first.trim());
+        fs::read_dir("/proc").unwrap().any(|entry| {
+            let pid = entry.unwrap().file_name();
+            let pid = pid.to_string_lossy();
+            let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.replace('\0', " ").contains(text) && namespace(&pid) == own
+        })
+    }
+
+    /// What there is of sipguard, with its pins.
+    #[must_use]
+    pub fn traces(&self) -> Vec<PathBuf> {
+        let mut found = self.system.traces();
+        let pins = self.system.root.join("sys/fs/bpf/sipguard");
+        if pins.exists() {
+            found.push(pins);
+        }
+        found
     }
 
     /// Everything that a failed deployment must leave as it was.
@@ -172,7 +247,12 @@ impl<'a> Gateway<'a> {
         let services = services
             .stdout
             .split_once("\"services\":")
-            .map(|(_, rest)| rest.to_owned());
+            .map(|(_, rest)| {
+                // Time goes on.
+                rest.split_once("\"until\"")
+                    .map_or(rest, |(first, _)| first)
+                    .to_owned()
+            });
         format!(
             "config {config:?}\npackage {:?}\nbinary {binary:?}\nfiltered {}\npolicy {services:?}\nleft {leftovers:?}",
             version.stdout,
@@ -219,6 +299,8 @@ fn install_sshd(system: &System<'_>, key: &Path) {
     let sudoers = fs::Permissions::from_mode(0o440);
     fs::set_permissions(system.root.join("etc/sudoers"), sudoers).unwrap();
 
+    // Triggers look through all manual pages of the system.
+    system.write("etc/dpkg/dpkg.cfg.d/fast", "no-triggers\nforce-unsafe-io\n");
     for folder in ["run/sshd", "etc/ssh"] {
         fs::create_dir_all(system.root.join(folder)).unwrap();
     }

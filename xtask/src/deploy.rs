@@ -11,13 +11,14 @@ mod payload;
 mod report;
 mod ssh;
 mod steps;
+pub(crate) mod undeploy;
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use fleet::Fleet;
+pub(crate) use fleet::Fleet;
 use payload::{Config, Package};
 use steps::Host;
 

@@ -43,6 +43,8 @@ enum Task {
     Package,
     /// Put sipguard and its config on gateways over SSH; what fails takes itself back
     Deploy(deploy::Arguments),
+    /// Take sipguard off gateways again, with its config
+    Undeploy(deploy::Fleet),
     /// Look for inputs that break the parsers, a minute for each kind of input
     Fuzz(fuzz::Arguments),
     /// Run the tests of the packet path on other kernels, which are booted for it
@@ -75,6 +77,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Package => package::run(),
         Task::Deploy(arguments) => deploy::run(&arguments),
+        Task::Undeploy(fleet) => deploy::undeploy::run(&fleet),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Kernels(arguments) => kernels::run(&arguments),
         Task::KernelsGuest => kernels::guest(),

@@ -10,7 +10,7 @@ use super::{
 const CHECKS: &str = include_str!("checks.sh");
 
 /// Everything that a package, or sipguard itself, puts on a host.
-const TRACES: &str = "\
+pub(super) const TRACES: &str = "\
     /etc/sipguard /var/lib/sipguard /usr/bin/sipguard \
     /usr/lib/systemd/system/sipguard*.service /etc/systemd/system/*/sipguard.service \
     /usr/lib/udev/rules.d/90-sipguard.rules /usr/lib/sysctl.d/50-sipguard.conf \
@@ -163,6 +163,32 @@ impl Facts {
             (None, None) if !pins => "nothing".to_owned(),
             (Some(Value::String(why)), None) => format!("unknown ({why})"),
             _ => "unknown".to_owned(),
+        }
+    }
+
+    /// What is not as it was before.
+    pub(super) fn differs(&self, before: &Self) -> Option<&'static str> {
+        let policy = |facts: &Self| {
+            facts
+                .status
+                .as_ref()
+                .map(|status| status["services"].clone())
+        };
+        let package = |facts: &Self| {
+            let package = facts.package.clone();
+            package.filter(|package| package.contains(" installed "))
+        };
+        if package(self) != package(before) || self.version != before.version {
+            Some("the package is another one")
+        } else if self.config != before.config {
+            Some("the config is another one")
+        } else if self.generation().is_some() != before.generation().is_some()
+            || self.interfaces("attached") != before.interfaces("attached")
+            || policy(self) != policy(before)
+        {
+            Some("what is in force is something else")
+        } else {
+            None
         }
     }
 

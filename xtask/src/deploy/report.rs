@@ -11,13 +11,13 @@ use super::address::Address;
 /// What became of a host.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    pub(super) end: End,
+    end: End,
     /// What filters there now.
-    pub(super) in_force: String,
+    in_force: String,
 }
 
 #[derive(Debug)]
-pub(crate) enum End {
+enum End {
     Done(String),
     /// There was nothing to do.
     Unchanged,
@@ -29,6 +29,13 @@ impl Outcome {
     pub(super) fn done(what: impl Into<String>, in_force: impl Into<String>) -> Self {
         Self {
             end: End::Done(what.into()),
+            in_force: in_force.into(),
+        }
+    }
+
+    pub(super) fn unchanged(in_force: impl Into<String>) -> Self {
+        Self {
+            end: End::Unchanged,
             in_force: in_force.into(),
         }
     }

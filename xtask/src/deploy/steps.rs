@@ -13,12 +13,14 @@ use super::{
     facts::{self, Deployment, Facts},
     judgement::{self, Install, Todo},
     payload::{Config, Package, archive},
-    report::{End, Line, Outcome},
+    report::{Line, Outcome},
     ssh::{Failure, Ssh, input},
 };
 
 /// What the new config is called on a host before it is the config.
 const STAGED: &str = "/etc/sipguard/.sipguard.toml.deploy";
+/// Until this step has ended, nothing is changed.
+const COPYING: &str = "copying";
 /// How often a host is asked that does not answer.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long a host may need to take itself back, once it has begun.
@@ -47,22 +49,34 @@ impl Host<'_> {
             Ok(facts) => facts,
             Err(failure) => return not_begun(&failure),
         };
+        let facts = match facts.deployment {
+            Some(Deployment::Abandoned) if dry_run => {
+                return nothing_changed(
+                    "the host restarted in an earlier deployment, which the next one takes back",
+                    &facts,
+                );
+            }
+            Some(Deployment::Abandoned) => match self.recover() {
+                Ok(facts) => facts,
+                Err(failure) => {
+                    let why = format!(
+                        "the host restarted in an earlier deployment, which can't be taken back: {failure}"
+                    );
+                    return Outcome::failed(why, facts.in_force());
+                }
+            },
+            _ => facts,
+        };
         let todo = match judgement::judge(&facts, self.package, self.config) {
             Ok(todo) => todo,
             Err(why) => return nothing_changed(&why, &facts),
         };
         self.tell(&facts, &todo);
         if todo.is_nothing() {
-            return Outcome {
-                end: End::Unchanged,
-                in_force: facts.in_force(),
-            };
+            return Outcome::unchanged(facts.in_force());
         }
         if dry_run {
             return self.plan(&todo, &facts);
-        }
-        if facts.deployment == Some(Deployment::Abandoned) {
-            return self.recover();
         }
         let token = match token() {
             Ok(token) => token,
@@ -70,7 +84,7 @@ impl Host<'_> {
         };
         match self.change(&todo, &token) {
             Ok(facts) => Outcome::done(self.done(&todo), facts.in_force()),
-            Err(stop) => self.back(&todo, &token, stop, &facts),
+            Err(stop) => self.back(&todo, &token, &stop, &facts),
         }
     }
 
@@ -86,8 +100,12 @@ impl Host<'_> {
             facts.installed(),
             facts.in_force()
         );
-        for interface in facts.foreign() {
-            found += &format!("; {interface} has an XDP program of somebody else's");
+        let foreign = facts.foreign();
+        if !foreign.is_empty() {
+            found = format!(
+                "{found}; an XDP program of somebody else's on {}",
+                foreign.join(" ")
+            );
         }
         self.line.note(&found);
         let mut will = Vec::new();
@@ -143,9 +161,11 @@ impl Host<'_> {
         let archive = archive(self.package, self.config, todo, self.patience.as_secs())?;
         let folder = format!("sipguard-deploy.{token}");
         // Whatever becomes of the connection, what was copied is used or goes.
+        // Where the connection is cut and nobody tells the host, it does not wait forever.
+        let limit = 5 * self.patience.as_secs();
         let line = format!(
             "cd /var/lib && mkdir -m 700 {folder} && \
-             {{ timeout 600 tar -xf - -C {folder} || {{ rm -rf {folder}; echo the files could not be copied >&2; exit 1; }} ; }} && \
+             {{ timeout {limit} tar -xf - -C {folder} || {{ rm -rf {folder}; echo the files could not be copied >&2; exit 1; }} ; }} && \
              {{ sh {folder}/transaction.sh {token} {step} || {{ rm -rf {folder}; exit 1; }} ; }}"
         );
         self.ssh.line(self.address, &line, archive)
@@ -160,8 +180,8 @@ impl Host<'_> {
     /// Until the end, when the host has been found to be as it should.
     fn change(&self, todo: &Todo, token: &str) -> Result<Facts, Stop> {
         let stop = |step| move |failure| Stop { step, failure };
-        self.line.step("copying");
-        self.copy(todo, token, "begin").map_err(stop("copying"))?;
+        self.line.step(COPYING);
+        self.copy(todo, token, "begin").map_err(stop(COPYING))?;
         if todo.install != Install::Nothing {
             self.line.step("installing");
             self.step(token, "install").map_err(stop("installing"))?;
@@ -169,7 +189,15 @@ impl Host<'_> {
         self.line.step("applying");
         let applied = self.step(token, "apply").map_err(stop("applying"))?;
         self.line.step("verifying");
-        self.verify(&applied).map_err(stop("verifying"))?;
+        self.verify(&applied).map_err(|failure| {
+            let failure = match failure {
+                Failure::NoConnection(why) => Failure::NoConnection(format!(
+                    "with the new config it does not answer any more ({why})"
+                )),
+                other => other,
+            };
+            stop("verifying")(failure)
+        })?;
         self.line.step("confirming");
         self.step(token, "commit").map_err(stop("confirming"))?;
         self.look().map_err(stop("confirming"))
@@ -196,41 +224,47 @@ impl Host<'_> {
     }
 
     /// After a failure: sees to it that the host has what it had, and says what it has.
-    fn back(&self, todo: &Todo, token: &str, stop: Stop, before: &Facts) -> Outcome {
+    fn back(&self, todo: &Todo, token: &str, stop: &Stop, before: &Facts) -> Outcome {
         let Stop { step, failure } = stop;
-        let why = format!("{step}: {}", self.explain(&failure));
-        if step == "copying" && !matches!(failure, Failure::NoConnection(_)) {
+        let cut = matches!(failure, Failure::NoConnection(_));
+        let why = format!("{step}: {}", self.explain(failure));
+        if !cut && *step == COPYING {
             return nothing_changed(&why, before);
         }
-        if !matches!(failure, Failure::NoConnection(_)) {
-            self.line.step("taking it back");
-            if let Err(Failure::Said(wrong)) = self.step(token, "rollback") {
-                self.line.note(&format!("taking it back: {wrong}"));
-            }
+        self.line.step("taking it back");
+        // Where it can't be asked, or fails to, it does so by itself.
+        let asked = !cut && self.step(token, "rollback").is_ok();
+        if !asked {
+            self.line
+                .step("waiting until the host has taken itself back");
         }
-        self.line
-            .step("waiting until the host has taken itself back");
-        let seconds = self.patience.as_secs();
         let Some(after) = self.settle() else {
             return Outcome::failed(
                 format!(
-                    "{why}; no answer since: it takes itself back, {seconds} s after it heard of us last"
+                    "{why}; no answer since: it takes itself back {} s after it heard of us last",
+                    self.patience.as_secs()
                 ),
-                format!("{} (before)", before.in_force()),
+                format!("{}, or soon again", before.in_force()),
             );
         };
         if after.deployment.is_some() {
-            return Outcome::failed(
-                format!(
-                    "{why}; and it could not be taken back: see /var/lib/sipguard-deploy/said there"
-                ),
-                after.in_force(),
+            let why = format!(
+                "{why}; it is not taken back, and why is in /var/lib/sipguard-deploy/said there"
             );
+            return Outcome::failed(why, after.in_force());
         }
         match judgement::todo(&after, self.config) {
             // The last word was heard there, and the answer to it was lost.
             Ok(left) if left.is_nothing() => Outcome::done(self.done(todo), after.in_force()),
-            _ => Outcome::failed(format!("{why}; it has again what it had"), after.in_force()),
+            _ => match after.differs(before) {
+                None => {
+                    Outcome::failed(format!("{why}; it has again what it had"), after.in_force())
+                }
+                Some(what) => Outcome::failed(
+                    format!("{why}; and what it had did not all come back: {what}"),
+                    after.in_force(),
+                ),
+            },
         }
     }
 
@@ -239,18 +273,13 @@ impl Host<'_> {
         let begin = Instant::now();
         let mut last = None;
         while begin.elapsed() < self.patience + WAY_BACK {
-            match self.look() {
-                Ok(facts) => match facts.deployment {
-                    None => return Some(facts),
-                    Some(Deployment::Underway) => last = Some(facts),
-                    Some(Deployment::Abandoned) => {
-                        let recovered = self.step("-", "recover").is_ok();
-                        last = Some(facts);
-                        if !recovered {
-                            break;
-                        }
-                    }
-                },
+            let looked = match self.look() {
+                Ok(facts) if facts.deployment == Some(Deployment::Abandoned) => self.recover(),
+                looked => looked,
+            };
+            match looked {
+                Ok(facts) if facts.deployment.is_none() => return Some(facts),
+                Ok(facts) => last = Some(facts),
                 Err(_) => {}
             }
             thread::sleep(AGAIN);
@@ -258,22 +287,12 @@ impl Host<'_> {
         last
     }
 
-    /// A deployment that a restart cut off.
-    fn recover(&self) -> Outcome {
+    /// Takes back a deployment that a restart cut off.
+    fn recover(&self) -> Result<Facts, Failure> {
         self.line
             .step("taking back a deployment that a restart cut off");
-        match self.step("-", "recover").and_then(|_| self.look()) {
-            Ok(facts) => Outcome::failed(
-                "the host restarted in an earlier deployment, which is taken back now: deploy again",
-                facts.in_force(),
-            ),
-            Err(failure) => Outcome::failed(
-                format!(
-                    "the host restarted in an earlier deployment, which can't be taken back: {failure}"
-                ),
-                "unknown",
-            ),
-        }
+        self.step("-", "recover")?;
+        self.look()
     }
 
     /// With our own name of the config file, which has another one there.
@@ -287,14 +306,14 @@ impl Host<'_> {
 }
 
 /// Nobody came in.
-fn not_begun(failure: &Failure) -> Outcome {
+pub(super) fn not_begun(failure: &Failure) -> Outcome {
     Outcome::failed(
         format!("{failure}; nothing was changed there"),
         "what was before",
     )
 }
 
-fn nothing_changed(why: &str, facts: &Facts) -> Outcome {
+pub(super) fn nothing_changed(why: &str, facts: &Facts) -> Outcome {
     Outcome::failed(
         format!("{why}; nothing was changed there"),
         facts.in_force(),

@@ -204,6 +204,8 @@ save_deb() {
     # Its conffile becomes the new version's: the administrator's own must stay a changed one to dpkg.
     cp -p "new/tree$config" "$tree$config" || return 1
     dpkg-query --status sipguard | sed -e '/^Status:/d' -e '/^Conffiles:/,/^[^ ]/{/^Conffiles:/d;/^ /d}' > $tree/DEBIAN/control
+    # Not among the control files that dpkg-query tells of.
+    dpkg-query --show --showformat='${Conffiles}\n' sipguard | sed -n 's/^ \(\/[^ ]*\) .*/\1/p' > $tree/DEBIAN/conffiles
     for name in $(dpkg-query --control-list sipguard); do
         cp -p "$(dpkg-query --control-path sipguard "$name")" $tree/DEBIAN/ || return 1
     done
