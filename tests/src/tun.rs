@@ -27,7 +27,8 @@ impl Host {
     }
 }
 
-fn open(interface: &str, kind: Tun) -> OwnedFd {
+/// Makes an interface that is there until this is dropped, in the network namespace of this thread.
+pub(crate) fn open(interface: &str, kind: Tun) -> OwnedFd {
     let tun = File::options().read(true).write(true).open("/dev/net/tun");
     let tun = tun.expect("the kernel has tun");
     let flags = match kind {

@@ -93,10 +93,22 @@ impl Fragment {
                 // What is behind the packet in its frame is no part of it.
                 let end = 40 + usize::from(header.payload_length());
                 let contents = packet.get(40..end.min(packet.len()))?;
-                let (number, rest) = behind(header.next_header().0, contents);
-                (number == 44).then_some(())?;
-                let fragment = Ipv6FragmentHeaderSlice::from_slice(rest).ok()?;
-                let (number, rest) = behind(fragment.next_header().0, &rest[8..]);
+                let (mut number, mut rest) = (header.next_header().0, contents);
+                // A fragment header that makes no fragment is none.
+                let fragment = loop {
+                    (number, rest) = behind(number, rest);
+                    let fragment = fragment_header(number, rest)?;
+                    (number, rest) = (fragment.next_header().0, &rest[8..]);
+                    if fragment.is_fragmenting_payload() {
+                        break fragment;
+                    }
+                };
+                (number, rest) = behind(number, rest);
+                while let Some(nested) = fragment_header(number, rest)
+                    && nested.fragment_offset().value() == 0
+                {
+                    (number, rest) = behind(nested.next_header().0, &rest[8..]);
+                }
                 Some(Self {
                     packet: (
                         header.source_addr().into(),
@@ -112,6 +124,11 @@ impl Fragment {
             _ => None,
         }
     }
+}
+
+fn fragment_header(number: u8, rest: &[u8]) -> Option<Ipv6FragmentHeaderSlice<'_>> {
+    let header = Ipv6FragmentHeaderSlice::from_slice(rest).ok()?;
+    (number == 44).then_some(header)
 }
 
 /// The first header that is no extension header, is a fragment header, or is not there; and what is there of it.

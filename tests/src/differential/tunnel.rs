@@ -1,33 +1,23 @@
 //! A tun device: packets come in without an Ethernet header, written by this process instead of a tunnel's.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::{
-    fs::{Mode, OFlags, open as open_file},
+    fs::{OFlags, fcntl_setfl},
     io::{Errno, read, write},
 };
 
 use super::Carrier;
-use crate::netns::Host;
+use crate::{
+    netns::Host,
+    tun::{self, Tun},
+};
 
 /// Makes the device on this host, with the addresses that the frame builder knows.
 pub(super) fn open(receiver: &Host) -> OwnedFd {
     let name = Carrier::Tunnel.interface();
-    let end = receiver.enter(|| {
-        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let end = open_file("/dev/net/tun", flags, Mode::empty()).expect("a kernel with tun");
-        // SAFETY: all zeros are an `ifreq`.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
-            *place = byte.cast_signed();
-        }
-        let kind = i16::try_from(libc::IFF_TUN | libc::IFF_NO_PI).expect("two low bits");
-        request.ifr_ifru.ifru_flags = kind;
-        // SAFETY: the kernel reads and writes a request of the size that this call is for.
-        let made = unsafe { libc::ioctl(end.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
-        assert_eq!(made, 0, "{name}: {}", std::io::Error::last_os_error());
-        end
-    });
+    let end = receiver.enter(|| tun::open(name, Tun::Ip));
+    fcntl_setfl(&end, OFlags::NONBLOCK).expect("an open file");
     // Room for all answers to what is sent at once.
     receiver.ip(&format!("link set {name} up txqueuelen 4096"));
     for (family, address) in [("-4", "192.0.2.1/24"), ("-6", "2001:db8::1/64 nodad")] {
