@@ -65,6 +65,8 @@ mutations! {
     FragmentField,
     /// A second fragment names another protocol or other extension headers.
     FragmentProtocol,
+    /// A first fragment that ends where an IPv6 extension header begins, with bytes behind it that go on as if they were its own.
+    FalseTail,
     /// Fragments whose tags differ.
     MixedTags,
     /// The same frame twice.
@@ -114,8 +116,9 @@ impl Mutation {
     /// Whether the packet then comes in fragments.
     fn fragments(self) -> bool {
         use Mutation::{
-            DuplicatedFragment, FragmentField, FragmentProtocol, Fragments, MissingFragment,
-            MixedTags, NestedFragment, Overlapping, Reordered, SecondFirstFragment, TinyFragments,
+            DuplicatedFragment, FalseTail, FragmentField, FragmentProtocol, Fragments,
+            MissingFragment, MixedTags, NestedFragment, Overlapping, Reordered,
+            SecondFirstFragment, TinyFragments,
         };
         matches!(
             self,
@@ -129,6 +132,7 @@ impl Mutation {
                 | MissingFragment
                 | FragmentField
                 | FragmentProtocol
+                | FalseTail
                 | MixedTags
         )
     }

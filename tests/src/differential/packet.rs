@@ -183,9 +183,14 @@ impl<'r> Packet<'r> {
                 }
                 None => head,
             };
-            head.fragment(piece.offset, piece.more)
-                .raw(0, number, &piece.bytes)
-                .bytes()
+            let head = head.fragment(piece.offset, piece.more);
+            let mut frame = head.raw(0, number, &piece.bytes).bytes();
+            if let Some(mut dice) = recipe.chosen(Mutation::FalseTail)
+                && piece.offset == 0
+            {
+                frame.extend(false_tail(&mut dice));
+            }
+            frame
         });
         frames.collect()
     }
@@ -285,6 +290,15 @@ impl<'r> Packet<'r> {
     }
 }
 
+/// Options and a header with ports, neither of them part of the packet whose headers they go on with.
+fn false_tail(dice: &mut Random) -> Vec<u8> {
+    let next = *dice.choose(&[58, 17, 6, 59, 132]);
+    let port = *dice.choose(&[6000, 5060]);
+    let mut tail = vec![next, 0, 0x1e, 4, 0, 0, 0, 0];
+    tail.extend([40_000_u16, port, 8, 0].map(u16::to_be_bytes).concat());
+    tail
+}
+
 fn tags(recipe: &Recipe) -> Vec<(u16, u16)> {
     let mut tags = Vec::new();
     if let Some(mut dice) = recipe.chosen(Mutation::PriorityTags) {
@@ -341,7 +355,10 @@ fn extensions(recipe: &Recipe, v4: bool) -> [Vec<Extension>; 2] {
         all.insert(dice.below(all.len() + 1), Extension::Authentication(bytes));
         behind += dice.below(2);
     }
-    let behind = all.split_off(all.len() - behind.min(all.len()));
+    let mut behind = all.split_off(all.len() - behind.min(all.len()));
+    if recipe.has(Mutation::FalseTail) && !v4 {
+        behind.splice(..0, [Extension::Destination(8); 2]);
+    }
     [all, behind]
 }
 

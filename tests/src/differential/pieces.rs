@@ -19,7 +19,8 @@ pub(super) fn cut(tail: &[u8], recipe: &Recipe) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut begin = 0;
     while begin < tail.len() {
-        let units = if recipe.has(Mutation::TinyFragments) {
+        let at_a_header = begin == 0 && recipe.has(Mutation::FalseTail);
+        let units = if at_a_header || recipe.has(Mutation::TinyFragments) {
             1
         } else {
             1 + sizes.below(8)
