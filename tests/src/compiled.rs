@@ -95,6 +95,19 @@ impl Compiled {
         }
     }
 
+    /// What a checking program answered, in the reference model's words.
+    pub(crate) fn answered(&self, answer: Answer) -> Verdict {
+        let reasons = [Reason::None].into_iter().chain(Reason::COUNTED);
+        let reason = reasons
+            .into_iter()
+            .find(|&reason| reason as u8 == answer.reason);
+        self.in_words(verdict::Verdict {
+            reason: reason.expect("the program knows no other reasons"),
+            service: answer.service,
+            length: answer.length,
+        })
+    }
+
     fn in_words(&self, verdict: verdict::Verdict) -> Verdict {
         let service = self.slots.service(verdict.service);
         let index = |name| {
@@ -122,7 +135,7 @@ impl Loaded<'_> {
     pub fn judge(&mut self, frame: &[u8]) -> Verdict {
         let answer = self.checker.judge(frame);
         let answer = answer.unwrap_or_else(|error| panic!("{} bytes: {error}", frame.len()));
-        self.in_words(answer)
+        self.compiled.answered(answer)
     }
 
     /// The same for a frame whose `first` bytes alone can be read directly.
@@ -131,18 +144,6 @@ impl Loaded<'_> {
         let answer = self.checker.judge_in_pieces(frame, length);
         let answer =
             answer.unwrap_or_else(|error| panic!("{first} of {} bytes: {error}", frame.len()));
-        self.in_words(answer)
-    }
-
-    fn in_words(&self, answer: Answer) -> Verdict {
-        let reasons = [Reason::None].into_iter().chain(Reason::COUNTED);
-        let reason = reasons
-            .into_iter()
-            .find(|&reason| reason as u8 == answer.reason);
-        self.compiled.in_words(verdict::Verdict {
-            reason: reason.expect("the program knows no other reasons"),
-            service: answer.service,
-            length: answer.length,
-        })
+        self.compiled.answered(answer)
     }
 }

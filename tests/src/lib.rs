@@ -1,12 +1,14 @@
 //! What the tests of sipguard share: frames, the verdict table, a naive model of it, and network
 //! namespaces.
 
+pub mod byte_code;
 pub mod capture_file;
 pub mod compiled;
 pub mod differential;
 pub mod foreign;
 pub mod frame;
 pub mod gateway;
+pub mod interpreter;
 pub mod kill;
 pub mod netns;
 pub mod package;

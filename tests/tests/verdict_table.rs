@@ -1,7 +1,8 @@
 //! Every row of the verdict table, judged on the host and by the loaded program; and no frame whatever makes the parser panic.
 
-use sipguard_ebpf::abi::LinkKind;
+use sipguard_ebpf::abi::{LinkKind, Reason};
 use sipguard_tests::{
+    byte_code::{ByteCode, Filtered},
     compiled::{Compiled, NOW},
     random::Random,
     reference::Verdict,
@@ -35,6 +36,42 @@ fn rows_in_the_kernel() {
     }
 }
 
+/// The byte code, too, reaches nothing but the frame and its tables, wherever the frame's first piece ends. Frames that are shorter than
+/// what the kernel runs a program on are among these.
+#[test]
+fn rows_of_the_byte_code() {
+    for config in Config::ALL {
+        let compiled = config.compiled();
+        for link in [LinkKind::Ethernet, LinkKind::Ip] {
+            let program = |name| ByteCode::new(&compiled, name, link);
+            let [mut check, mut check_frags] = ["check", "check_frags"].map(program);
+            let [mut filter, mut filter_frags] = ["filter", "filter_frags"].map(program);
+            for row in rows_of(config).filter(|row| row.link == link) {
+                let whole = row.frame.len();
+                hold(&row, &compiled, check.check(&row.frame, whole));
+                filters(&row, &compiled, &mut filter, whole);
+                // Long frames are long in the middle.
+                let pieces = (0..=whole).filter(|first| *first < 100 || whole - first < 100);
+                for first in pieces {
+                    hold(&row, &compiled, check_frags.check(&row.frame, first));
+                    filters(&row, &compiled, &mut filter_frags, first);
+                }
+            }
+        }
+    }
+}
+
+fn filters(row: &Row, compiled: &Compiled, program: &mut ByteCode<'_>, first: usize) {
+    let Filtered { verdict, bytes, .. } = program.filter(&row.frame, first);
+    let mut row = row.clone();
+    row.expected.length = None;
+    hold(&row, compiled, verdict);
+    // Where the packet ends in the first piece, that is taken to be the whole frame.
+    if verdict.reason != Reason::None && first == row.frame.len() {
+        assert_eq!(bytes, row.frame.len() as u64, "{}", row.name);
+    }
+}
+
 /// The kernel's program and the host agree on frames that nobody thought of, too.
 #[test]
 fn random_frames_in_the_kernel() {
@@ -48,6 +85,31 @@ fn random_frames_in_the_kernel() {
             random.mutate(&mut frame);
             let verdict = compiled.judge(&frame, link, NOW.boot_ns);
             assert_eq!(loaded.judge(&frame), verdict, "{link:?} {frame:02x?}");
+        }
+    }
+}
+
+/// So does the byte code, which reaches nothing but the frame and its tables with these either.
+#[test]
+fn random_frames_of_the_byte_code() {
+    let rows = rows();
+    let mut random = Random::seeded();
+    let compiled = Config::Wide.compiled();
+    for link in [LinkKind::Ethernet, LinkKind::Ip] {
+        let mut check = ByteCode::new(&compiled, "check", link);
+        let mut check_frags = ByteCode::new(&compiled, "check_frags", link);
+        for _ in 0..20_000 {
+            let mut frame = random.choose(&rows).frame.clone();
+            random.mutate(&mut frame);
+            let verdict = compiled.judge(&frame, link, NOW.boot_ns);
+            let first = random.below(frame.len() + 1);
+            assert_eq!(
+                check.check(&frame, frame.len()),
+                verdict,
+                "{link:?} {frame:02x?}"
+            );
+            let in_pieces = check_frags.check(&frame, first);
+            assert_eq!(in_pieces, verdict, "{link:?} {first} {frame:02x?}");
         }
     }
 }

@@ -1,0 +1,210 @@
+//! The programs of the object that sipguard embeds, run by the interpreter over a compiled policy.
+
+use std::{collections::HashSet, slice};
+
+use aya_obj::{Map, Object};
+use sipguard::{
+    datapath::object_bytes,
+    tables::{Entries, Tables},
+};
+use sipguard_ebpf::{
+    abi::{Action, Answer, COUNTERS, Counter, Key, LinkKind, NO_SERVICE, REASONS},
+    prefix::Prefix,
+};
+
+use crate::{
+    compiled::{Compiled, NOW},
+    interpreter::{Array, Machine, Memory, Named, Piece, Run},
+    reference::Verdict,
+};
+
+/// One of the programs, with maps and constants as the loader would fill them.
+#[derive(Clone, Debug)]
+pub struct ByteCode<'c> {
+    compiled: &'c Compiled,
+    machine: Machine,
+    counters: Array,
+    answer: Array,
+}
+
+/// What a filter did with a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filtered {
+    /// The action is what the program returned, reason and service are those of the counter that it raised; a filter tells no length.
+    pub verdict: Verdict,
+    /// By how much it raised the counter of bytes.
+    pub bytes: u64,
+    /// What it took.
+    pub run: Run,
+}
+
+impl<'c> ByteCode<'c> {
+    /// The program with this name in the object, for frames that begin as `link` says.
+    #[must_use]
+    pub fn new(compiled: &'c Compiled, name: &str, link: LinkKind) -> Self {
+        let tables = &compiled.tables;
+        let mut object = Object::parse(object_bytes()).expect("an object");
+        set_constants(&mut object, tables, link);
+        let mut memory = Memory::default();
+        let counters = array(&mut memory, &[Counter::default(); COUNTERS], true);
+        let answer = array(&mut memory, &[Answer::default()], true);
+        let maps: Vec<_> = object.maps.clone().into_iter().collect();
+        let name_of = |(name, map): &(String, Map)| match name.as_str() {
+            "ENTRIES4" => hash(&mut memory, &tables.entries4),
+            "ENTRIES6" => hash(&mut memory, &tables.entries6),
+            "PREFILTER" => Named::Array(array(&mut memory, &tables.prefilter, false)),
+            "LENGTHS" => Named::Array(array(&mut memory, &tables.lengths, false)),
+            "COUNTERS" => Named::Array(counters),
+            "ANSWER" => Named::Array(answer),
+            // Only a pending apply's program leads to others.
+            "GENERATIONS" => Named::Array(array::<u32>(&mut memory, &[], false)),
+            _ if !map.data().is_empty() => {
+                Named::Data(memory.place(Piece::constant(map.data().to_vec())))
+            }
+            _ => panic!("{name}: another map"),
+        };
+        let named = maps.iter().map(name_of).collect();
+        // A map's file descriptor is its place among them.
+        let maps = maps.iter().zip(0..);
+        let maps = maps.map(|((name, map), place)| (name.as_str(), place, map));
+        let text: HashSet<_> = object.functions.keys().map(|key| key.0).collect();
+        object.relocate_maps(maps, &text).expect("all maps");
+        object.relocate_calls(&text).expect("all functions");
+        let function = object.programs[name].function_key();
+        Self {
+            compiled,
+            machine: Machine {
+                program: object.functions[&function].instructions.clone(),
+                named,
+                memory,
+                boot_ns: NOW.boot_ns,
+            },
+            counters,
+            answer,
+        }
+    }
+
+    /// The verdict that a checking program leaves behind, of a frame whose `first` bytes can be read directly.
+    pub fn check(&mut self, frame: &[u8], first: usize) -> Verdict {
+        self.machine.run(frame, first);
+        let answer = self
+            .machine
+            .memory
+            .bytes(self.answer.start, size_of::<Answer>());
+        let [reason, service, length, ..] = *answer.expect("the element is there") else {
+            unreachable!("an answer is longer");
+        };
+        self.compiled.answered(Answer {
+            reason,
+            service,
+            length,
+            ..Answer::default()
+        })
+    }
+
+    /// What a filter does with a frame whose `first` bytes can be read directly.
+    pub fn filter(&mut self, frame: &[u8], first: usize) -> Filtered {
+        let run = self.machine.run(frame, first);
+        let counters = self.machine.memory.piece_mut(self.counters.start);
+        let counters = &mut counters.expect("they are there").bytes;
+        let raised: Vec<_> = counters
+            .chunks_exact(size_of::<Counter>())
+            .map(|counter| {
+                [0, 8]
+                    .map(|at| u64::from_ne_bytes(counter[at..at + 8].try_into().expect("8 bytes")))
+            })
+            .enumerate()
+            .filter(|&(_, counter)| counter != [0, 0])
+            .collect();
+        counters.fill(0);
+        let (counter, bytes) = match *raised {
+            [] => (usize::from(NO_SERVICE) * REASONS, 0),
+            [(number, [1, bytes])] => (number, bytes),
+            _ => panic!("counted {raised:?}"),
+        };
+        let [reason, service] = [counter % REASONS, counter / REASONS]
+            .map(|number| number.try_into().expect("few of each"));
+        let answer = Answer {
+            reason,
+            service,
+            ..Answer::default()
+        };
+        Filtered {
+            verdict: Verdict {
+                // include/uapi/linux/bpf.h, enum xdp_action.
+                action: match run.returned {
+                    1 => Action::Drop,
+                    2 => Action::Pass,
+                    other => panic!("returned {other}"),
+                },
+                length: None,
+                ..self.compiled.answered(answer)
+            },
+            bytes,
+            run,
+        }
+    }
+}
+
+/// As the loader does.
+fn set_constants(object: &mut Object, tables: &Tables, link: LinkKind) {
+    let constants = &tables.constants;
+    let port_services = constants.port_services.as_flattened();
+    let port_services: Vec<u8> = port_services
+        .iter()
+        .flat_map(|word| word.to_ne_bytes())
+        .collect();
+    let words = [
+        ("PROTOCOLS", constants.protocols),
+        ("MONITOR", constants.monitor),
+        ("DEFAULT_ALLOW", constants.default_allow),
+        ("PREFILTER_SHIFT", constants.prefilter_shift),
+        ("LINK_KIND", link as u32),
+    ]
+    .map(|(name, word)| (name, word.to_ne_bytes()));
+    let tables = [
+        ("PORT_PAGE", constants.port_page.as_slice()),
+        ("PORT_SERVICES", &port_services),
+    ];
+    let words = words.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
+    let values = words
+        .chain(tables)
+        .map(|(name, bytes)| (name, (bytes, true)));
+    object
+        .patch_map_data(values.collect())
+        .expect("all constants");
+}
+
+fn hash<A: Prefix>(memory: &mut Memory, entries: &Entries<A>) -> Named {
+    let values = entries
+        .keys
+        .iter()
+        .zip(&entries.values)
+        .map(|(key, value)| {
+            let value = memory.place(Piece::constant(bytes(slice::from_ref(value))));
+            (bytes(slice::from_ref(key)), value)
+        });
+    Named::Hash {
+        key: size_of::<Key<A>>(),
+        values: values.collect(),
+    }
+}
+
+fn array<V: Copy>(memory: &mut Memory, values: &[V], writable: bool) -> Array {
+    let element = size_of::<V>();
+    let start = memory.place(Piece {
+        bytes: bytes(values),
+        element,
+        writable,
+    });
+    Array {
+        start,
+        element: element as u64,
+        count: values.len() as u64,
+    }
+}
+
+fn bytes<T: Copy>(values: &[T]) -> Vec<u8> {
+    // SAFETY: what is in maps is made of integers without padding between them, as `sipguard_ebpf::abi` asserts.
+    unsafe { slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }.to_vec()
+}

@@ -1,0 +1,268 @@
+//! Runs BPF byte code on the host: counts what is executed, and lets it reach nothing but what it was given.
+//!
+//! No kernel counts instructions, and the crates that run byte code work with real addresses, which an XDP context's 32 bits have no room for.
+//! So addresses are made up here: every piece of memory lies alone, and an access that is not wholly inside one is a panic. What the
+//! kernel promises nothing of begins as rubbish: the stack, most registers, and those that a call may change. Of the instruction set
+//! (Documentation/bpf/standardization/instruction-set.rst) there is what kernels knew before 6.6, without atomics
+//! and without functions.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a register is what an instruction takes it for"
+)]
+
+mod arithmetic;
+mod memory;
+
+use std::collections::HashMap;
+
+use aya_obj::generated::{self as bpf, bpf_func_id, bpf_insn};
+
+use self::arithmetic::{calculate, holds, in_order};
+pub use self::memory::{Memory, Piece};
+
+/// A frame's address, and its end's, have to fit into 32 bits.
+const FRAME: u64 = 0x1000_0000;
+const CONTEXT: u64 = 0x2000_0000;
+const STACK: u64 = 0x3000_0000;
+/// include/linux/filter.h, `MAX_BPF_STACK`.
+const STACK_BYTES: usize = 512;
+const RUBBISH: u64 = 0xa5a5_a5a5_a5a5_a5a5;
+/// What programs take for a map's address: nothing lies there.
+const MAPS: u64 = 0xdead_0000_0000_0000;
+/// No frame takes so many instructions.
+const ENDLESS: u32 = 1_000_000;
+
+/// What instructions name by a number.
+#[derive(Clone, Debug)]
+pub enum Named {
+    /// A section of constants, at this address.
+    Data(u64),
+    /// An array.
+    Array(Array),
+    /// A hash.
+    Hash {
+        /// How long a key is, in bytes.
+        key: usize,
+        /// The addresses of the values.
+        values: HashMap<Vec<u8>, u64>,
+    },
+}
+
+/// An array, whose elements are one piece of memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Array {
+    /// The address of the first element.
+    pub start: u64,
+    /// How long an element is, in bytes.
+    pub element: u64,
+    /// How many there are.
+    pub count: u64,
+}
+
+/// A program and all that it can reach.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Its instructions.
+    pub program: Vec<bpf_insn>,
+    /// What a file descriptor's number in an instruction stands for.
+    pub named: Vec<Named>,
+    /// Where that lies.
+    pub memory: Memory,
+    /// The boot clock, in nanoseconds; it stands still.
+    pub boot_ns: u64,
+}
+
+/// What it took to judge one frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// What the program returned.
+    pub returned: u64,
+    /// How many instructions were executed. Loading 64 bits of constant is one.
+    pub instructions: u32,
+    /// The helpers that were called, in this order.
+    pub helpers: Vec<bpf_func_id>,
+}
+
+impl Machine {
+    /// Hands a frame to the program, of which the `first` bytes can be read directly.
+    pub fn run(&mut self, frame: &[u8], first: usize) -> Run {
+        let bytes = frame[..first].to_vec();
+        self.memory.place_at(FRAME, Piece::constant(bytes));
+        let end = FRAME + first as u64;
+        // include/uapi/linux/bpf.h, struct xdp_md: data, data_end, data_meta, and three numbers of interfaces and queues.
+        let context = [FRAME, end, FRAME, 1, 0, 0].map(|word| (word as u32).to_ne_bytes());
+        let context = Piece::constant(context.as_flattened().to_vec());
+        self.memory.place_at(CONTEXT, context);
+        let stack = Piece {
+            bytes: vec![RUBBISH as u8; STACK_BYTES],
+            element: STACK_BYTES,
+            writable: true,
+        };
+        self.memory.place_at(STACK, stack);
+        let mut registers = [RUBBISH; 11];
+        registers[1] = CONTEXT;
+        registers[10] = STACK + STACK_BYTES as u64;
+        let mut counter = 0;
+        let mut run = Run {
+            returned: 0,
+            instructions: 0,
+            helpers: Vec::new(),
+        };
+        loop {
+            let at = counter;
+            let instruction = self.program[at];
+            counter += 1;
+            run.instructions += 1;
+            assert!(run.instructions < ENDLESS, "{at}: without end");
+            let code = u32::from(instruction.code);
+            let (to, from) = (instruction.dst_reg().into(), instruction.src_reg().into());
+            let constant = i64::from(instruction.imm) as u64;
+            let jump = isize::from(instruction.off);
+            let address = |register: usize| registers[register].wrapping_add_signed(jump as i64);
+            let operand = match code & bpf::BPF_X {
+                0 => constant,
+                _ => registers[from],
+            };
+            match code & 7 {
+                bpf::BPF_LD => {
+                    registers[to] = self.long_constant(instruction, self.program[counter].imm);
+                    counter += 1;
+                }
+                bpf::BPF_LDX => {
+                    let address = address(from);
+                    let bytes = self.memory.bytes(address, width(code));
+                    let bytes = bytes.unwrap_or_else(|| panic!("{at}: reads {address:#x}"));
+                    let mut word = [0; 8];
+                    word[..bytes.len()].copy_from_slice(bytes);
+                    registers[to] = u64::from_le_bytes(word);
+                }
+                class @ (bpf::BPF_ST | bpf::BPF_STX) => {
+                    let value = match class {
+                        bpf::BPF_ST => constant,
+                        _ => registers[from],
+                    };
+                    let address = address(to);
+                    let bytes = self.memory.bytes_mut(address, width(code));
+                    let bytes = bytes.unwrap_or_else(|| panic!("{at}: writes {address:#x}"));
+                    bytes.copy_from_slice(&value.to_le_bytes()[..bytes.len()]);
+                }
+                bpf::BPF_ALU if code & 0xf0 == bpf::BPF_END => {
+                    registers[to] = in_order(registers[to], code & bpf::BPF_TO_BE != 0, constant);
+                }
+                class @ (bpf::BPF_ALU | bpf::BPF_ALU64) => {
+                    assert_eq!(jump, 0, "{at}: an instruction of version 4");
+                    let wide = class == bpf::BPF_ALU64;
+                    registers[to] = calculate(code & 0xf0, registers[to], operand, wide);
+                }
+                class => match code & 0xf0 {
+                    bpf::BPF_EXIT => {
+                        run.returned = registers[0];
+                        return run;
+                    }
+                    bpf::BPF_CALL => {
+                        // All of the packet path is one function.
+                        assert_eq!(from, 0, "{at}: calls no helper");
+                        let (helper, returned) = self.help(constant, &registers, frame);
+                        run.helpers.push(helper);
+                        registers[0] = returned;
+                        registers[1..6].fill(RUBBISH);
+                    }
+                    test => {
+                        let wide = class == bpf::BPF_JMP;
+                        if holds(test, registers[to], operand, wide) {
+                            counter = counter.wrapping_add_signed(jump);
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// A constant of 64 bits, whose upper half stands in the next instruction.
+    fn long_constant(&self, instruction: bpf_insn, upper: i32) -> u64 {
+        let number = instruction.imm.cast_unsigned();
+        let upper = upper.cast_unsigned();
+        match (
+            u32::from(instruction.src_reg()),
+            self.named.get(number as usize),
+        ) {
+            (0, _) => u64::from(upper) << 32 | u64::from(number),
+            (bpf::BPF_PSEUDO_MAP_FD, Some(Named::Array(_) | Named::Hash { .. })) => {
+                MAPS + u64::from(number)
+            }
+            (bpf::BPF_PSEUDO_MAP_VALUE, Some(Named::Data(address))) => address + u64::from(upper),
+            (kind, named) => panic!("a constant of kind {kind} for {named:?}"),
+        }
+    }
+
+    /// What a helper does and returns.
+    fn help(&mut self, number: u64, registers: &[u64; 11], frame: &[u8]) -> (bpf_func_id, u64) {
+        use bpf_func_id::{
+            BPF_FUNC_ktime_get_boot_ns as CLOCK, BPF_FUNC_map_lookup_elem as LOOK_UP,
+            BPF_FUNC_xdp_get_buff_len as LENGTH, BPF_FUNC_xdp_load_bytes as LOAD,
+        };
+        let [_, first, second, third, fourth, ..] = *registers;
+        let helper = [LOOK_UP, CLOCK, LENGTH, LOAD]
+            .into_iter()
+            .find(|&helper| helper as u64 == number)
+            .unwrap_or_else(|| panic!("there is no helper {number} here"));
+        let returned = match helper {
+            LOOK_UP => {
+                let key = |length| {
+                    let key = self.memory.bytes(second, length);
+                    key.unwrap_or_else(|| panic!("a key at {second:#x}"))
+                };
+                match self.named.get(first.wrapping_sub(MAPS) as usize) {
+                    Some(Named::Array(array)) => {
+                        let index = key(4).try_into().map(u32::from_ne_bytes);
+                        let index = u64::from(index.expect("four bytes"));
+                        if index < array.count {
+                            array.start + index * array.element
+                        } else {
+                            0
+                        }
+                    }
+                    Some(Named::Hash {
+                        key: length,
+                        values,
+                    }) => values.get(key(*length)).copied().unwrap_or(0),
+                    _ => panic!("looks up in {first:#x}, which is no map"),
+                }
+            }
+            CLOCK => self.boot_ns,
+            LENGTH => {
+                assert_eq!(first, CONTEXT, "not the context");
+                frame.len() as u64
+            }
+            _ => {
+                assert_eq!(first, CONTEXT, "not the context");
+                let (offset, count) = (second as u32 as usize, fourth as u32 as usize);
+                let buffer = self.memory.bytes_mut(third, count);
+                let buffer = buffer.unwrap_or_else(|| panic!("a buffer at {third:#x}"));
+                match frame.get(offset..offset + count) {
+                    Some(bytes) => {
+                        buffer.copy_from_slice(bytes);
+                        0
+                    }
+                    None => (-i64::from(libc::EINVAL)) as u64,
+                }
+            }
+        };
+        (helper, returned)
+    }
+}
+
+/// How many bytes an instruction reads or writes.
+fn width(code: u32) -> usize {
+    assert_eq!(code & 0xe0, bpf::BPF_MEM, "neither a plain read nor write");
+    match code & 0x18 {
+        bpf::BPF_B => 1,
+        bpf::BPF_H => 2,
+        bpf::BPF_W => 4,
+        _ => 8,
+    }
+}
+
+#[cfg(test)]
+mod tests;

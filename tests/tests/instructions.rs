@@ -1,0 +1,183 @@
+//! How many instructions of byte code a packet of each class takes, and how many calls of the kernel's helpers.
+//!
+//! These are instructions as they are compiled: the kernel leaves out what the policy's constants rule out, and reads arrays in line.
+//! No machine and no load changes them, but a compiler may. A change that fails here makes the packet path dearer: it needs a reason, and
+//! new figures from `cargo test -p sipguard-tests --test instructions -- --nocapture`.
+
+use std::{net::IpAddr, path::Path};
+
+use jiff::SignedDuration;
+use sipguard::{config, policy::Action, state::OwnEntry};
+use sipguard_ebpf::abi::{
+    LinkKind,
+    Reason::{
+        self, Allowed, Denied, Fragment, Malformed, None as Unguarded, Open, TooDeep, Unlisted,
+    },
+};
+use sipguard_tests::{
+    byte_code::{ByteCode, Filtered},
+    compiled::{Compiled, NOW},
+    frame::{Frame, Link, bare, eth},
+    reference::Verdict,
+};
+
+/// The figures are those of rustc 1.96 with LLVM 22. This is what another compiler may add, in per cent. A call more is never let through.
+const HEADROOM: u32 = 5;
+
+/// Prefixes of three lengths in each family, longest first, and one that is denied within.
+const CONFIG: &str = r#"
+[sources]
+listed = ["198.51.100.7", "198.18.0.8/29", "203.0.113.0/24", "2001:db8:7::7", "2001:db9:8::/64", "2001:dba:9::/48"]
+blocked = ["203.0.113.66", "2001:dba:9::66"]
+
+[services.sip]
+udp = [5060, 5061, 50600]
+tcp = [5060, 5061, 50600]
+allow = ["listed"]
+deny = ["blocked"]
+
+[services.blocklist]
+udp = [4000]
+default = "allow"
+"#;
+
+/// Sources of one family.
+struct Sources {
+    unlisted: &'static str,
+    /// By the longest prefix, the next shorter one, the shortest.
+    allowed: [&'static str; 3],
+    denied: &'static str,
+    timed: &'static str,
+}
+
+const V4: Sources = Sources {
+    unlisted: "192.0.2.7",
+    allowed: ["198.51.100.7", "198.18.0.9", "203.0.113.7"],
+    denied: "203.0.113.66",
+    timed: "192.0.3.9",
+};
+const V6: Sources = Sources {
+    unlisted: "2001:dbb::7",
+    allowed: ["2001:db8:7::7", "2001:db9:8::7", "2001:dba:9::7"],
+    denied: "2001:dba:9::66",
+    timed: "2001:dbc::9",
+};
+
+/// Packets that take the same way through the program.
+struct Class {
+    name: &'static str,
+    frame: Frame,
+    reason: Reason,
+    /// How many bytes can be read directly, if not all.
+    first: Option<usize>,
+    instructions: u32,
+    /// Calls of helpers: a look-up in the prefilter, one more for each length in use down to the entry's, its service's lengths, the entry,
+    /// the counter; the clock where an entry is timed; the frame's length where the packet's end is not known; reading the other pieces.
+    calls: usize,
+}
+
+#[rustfmt::skip]
+fn classes() -> Vec<Class> {
+    let class = |name, frame, reason, instructions, calls| Class { name, frame, first: None, reason, instructions, calls };
+    let in_pieces = |class| Class { first: Some(14), ..class };
+    let headers = eth().ip(V6.unlisted).hop_by_hop(8).destination(16).routing(8);
+    vec![
+        class("ARP", eth().arp(), Unguarded, 30, 0),
+        class("ICMP, IPv4", eth().ip(V4.unlisted).icmp(), Unguarded, 109, 0),
+        class("ICMP, IPv6", eth().ip(V6.unlisted).icmp_v6(), Unguarded, 87, 0),
+        class("RTP, IPv4", eth().ip(V4.unlisted).udp(16_384), Unguarded, 59, 0),
+        class("RTP, IPv4, tagged", eth().vlan(7).ip(V4.unlisted).udp(16_384), Unguarded, 116, 0),
+        class("RTP, IPv4, no Ethernet", bare().ip(V4.unlisted).udp(16_384), Unguarded, 103, 0),
+        class("RTP, IPv6", eth().ip(V6.unlisted).udp(16_384), Unguarded, 101, 0),
+        class("RTP, IPv6, tagged", eth().vlan(7).ip(V6.unlisted).udp(16_384), Unguarded, 111, 0),
+        class("RTP, IPv6, no Ethernet", bare().ip(V6.unlisted).udp(16_384), Unguarded, 93, 0),
+        class("later fragment, IPv4", eth().ip(V4.unlisted).fragment(185, false).payload(&[0; 64]), Fragment, 99, 2),
+        class("later fragment, IPv6", eth().ip(V6.unlisted).fragment(185, false).payload(&[0; 64]), Fragment, 129, 2),
+        class("malformed, IPv4", eth().ip(V4.unlisted).ihl(4).udp(5060), Malformed, 87, 2),
+        class("malformed, IPv6", eth().ip(V6.unlisted).udp(5060).cut(56), Malformed, 135, 3),
+        class("five tags", (0..5).fold(eth(), Frame::vlan).ip(V4.unlisted).udp(5060), TooDeep, 98, 2),
+        class("unlisted, IPv4", eth().ip(V4.unlisted).udp(5060), Unlisted, 151, 2),
+        class("unlisted, IPv4, TCP", eth().ip(V4.unlisted).tcp(5060), Unlisted, 151, 2),
+        class("unlisted, IPv4, options", eth().ip(V4.unlisted).options(8).udp(5060), Unlisted, 200, 2),
+        class("unlisted, IPv4, tagged", eth().vlan(7).ip(V4.unlisted).udp(5060), Unlisted, 208, 2),
+        class("unlisted, IPv4, two tags", eth().service_tag(8).vlan(7).ip(V4.unlisted).udp(5060), Unlisted, 220, 2),
+        class("unlisted, IPv4, PPPoE", eth().pppoe().ip(V4.unlisted).udp(5060), Unlisted, 238, 2),
+        class("unlisted, IPv4, no Ethernet", bare().ip(V4.unlisted).udp(5060), Unlisted, 195, 2),
+        class("unlisted, IPv6", eth().ip(V6.unlisted).udp(5060), Unlisted, 192, 2),
+        class("unlisted, IPv6, tagged", eth().vlan(7).ip(V6.unlisted).udp(5060), Unlisted, 202, 2),
+        class("unlisted, IPv6, three extension headers", headers.udp(5060), Unlisted, 362, 2),
+        class("unlisted, IPv6, no Ethernet", bare().ip(V6.unlisted).udp(5060), Unlisted, 184, 2),
+        class("open, IPv4", eth().ip(V4.unlisted).udp(4000), Open, 146, 2),
+        class("allowed, IPv4, by its /32", eth().ip(V4.allowed[0]).udp(5060), Allowed, 218, 5),
+        class("allowed, IPv4, by its /29", eth().ip(V4.allowed[1]).udp(5060), Allowed, 272, 6),
+        class("allowed, IPv4, by its /24", eth().ip(V4.allowed[2]).udp(5060), Allowed, 326, 7),
+        class("allowed, IPv4, by its /24, tagged", eth().vlan(7).ip(V4.allowed[2]).udp(5060), Allowed, 383, 7),
+        class("allowed, IPv6, by its /128", eth().ip(V6.allowed[0]).udp(5060), Allowed, 279, 5),
+        class("allowed, IPv6, by its /64", eth().ip(V6.allowed[1]).udp(5060), Allowed, 350, 6),
+        class("allowed, IPv6, by its /48", eth().ip(V6.allowed[2]).udp(5060), Allowed, 421, 7),
+        class("denied, IPv4", eth().ip(V4.denied).udp(5060), Denied, 222, 5),
+        class("denied, IPv6", eth().ip(V6.denied).udp(5060), Denied, 283, 5),
+        class("allowed for a while, IPv4", eth().ip(V4.timed).udp(5060), Allowed, 216, 6),
+        class("allowed for a while, IPv6", eth().ip(V6.timed).udp(5060), Allowed, 277, 6),
+        in_pieces(class("RTP, IPv4, in pieces", eth().ip(V4.unlisted).udp(16_384), Unguarded, 118, 2)),
+        in_pieces(class("RTP, IPv6, in pieces", eth().ip(V6.unlisted).udp(16_384), Unguarded, 113, 2)),
+        in_pieces(class("unlisted, IPv4, in pieces", eth().ip(V4.unlisted).udp(5060), Unlisted, 213, 5)),
+        in_pieces(class("unlisted, IPv6, in pieces", eth().ip(V6.unlisted).udp(5060), Unlisted, 207, 5)),
+    ]
+}
+
+fn compiled() -> Compiled {
+    let policy = config::parse(CONFIG, Path::new("classes.toml"));
+    let own = [V4, V6].map(|family| OwnEntry {
+        prefix: family.timed.parse::<IpAddr>().expect("an address").into(),
+        service: "sip".to_owned(),
+        action: Action::Allow,
+        until: Some(NOW.wall + SignedDuration::from_mins(1)),
+        comment: None,
+        added: NOW.wall,
+    });
+    Compiled::new(policy.unwrap_or_else(|problems| panic!("{problems}")), &own)
+}
+
+#[test]
+fn instructions_by_class_of_packet() {
+    let compiled = compiled();
+    let program = |link| ByteCode::new(&compiled, "filter_frags", link);
+    let mut programs = [LinkKind::Ethernet, LinkKind::Ip].map(program);
+    println!("{:42} {:>12} {:>5}", "packet", "instructions", "calls");
+    let mut dearer = Vec::new();
+    for class in classes() {
+        let name = class.name;
+        let frame = class.frame.bytes();
+        let link = match class.frame.link() {
+            Link::Ethernet => LinkKind::Ethernet,
+            Link::Bare => LinkKind::Ip,
+        };
+        let first = class.first.unwrap_or(frame.len());
+        let Filtered { verdict, run, .. } = programs[link as usize].filter(&frame, first);
+        let expected = Verdict {
+            length: None,
+            ..compiled.judge(&frame, link, NOW.boot_ns)
+        };
+        assert_eq!(
+            (verdict, verdict.reason),
+            (expected, class.reason),
+            "{name}"
+        );
+
+        let (instructions, calls) = (run.instructions, run.helpers.len());
+        println!("{name:42} {instructions:12} {calls:5}");
+        let most = class.instructions + class.instructions * HEADROOM / 100;
+        if instructions > most || calls > class.calls {
+            dearer.push(format!(
+                "{name}: {instructions} instructions and {calls} calls, not {} and {}",
+                class.instructions, class.calls
+            ));
+        }
+    }
+    assert!(
+        dearer.is_empty(),
+        "dearer than they were:\n{}",
+        dearer.join("\n")
+    );
+}
