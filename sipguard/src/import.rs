@@ -8,6 +8,7 @@ mod ipset;
 mod iptables;
 mod list;
 mod nft;
+mod rule;
 mod ruleset;
 mod text;
 

@@ -4,7 +4,8 @@ use ipnet::IpNet;
 
 use super::{
     Sets, addresses, ipset, note,
-    ruleset::{Base, Families, Rule, Ruleset, Target, protocols},
+    rule::{Families, Rule, Target, protocols},
+    ruleset::{Base, Ruleset},
 };
 use crate::policy::Action;
 

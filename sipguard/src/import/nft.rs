@@ -6,7 +6,8 @@ use ipnet::IpNet;
 
 use super::{
     Note, Sets, addresses, note,
-    ruleset::{Base, Families, Rule, Ruleset, Target, protocols},
+    rule::{Families, Rule, Target, protocols},
+    ruleset::{Base, Ruleset},
 };
 use crate::policy::Action;
 

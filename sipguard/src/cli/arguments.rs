@@ -1,0 +1,198 @@
+//! What comes behind each command.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+use clap_complete::Shell;
+use jiff::{SignedDuration, Timestamp};
+use sipguard::when;
+use sipguard_ebpf::abi::Protocol;
+
+use super::words::{Prefixes, address, comment, moment, protocol, service, time_to_confirm};
+
+#[derive(Args, Debug)]
+pub(crate) struct Apply {
+    /// Only show what would change, and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Take it back after so long, unless `sipguard confirm` comes: 60s, 5m
+    #[arg(long, value_name = "DURATION", value_parser = time_to_confirm, allow_hyphen_values = true)]
+    pub(crate) confirm: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Stats {
+    /// Show it anew every second, with rates
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// Only this service's
+    #[arg(short, long, value_name = "NAME", value_parser = service)]
+    pub(crate) service: Option<String>,
+    /// Only those that allow, or deny
+    #[arg(short, long, value_name = "ACTION")]
+    pub(crate) action: Option<Action>,
+    /// Only what `allow` and `deny` added
+    #[arg(long)]
+    pub(crate) own: bool,
+    /// How to print them
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        default_value = "table",
+        conflicts_with = "json"
+    )]
+    pub(crate) format: ListFormat,
+}
+
+/// What an entry does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Action {
+    Allow,
+    Deny,
+}
+
+impl From<Action> for sipguard::policy::Action {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Allow => Self::Allow,
+            Action::Deny => Self::Deny,
+        }
+    }
+}
+
+/// How entries are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    /// For people
+    Table,
+    /// As sipguard commands, for a shell
+    Commands,
+    /// One address or network a line, for a list file
+    #[value(alias = "plain")]
+    Prefixes,
+    /// What is in force, for `ipset restore`: a set for each service, action and family
+    Ipset,
+    /// What is in force, for `nft -f`: the same sets in a table
+    Nft,
+    /// What is in force, as a config file
+    Toml,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// What another tool prints; - is standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// Which tool that is [default: by what it looks like]
+    #[arg(long, value_name = "TOOL")]
+    pub(crate) from: Option<Tool>,
+    /// What is done with the addresses, where the input doesn't say so
+    #[arg(short, long, value_name = "ACTION")]
+    pub(crate) action: Option<Action>,
+}
+
+/// Whose output `import` reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tool {
+    /// `iptables-save`, `ip6tables-save`, or both, with `ipset save` in front where rules name sets
+    Iptables,
+    /// `nft list ruleset`
+    Nft,
+    /// `ipset save`
+    Ipset,
+    /// One address or network a line
+    List,
+    /// `fail2ban-client banned`, `... status JAIL` or `... get JAIL banip`
+    Fail2ban,
+}
+
+impl From<Tool> for sipguard::import::Format {
+    fn from(tool: Tool) -> Self {
+        match tool {
+            Tool::Iptables => Self::Iptables,
+            Tool::Nft => Self::Nft,
+            Tool::Ipset => Self::Ipset,
+            Tool::List => Self::List,
+            Tool::Fail2ban => Self::Fail2ban,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Say {
+    /// Addresses or networks, such as 203.0.113.7, 203.0.113.0/24, 2001:db8::/32; or any
+    #[arg(required = true, value_name = "PREFIX")]
+    pub(crate) prefixes: Vec<Prefixes>,
+    /// Only for this service [default: all]
+    #[arg(short, long, value_name = "NAME", value_parser = service)]
+    pub(crate) service: Option<String>,
+    /// How long: 90s, 15m, 2h, 7d [default: for good]
+    #[arg(
+        long = "for",
+        value_name = "DURATION",
+        value_parser = when::duration,
+        allow_hyphen_values = true,
+        conflicts_with = "until"
+    )]
+    pub(crate) lasts: Option<SignedDuration>,
+    /// Until when: 18:00, '2026-12-24 18:00', 2026-12-24T18:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
+    pub(crate) until: Option<Timestamp>,
+    /// Why, in your words; `list` shows it
+    #[arg(short, long, value_name = "TEXT", value_parser = comment)]
+    pub(crate) comment: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Remove {
+    /// Addresses or networks as they were added, or any
+    #[arg(required = true, value_name = "PREFIX")]
+    pub(crate) prefixes: Vec<Prefixes>,
+    /// Only from this service [default: all]
+    #[arg(short, long, value_name = "NAME", value_parser = service)]
+    pub(crate) service: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// Where the packet comes from
+    #[arg(value_parser = address, required_unless_present = "pcap")]
+    pub(crate) address: Option<IpAddr>,
+    /// Where it goes to [default: every guarded port]
+    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// By which protocol [default: udp and tcp with --port, else every guarded one]
+    #[arg(long, value_name = "PROTOCOL", value_parser = protocol())]
+    pub(crate) proto: Option<Protocol>,
+    /// Judge every packet of a capture (pcap or pcapng) by the config file; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["address", "port", "proto"])]
+    pub(crate) pcap: Option<PathBuf>,
+    /// Tell what would change against this
+    #[arg(long, value_name = "WHAT", requires = "pcap", conflicts_with_all = ["address", "port", "proto"])]
+    pub(crate) against: Option<Against>,
+}
+
+/// What a capture's verdicts are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Against {
+    /// What is in force now, with what `allow` and `deny` added
+    Live,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Completions {
+    /// For which shell
+    pub(crate) shell: Shell,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Man {
+    /// Write all pages into this folder instead
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}

@@ -1,0 +1,95 @@
+//! What single words stand for.
+
+use std::{net::IpAddr, str::FromStr, time::Duration};
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use ipnet::IpNet;
+use jiff::{Timestamp, Zoned};
+use sipguard::{
+    policy::{is_service_name, protocol_name, protocol_named},
+    prefix::{self, PrefixError},
+    when::{self, WhenError},
+};
+use sipguard_ebpf::abi::Protocol;
+
+/// What one word stands for: one prefix, or both families' all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Prefixes(Vec<IpNet>);
+
+impl FromStr for Prefixes {
+    type Err = PrefixError;
+
+    fn from_str(text: &str) -> Result<Self, PrefixError> {
+        prefix::parse_or_any(text).map(Self)
+    }
+}
+
+/// All prefixes that were named, each once.
+pub(crate) fn flat(words: &[Prefixes]) -> Vec<IpNet> {
+    let mut prefixes: Vec<IpNet> = words
+        .iter()
+        .flat_map(|Prefixes(some)| some)
+        .copied()
+        .collect();
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    prefixes
+}
+
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    // A single address is a prefix of full length; the same mistakes get the same advice.
+    let prefix = prefix::parse(text).map_err(|error| error.to_string())?;
+    if prefix.prefix_len() == prefix.max_prefix_len() {
+        Ok(prefix.addr())
+    } else {
+        Err(format!(
+            "{prefix} is a network; name one of its addresses, such as {}",
+            prefix.addr()
+        ))
+    }
+}
+
+pub(super) fn service(text: &str) -> Result<String, String> {
+    if is_service_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("no service has such a name: it has 1 to 15 of a-z, 0-9, _ and -".to_owned())
+    }
+}
+
+/// At most a day: whoever has not come back by then does not wait any more.
+pub(super) fn time_to_confirm(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_hours(24);
+    let duration = when::duration(text).map_err(|error| error.to_string())?;
+    let duration = duration.unsigned_abs();
+    if duration > LONGEST {
+        return Err(format!(
+            "{text} is too long to wait for a confirmation; write at most 24h, such as 60s or 5m"
+        ));
+    }
+    Ok(duration)
+}
+
+/// By the clock and in the time zone of this host.
+pub(super) fn moment(text: &str) -> Result<Timestamp, WhenError> {
+    when::moment(text, &Zoned::now())
+}
+
+/// A comment is printed on terminals and into scripts.
+pub(super) fn comment(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 200;
+    if text.chars().any(char::is_control) {
+        Err("a comment is one line without control characters".to_owned())
+    } else if text.chars().count() > LONGEST {
+        Err(format!("a comment has at most {LONGEST} characters"))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+pub(super) fn protocol() -> impl TypedValueParser<Value = Protocol> {
+    PossibleValuesParser::new(Protocol::ALL.map(protocol_name)).map(|name| {
+        // The possible values are the protocols' names.
+        protocol_named(&name).expect("a name that was offered")
+    })
+}
