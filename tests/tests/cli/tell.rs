@@ -1,0 +1,427 @@
+//! What commands tell of what is in force, and of what they did.
+
+use std::fs;
+
+use serde_json::json;
+use sipguard_tests::{
+    netns::sandbox,
+    scene::{SCANNER, Scene},
+};
+
+use super::{applied, configured, fails, lines, parsed, run, shell};
+
+#[test]
+fn the_first_steps() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        let begin = run(&scene, "").succeeded();
+        assert!(begin.stdout.contains("Usage: sipguard"));
+        assert!(
+            begin
+                .stdout
+                .ends_with("Next: `sipguard init` writes a config file.\n")
+        );
+
+        let init = run(&scene, "init").succeeded();
+        assert!(
+            init.stdout.contains("this host has eth0"),
+            "{}",
+            init.stdout
+        );
+        let written = fs::read_to_string(scene.config()).expect("it was written");
+        fails(
+            run(&scene, "init"),
+            &format!(
+                "{} is there already and is not overwritten: edit it, or name another file with --config",
+                scene.config().display()
+            ),
+        );
+        let begin = run(&scene, "").succeeded();
+        let next = format!(
+            "fill in {}, then `sipguard apply`.\n",
+            scene.config().display()
+        );
+        assert!(begin.stdout.ends_with(&next), "{}", begin.stdout);
+
+        let apply = run(&scene, "apply").succeeded();
+        assert_eq!(apply.stdout, "");
+        assert!(
+            apply
+                .stderr
+                .contains("warning: no interface is configured, so nothing is filtered")
+        );
+        assert!(scene.passes("eth0", SCANNER, 5060));
+
+        scene.gateway.enter(|| {
+            fs::write("/proc/sys/net/ipv4/ip_local_reserved_ports", "50600")
+                .expect("IPv4 can be set up");
+        });
+        fs::write(
+            scene.config(),
+            written.replace("interfaces = []", "interfaces = [\"eth0\"]"),
+        )
+        .expect("the scratch folder is writable");
+        let apply = run(&scene, "apply").succeeded();
+        assert_eq!(
+            apply.stdout,
+            "eth0: native\nin force: generation 1, 0 entries of the config, 0 of the command line\nchanges: mode enforce; +eth0; +sip +web\n"
+        );
+        assert_eq!(apply.stderr, "");
+        assert!(!scene.passes("eth0", SCANNER, 5060));
+
+        let bare = run(&scene, "").succeeded();
+        assert!(
+            bare.stdout.starts_with("generation 1 of "),
+            "{}",
+            bare.stdout
+        );
+        let again = run(&scene, "apply").succeeded();
+        assert!(
+            again.stdout.contains("unchanged: generation 1"),
+            "{}",
+            again.stdout
+        );
+        assert_eq!(run(&scene, "apply -q").succeeded().stdout, "");
+        assert!(run(&scene, "apply -v").succeeded().stdout.contains("took "));
+
+        let down = run(&scene, "down").succeeded();
+        assert!(
+            down.stdout.starts_with("eth0: not filtered any more"),
+            "{}",
+            down.stdout
+        );
+        assert_eq!(
+            run(&scene, "down").succeeded().stdout,
+            "nothing was in force\n"
+        );
+        assert!(scene.passes("eth0", SCANNER, 5060));
+    });
+}
+
+#[test]
+fn status_in_json() {
+    sandbox(|sandbox| {
+        let scene = applied(sandbox);
+        run(&scene, "deny 192.0.2.1 --service sip").succeeded();
+        let mut status = parsed(&scene, "status --json");
+        let interface = &mut status["interfaces"][0];
+        assert!(interface["program"].take().is_u64());
+        assert!(status["applied"].take().is_string());
+        assert_eq!(
+            status,
+            json!({
+                "version": env!("CARGO_PKG_VERSION"), "in_force": true, "enforced": true,
+                "generation": 1, "applied": null, "config": scene.config(), "mode": "enforce",
+                "interfaces": [{
+                    "name": "eth0", "state": "attached", "mode": "native", "cause": null,
+                    "program": null, "generation": 1, "foreign": null,
+                }],
+                "services": [
+                    { "name": "sip", "ports": { "udp": [5060, 5061], "tcp": [5060] }, "default": "deny", "mode": "enforce" },
+                    { "name": "web", "ports": { "tcp": [80] }, "default": "deny", "mode": "enforce" },
+                ],
+                "entries": { "config": 5, "command_line": 1 }, "pending": null,
+            })
+        );
+        run(&scene, "down").succeeded();
+        assert_eq!(
+            parsed(&scene, "status --json"),
+            json!({
+                "version": env!("CARGO_PKG_VERSION"), "in_force": false, "enforced": false,
+                "generation": null, "applied": null, "config": null, "mode": null,
+                "interfaces": [], "services": [],
+                "entries": { "config": 0, "command_line": 1 }, "pending": null,
+            })
+        );
+        let told = run(&scene, "status").succeeded().stdout;
+        assert!(
+            told.contains("nothing is in force")
+                && told.contains("1 entry of the command line waits"),
+            "{told}"
+        );
+    });
+}
+
+#[test]
+fn status_for_people() {
+    sandbox(|sandbox| {
+        let mut scene = configured(
+            sandbox,
+            "interfaces = [\"eth0\", \"br0\", \"ppp0\"]\n[services.sip]\nudp = [5060]\ntcp = [5060]\nsctp = [5062]\ndefault = \"allow\"",
+        );
+        scene.gateway.ip("link add br0 type bridge");
+        let apply = run(&scene, "apply").succeeded();
+        assert!(
+            apply.stderr.contains("warning: there is no interface ppp0"),
+            "{}",
+            apply.stderr
+        );
+        let told = run(&scene, "status -v").succeeded().stdout;
+        for wanted in [
+            "eth0       native",
+            "br0        generic (a bridge device has no native XDP)",
+            "ppp0       absent: run `sipguard apply` once it is there",
+            "sip      udp+tcp 5060, sctp 5062  pass      enforce",
+            "0 entries of the config, 0 of the command line",
+        ] {
+            assert!(told.contains(wanted), "{wanted}: {told}");
+        }
+        // The interface goes away and comes back under the same name, and nothing of ours is on it.
+        scene.outside.ip("link del eth0");
+        scene.connect("eth0");
+        let told = run(&scene, "status").succeeded().stdout;
+        assert!(
+            told.contains("eth0       not filtered: run `sipguard apply`"),
+            "{told}"
+        );
+        run(&scene, "apply").succeeded();
+        let told = run(&scene, "status").succeeded().stdout;
+        assert!(told.contains("eth0       native"), "{told}");
+    });
+}
+
+#[test]
+fn monitor_mode_is_said_aloud() {
+    sandbox(|sandbox| {
+        let scene = configured(
+            sandbox,
+            "interfaces = [\"eth0\"]\nmode = \"monitor\"\n[services.sip]\nudp = [5060]\n[services.web]\nudp = [80]\n",
+        );
+        let apply = run(&scene, "apply").succeeded();
+        assert!(
+            apply
+                .stderr
+                .contains("monitor mode: everything is counted and nothing is dropped"),
+            "{}",
+            apply.stderr
+        );
+        assert!(scene.passes("eth0", SCANNER, 5060));
+        let status = run(&scene, "status").succeeded().stdout;
+        assert!(
+            status.contains("nothing is dropped: monitor mode"),
+            "{status}"
+        );
+        assert_eq!(parsed(&scene, "status --json")["enforced"], false);
+        let counted = run(&scene, "stats").succeeded().stdout;
+        assert!(
+            counted.contains("would drop  unlisted         1"),
+            "{counted}"
+        );
+        let check = run(&scene, "check 198.51.100.7 --port 5060 --proto udp --json").exited(3);
+        assert_eq!(lines(&check)[0]["enforced"], false);
+        let check = run(&scene, "check 198.51.100.7 --port 5060").exited(3);
+        assert!(
+            check
+                .stdout
+                .contains("drop, not listed; monitor mode: it passes all the same"),
+            "{}",
+            check.stdout
+        );
+
+        scene.configure("interfaces = [\"eth0\"]\n[services.sip]\nudp = [5060]\nmode = \"monitor\"\n[services.web]\nudp = [80]\n");
+        let apply = run(&scene, "apply").succeeded();
+        assert!(
+            apply
+                .stderr
+                .contains("monitor mode for sip: counted, but not dropped"),
+            "{}",
+            apply.stderr
+        );
+        assert_eq!(parsed(&scene, "status --json")["enforced"], true);
+    });
+}
+
+#[test]
+fn entries_are_listed_and_can_be_fed_back_in() {
+    sandbox(|sandbox| {
+        let scene = applied(sandbox);
+        scene
+            .sipguard([
+                "allow",
+                "192.0.2.1",
+                "2001:db8:f::/48",
+                "--service",
+                "web",
+                "--comment",
+                "it's mine",
+            ])
+            .succeeded();
+        run(&scene, "deny 203.0.113.0/24 --service sip").succeeded();
+        let list = run(&scene, "list").succeeded().stdout;
+        assert_eq!(
+            list,
+            "\
+PREFIX             SERVICE  ACTION  FROM
+192.0.2.1          web      allow   command line: it's mine
+198.51.100.10      sip      allow   config: admins
+198.51.100.10      web      allow   config: admins
+203.0.113.0/24     sip      deny    command line
+203.0.113.0/24     sip      allow   config: providers
+203.0.113.66       sip      deny    config: blocked (/var/lib/blocked.txt)
+2001:db8:f::/48    web      allow   command line: it's mine
+2001:db8:100::/48  sip      allow   config: providers
+"
+        );
+        let list = lines(&run(&scene, "list --json --action deny").succeeded());
+        assert_eq!(
+            list,
+            [
+                json!({
+                    "prefix": "203.0.113.0/24", "service": "sip", "action": "deny", "until": null, "seconds_left": null,
+                    "origin": "command line", "source": null, "file": null, "comment": null, "in_force": true,
+                }),
+                json!({
+                    "prefix": "203.0.113.66", "service": "sip", "action": "deny", "until": null, "seconds_left": null,
+                    "origin": "config", "source": "blocked", "file": "/var/lib/blocked.txt", "comment": null, "in_force": true,
+                }),
+            ]
+        );
+        let prefixes = run(
+            &scene,
+            "list --service sip --action allow --format prefixes",
+        );
+        assert_eq!(
+            prefixes.succeeded().stdout,
+            "198.51.100.10\n203.0.113.0/24\n2001:db8:100::/48\n"
+        );
+
+        let own = run(&scene, "list --own --format commands")
+            .succeeded()
+            .stdout;
+        run(&scene, "remove 192.0.2.1 2001:db8:f::/48 --service web").succeeded();
+        run(&scene, "remove 203.0.113.0/24").succeeded();
+        assert_eq!(
+            run(&scene, "list --own").succeeded().stdout,
+            "no such entries\n"
+        );
+        shell(&scene, &own).succeeded();
+        assert_eq!(
+            run(&scene, "list --own --format commands")
+                .succeeded()
+                .stdout,
+            own
+        );
+
+        run(&scene, "down").succeeded();
+        let list = run(&scene, "list --service web").succeeded().stdout;
+        assert!(
+            list.contains("command line: it's mine (waits for `sipguard apply`)"),
+            "{list}"
+        );
+        let waiting = lines(&run(&scene, "list --json").succeeded());
+        assert!(waiting.iter().all(|entry| entry["in_force"] == false));
+        assert_eq!(waiting.len(), 3);
+    });
+}
+
+#[test]
+fn allow_deny_and_remove_say_what_they_did() {
+    sandbox(|sandbox| {
+        let scene = applied(sandbox);
+        assert!(!scene.passes("eth0", SCANNER, 5060));
+        let allow = run(&scene, "allow 198.51.100.7").succeeded();
+        assert_eq!(allow.stdout, "allowed 198.51.100.7 for sip and web\n");
+        assert!(scene.passes("eth0", SCANNER, 5060));
+        assert_eq!(
+            parsed(&scene, "deny 198.51.100.7 any --service sip --json"),
+            json!({
+                "action": "deny", "prefixes": ["0.0.0.0/0", "198.51.100.7", "::/0"], "services": ["sip"],
+                "until": null, "in_force": true,
+            })
+        );
+        assert!(!scene.passes("eth0", SCANNER, 5060));
+        assert_eq!(
+            run(&scene, "deny any --service web -q").succeeded().stdout,
+            ""
+        );
+
+        let removed = lines(&run(&scene, "remove 198.51.100.7 --service sip --json").succeeded());
+        let entry = |action| json!({ "prefix": "198.51.100.7", "service": "sip", "action": action, "until": null, "comment": null });
+        assert_eq!(removed, [entry("allow"), entry("deny")]);
+        assert_eq!(
+            run(&scene, "remove 198.51.100.7").succeeded().stdout,
+            "removed: allow 198.51.100.7 for web\n"
+        );
+        assert_eq!(
+            parsed(&scene, "down --json"),
+            json!({ "released": ["eth0"] })
+        );
+
+        let waits = run(&scene, "allow 192.0.2.9 --service sip").succeeded();
+        assert!(
+            waits
+                .stderr
+                .contains("warning: nothing is in force; this waits for the next `sipguard apply`")
+        );
+        let apply = parsed(&scene, "apply --json");
+        assert_eq!(apply["changed"], true);
+        assert_eq!(apply["generation"], 2);
+        assert_eq!(apply["enforced"], true);
+        assert_eq!(apply["released"], json!([]));
+        assert_eq!(apply["entries"], json!({ "config": 5, "command_line": 5 }));
+        assert_eq!(apply["interfaces"][0]["state"], "attached");
+    });
+}
+
+#[test]
+fn check_names_what_decides() {
+    sandbox(|sandbox| {
+        let scene = applied(sandbox);
+        run(
+            &scene,
+            "allow 2001:db8:100::66 --service web --comment test",
+        )
+        .succeeded();
+        for (line, code, wanted) in [
+            (
+                "check 203.0.113.5",
+                3,
+                "203.0.113.5 → udp 5060 5061, tcp 5060 (sip): pass, allowed by 203.0.113.0/24 (config: providers)\n\
+                 203.0.113.5 → tcp 80 (web): drop, not listed\n",
+            ),
+            (
+                "check 203.0.113.66 --port 5060 --proto udp",
+                3,
+                "203.0.113.66 → udp 5060 (sip): drop, denied by 203.0.113.66 (config: blocked (/var/lib/blocked.txt))\n",
+            ),
+            (
+                "check 2001:db8:100::66 --port 80 --proto tcp",
+                0,
+                "2001:db8:100::66 → tcp 80 (web): pass, allowed by 2001:db8:100::66 (command line: test)\n",
+            ),
+            (
+                "check 198.51.100.7 --port 22",
+                0,
+                "198.51.100.7 → udp+tcp 22: pass, not guarded\n",
+            ),
+            ("check 198.51.100.7 -q", 3, ""),
+        ] {
+            assert_eq!(run(&scene, line).exited(code).stdout, wanted);
+        }
+        let check = lines(&run(&scene, "check 203.0.113.5 --json").exited(3));
+        assert_eq!(check.len(), 4);
+        assert_eq!(
+            check[3],
+            json!({
+                "n": 4, "action": "drop", "reason": "unlisted", "service": "web", "source": "203.0.113.5",
+                "protocol": "tcp", "port": 80, "entry": null,
+            })
+        );
+        assert_eq!(check[0]["entry"]["source"], "providers");
+        let check = lines(&run(&scene, "check 203.0.113.5 --port 9 --proto sctp --json").exited(0));
+        assert_eq!(
+            check,
+            [json!({
+                "n": 1, "action": "pass", "reason": null, "service": null, "source": "203.0.113.5",
+                "protocol": "sctp", "port": 9, "entry": null,
+            })]
+        );
+        fails(
+            run(&scene, "check 203.0.113.5 --proto sctp"),
+            "no such port is guarded: every packet passes; name one with --port",
+        );
+        let totals = parsed(&scene, "stats --json")["totals"].take();
+        let none = json!({ "packets": 0, "bytes": 0 });
+        assert_eq!(totals, json!({ "pass": none, "drop": none }));
+    });
+}
