@@ -6,6 +6,7 @@ use aya::{
     Ebpf, EbpfLoader,
     programs::{ProgramError, Xdp},
 };
+use rustix::thread::{CapabilitySet, capabilities};
 use sipguard_ebpf::abi::{LinkKind, SERVICES};
 
 use super::{Error, plain::Plain, table::Table};
@@ -50,8 +51,21 @@ pub(super) struct Plan<'a> {
     pub(super) pins: Vec<(&'static str, PathBuf)>,
 }
 
+/// Asked before anything is made: kernels that are older still refuse the maps, for reasons that say nothing.
+fn new_enough() -> Result<(), Error> {
+    if kernel::at_least(5, 9) {
+        return Ok(());
+    }
+    Err(Error::TooOld {
+        running: kernel::release(),
+        needed: "5.9",
+        feature: "XDP programs that stay attached without a process",
+    })
+}
+
 /// Makes the maps; no program is loaded yet.
 pub(super) fn object(plan: &Plan<'_>) -> Result<Ebpf, Error> {
+    new_enough()?;
     let Constants {
         port_page,
         port_services,
@@ -88,6 +102,7 @@ pub(super) fn object(plan: &Plan<'_>) -> Result<Ebpf, Error> {
 
 /// An object for the program `pending` alone: what the others look into has no size.
 pub(super) fn pending_object(deadline: u64) -> Result<Ebpf, Error> {
+    new_enough()?;
     EbpfLoader::new()
         .btf(None)
         .override_global("DEADLINE", &deadline, true)
@@ -111,18 +126,24 @@ pub(super) fn has_frags() -> bool {
 
 /// Loads the one of the two entry points that do `what` (`filter`, `check` or `pending`) which suits this kernel.
 pub(super) fn program<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, Error> {
-    if !kernel::at_least(5, 9) {
-        return Err(Error::TooOld {
-            running: kernel::release(),
-            needed: "5.9",
-            feature: "XDP programs that stay attached without a process",
-        });
+    if !may_know_addresses() {
+        return Err(Error::NotPermitted);
     }
     let program = loaded(ebpf, what)?;
     program
         .load()
         .map_err(|error| Error::kernel(format!("the kernel refuses the program {what}"), &error))?;
     Ok(program)
+}
+
+/// Whether the verifier lets this process's programs calculate with addresses, which it takes to find out how long a frame is. Its own
+/// refusal is a page of instructions.
+fn may_know_addresses() -> bool {
+    // The call can't fail for the calling thread.
+    capabilities(None).is_ok_and(|own| {
+        let either = CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN;
+        own.effective.intersects(either)
+    })
 }
 
 /// The same program again, once it is loaded.

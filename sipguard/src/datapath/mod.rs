@@ -62,8 +62,18 @@ pub enum Error {
         /// What older ones lack.
         feature: &'static str,
     },
+    /// The running kernel has no BPF at all.
+    #[error(
+        "this kernel ({running}) was built without BPF (CONFIG_BPF_SYSCALL), which sipguard needs: run a kernel that has it"
+    )]
+    NoBpf {
+        /// The running kernel's version.
+        running: String,
+    },
     /// The caller may not use BPF.
-    #[error("sipguard needs root (or CAP_BPF and CAP_NET_ADMIN) for this: run it with sudo")]
+    #[error(
+        "sipguard needs root (or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON) for this: run it with sudo"
+    )]
     NotPermitted,
     /// What is pinned was not made by this version of sipguard.
     #[error("{path} was made by another version of sipguard: run `sipguard apply` to replace it")]
@@ -81,8 +91,14 @@ pub enum Error {
 impl Error {
     /// Wraps a failure of the kernel; says what to do where the cause is one that people can mend.
     fn kernel(what: impl Into<String>, cause: &(dyn std::error::Error + 'static)) -> Self {
-        if errno(cause) == Some(libc::EPERM) {
-            return Self::NotPermitted;
+        match errno(cause) {
+            Some(libc::EPERM) => return Self::NotPermitted,
+            Some(libc::ENOSYS) => {
+                return Self::NoBpf {
+                    running: crate::kernel::release(),
+                };
+            }
+            _ => {}
         }
         let mut text = cause.to_string();
         let mut source = cause.source();
