@@ -84,6 +84,11 @@ impl<'c> ByteCode<'c> {
         }
     }
 
+    /// Sets the boot clock, in nanoseconds; it stands still.
+    pub fn set_clock(&mut self, boot_ns: u64) {
+        self.machine.boot_ns = boot_ns;
+    }
+
     /// The verdict that a checking program leaves behind, of a frame whose `first` bytes can be read directly.
     pub fn check(&mut self, frame: &[u8], first: usize) -> Verdict {
         self.machine.run(frame, first);

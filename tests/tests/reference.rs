@@ -12,6 +12,7 @@ use sipguard::{
 };
 use sipguard_ebpf::abi::{LinkKind, Protocol};
 use sipguard_tests::{
+    byte_code::ByteCode,
     compiled::{Compiled, NOW},
     frame::{Frame, Link, TAG_9100, bare, eth},
     random::Random,
@@ -337,6 +338,31 @@ proptest! {
                 let frame = frame.bytes();
                 let wanted = expected(&frame, link, &model);
                 prop_assert_eq!(loaded.judge(&frame), wanted, "{:?} {:02x?}", link, frame);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Like the kernel, and at any time.
+    #[test]
+    fn random_policies_in_byte_code(world in world(), frames in vec(frame(), 512)) {
+        let compiled = world.compiled();
+        for (begins, link) in [(Link::Ethernet, LinkKind::Ethernet), (Link::Bare, LinkKind::Ip)] {
+            let mut program = ByteCode::new(&compiled, "check_frags", link);
+            for (turn, frame) in frames.iter().filter(|frame| frame.link() == begins).enumerate() {
+                let frame = frame.bytes();
+                let model = Model {
+                    policy: &compiled.policy,
+                    own: &world.own,
+                    now: NOW.boot_ns + [0, 1, 2, 5, 60][turn % 5] * 1_000_000_000,
+                };
+                program.set_clock(model.now);
+                let wanted = expected(&frame, link, &model);
+                let verdict = program.check(&frame, frame.len());
+                prop_assert_eq!(verdict, wanted, "{:?} {} {:02x?}", link, model.now, frame);
             }
         }
     }
