@@ -261,6 +261,10 @@ impl<'a> Gateway<'a> {
     }
 }
 
+const PASSWD: &str = "root:x:0:0::/root:/bin/sh\nsshd:x:65501:65501::/:/bin/false\n\
+                      operator:x:65502:65502::/:/bin/sh\nguest:x:65503:65503::/:/bin/sh\n";
+const SHADOW: &str = "root:*:1::::::\nsshd:*:1::::::\noperator:*:1::::::\nguest:*:1::::::\n";
+
 /// sshd, sudo and users: from packages that were fetched, for a machine need not have them.
 fn install_sshd(system: &System<'_>, key: &Path) {
     let root = path(&system.root);
@@ -274,24 +278,10 @@ fn install_sshd(system: &System<'_>, key: &Path) {
             run("sh", &["-ec", unpack, path(&file), root]);
         }
     }
-    let users = [("sshd", 65501), (OPERATOR, 65502), (GUEST, 65503)];
-    let mut passwd = fs::read_to_string(system.root.join("etc/passwd")).unwrap();
-    passwd = passwd
-        .lines()
-        .filter(|line| {
-            users
-                .iter()
-                .all(|(name, _)| !line.starts_with(&format!("{name}:")))
-        })
-        .map(|line| format!("{line}\n"))
-        .collect();
-    let mut shadow = "root:*:1::::::\n".to_owned();
-    for (name, number) in users {
-        passwd += &format!("{name}:x:{number}:{number}::/:/bin/sh\n");
-        shadow += &format!("{name}:*:1::::::\n");
-    }
-    system.write("etc/passwd", &passwd);
-    system.write("etc/shadow", &shadow);
+    // Whoever comes first counts.
+    let passwd = fs::read_to_string(system.root.join("etc/passwd")).unwrap();
+    system.write("etc/passwd", &format!("{PASSWD}{passwd}"));
+    system.write("etc/shadow", SHADOW);
     system.write(
         "etc/sudoers",
         &format!("{OPERATOR} ALL=(ALL) NOPASSWD: ALL\n"),
@@ -316,13 +306,14 @@ fn install_sshd(system: &System<'_>, key: &Path) {
 impl Deployer<'_> {
     /// Writes down whose keys the gateways' are.
     pub fn know(&self, gateways: &[Gateway<'_>]) {
-        let known: String = gateways
+        let known: Vec<_> = gateways
             .iter()
             .map(|gateway| {
                 let key = gateway.read("etc/ssh/host_key.pub").unwrap();
                 format!("{},{} {key}", gateway.address, gateway.address6)
             })
             .collect();
+        let known = known.concat();
         self.write("known_hosts", &known);
     }
 
@@ -371,14 +362,9 @@ pub fn other_version(folder: &Path, version: &str) -> PathBuf {
     );
     let control = tree.join("DEBIAN/control");
     let text = fs::read_to_string(&control).unwrap();
-    let text: String = text
-        .lines()
-        .map(|line| match line.strip_prefix("Version: ") {
-            Some(_) => format!("Version: {version}\n"),
-            None => format!("{line}\n"),
-        })
-        .collect();
-    fs::write(control, text).unwrap();
+    let (first, rest) = text.split_once("\nVersion: ").unwrap();
+    let (_, rest) = rest.split_once('\n').unwrap();
+    fs::write(control, format!("{first}\nVersion: {version}\n{rest}")).unwrap();
     // A program does not mind what comes after it.
     let program = tree.join("usr/bin/sipguard");
     let mut bytes = fs::read(&program).unwrap();

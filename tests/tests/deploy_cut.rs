@@ -192,6 +192,60 @@ fn a_config_that_cuts_off_the_deployer_takes_itself_back() {
 }
 
 #[test]
+fn without_dpkg_a_host_takes_itself_back_too() {
+    on_gateways(2, |deployer, gateways| {
+        for gateway in &*gateways {
+            fs::remove_file(gateway.system.root.join("usr/bin/dpkg")).unwrap();
+        }
+        deployer.write("gateway.toml", POLICY);
+        let words = format!(
+            "deploy --config gateway.toml --host root@{}",
+            gateways[1].address
+        );
+        deployer.run(&words).succeeded();
+        let before = gateways[1].state();
+        deployer.write("gateway.toml", &cutting_off());
+        let newer = other_version(&deployer.folder, "0.1.1");
+        let running = [&gateways[0], &gateways[1]].map(|gateway| deploy(deployer, gateway, &newer));
+        for process in running {
+            let failed = process.wait().exited(1);
+            assert!(
+                failed.stdout.contains("it has again what it had"),
+                "{failed:?}"
+            );
+        }
+        let left = gateways[0].traces();
+        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(gateways[1].state(), before);
+    });
+}
+
+#[test]
+fn with_its_disk_filled_in_mid_installation_a_host_takes_itself_back() {
+    on_gateways(1, |deployer, gateways| {
+        let gateway = &gateways[0];
+        gateway.install(POLICY);
+        let before = gateway.state();
+        gateway.system.write(
+            "etc/dpkg/dpkg.cfg.d/fill",
+            "pre-invoke=[ -e /filled ] || dd if=/dev/zero of=/filled bs=1048576 2> /dev/null; true\n",
+        );
+        deployer.write("gateway.toml", &other_policy());
+        let newer = other_version(&deployer.folder, "0.1.1");
+        let failed = deploy(deployer, gateway, &newer).wait().exited(1);
+        for text in [
+            "installing: ",
+            "it has again what it had",
+            "generation 1 on eth0",
+        ] {
+            assert!(failed.stdout.contains(text), "{text}: {failed:?}");
+        }
+        assert!(gateway.read("filled").is_some());
+        assert_eq!(gateway.state(), before);
+    });
+}
+
+#[test]
 fn a_host_that_restarts_in_mid_deployment_comes_up_with_what_it_had() {
     on_gateways(1, |deployer, gateways| {
         let gateway = &mut gateways[0];

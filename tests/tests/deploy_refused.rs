@@ -194,11 +194,14 @@ fn the_hosts_after_one_that_failed_are_not_begun() {
         deployer.write("gateway.toml", POLICY);
         deployer.write(&format!("hosts/{}.toml", gateways[1].address), "mod = 1\n");
         let before = gateways[2].state();
-        let hosts: String = gateways
+        let hosts: Vec<_> = gateways
             .iter()
             .map(|gateway| format!(" root@{}", gateway.address))
             .collect();
-        let words = format!("deploy --config gateway.toml --batch 1 --host{hosts}");
+        let words = format!(
+            "deploy --config gateway.toml --batch 1 --host{}",
+            hosts.concat()
+        );
         let failed = deployer.run(&words).exited(1);
         let rows: Vec<_> = failed.stdout.lines().rev().take(3).collect();
         assert!(rows[2].ends_with("sipguard 0.1.0 in force"), "{failed:?}");

@@ -9,10 +9,10 @@ use super::{
 
 /// The oldest kernel that has XDP links.
 const KERNEL: (u32, u32) = (5, 9);
-/// KiB for the new version, for the old one beside it, and for what dpkg needs meanwhile.
-const ROOM_FOR_PACKAGE: u64 = 48 * 1024;
-/// KiB for configs and the state.
-const ROOM_FOR_CONFIG: u64 = 1024;
+/// KiB for the new version, for the old one beside it, for what dpkg needs meanwhile, and for the way back.
+const ROOM_FOR_PACKAGE: u64 = 64 * 1024;
+/// KiB for configs, for the state, and for the way back.
+const ROOM_FOR_CONFIG: u64 = 20 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Install {

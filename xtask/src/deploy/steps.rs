@@ -229,7 +229,7 @@ impl Host<'_> {
         let cut = matches!(failure, Failure::NoConnection(_));
         let why = format!("{step}: {}", self.explain(failure));
         if !cut && *step == COPYING {
-            return nothing_changed(&why, before);
+            return nothing_changed(&self.explain(failure), before);
         }
         self.line.step("taking it back");
         // Where it can't be asked, or fails to, it does so by itself.

@@ -2,7 +2,8 @@
 #
 # `begin` saves what the host has and starts `watch`, which takes everything back once the deployer has not been heard of for so long. Each
 # step begins that time anew when it has ended, and none of them can run beside another. `commit` and `rollback` end the deployment: one
-# of them takes the folder away, and with it whatever the others would have done. A step that has lost its connection still comes to its end.
+# of them takes the folder away, and with it whatever the others would have done. A step that has lost its connection still comes to its
+# end.
 set -u
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
@@ -26,9 +27,7 @@ main() {
         plan)
             cd "$copied" && . ./plan
             judge
-            said=$?
             cd / && rm -rf "$copied"
-            exit "$said"
             ;;
         begin | watch) "$step" ;;
         install | apply)
@@ -129,6 +128,8 @@ new_sipguard() {
 begin() {
     cd "$copied" && . ./plan
     judge
+    # Of deployments that lost their power while they were copied.
+    find /var/lib -maxdepth 1 -name 'sipguard-deploy.?*' -mmin +60 -exec rm -rf {} +
     save
     echo "$token" > token
     : > armed
@@ -177,7 +178,7 @@ mine() {
 
 # Everything that a rollback needs.
 save() {
-    mkdir old || fail "no room in /var/lib"
+    mkdir old && dd if=/dev/zero of=old/ballast bs=1048576 count=16 2> /dev/null || fail "no room in /var/lib"
     if [ -d "$etc" ]; then : > old/had-etc; fi
     if [ -d "$state" ]; then : > old/had-state; fi
     if [ -e "$config" ]; then
@@ -194,7 +195,8 @@ save() {
 
 # The installed package again as a file: dpkg keeps none.
 save_deb() {
-    [ "$(dpkg-query --show --showformat='${db:Status-Abbrev}' sipguard 2> /dev/null)" = "ii " ] || return 0
+    dpkg_says > old/dpkg
+    grep -q '^ii ' old/dpkg || return 0
     tree=old/tree
     mkdir -p $tree/DEBIAN
     dpkg-query --listfiles sipguard | while read -r file; do
@@ -209,7 +211,19 @@ save_deb() {
     for name in $(dpkg-query --control-list sipguard); do
         cp -p "$(dpkg-query --control-path sipguard "$name")" $tree/DEBIAN/ || return 1
     done
-    quietly dpkg-deb -Znone --build $tree old/package.deb && rm -rf $tree old/files.tar
+    quietly dpkg-deb -Znone --build $tree old/package.deb && rm -rf $tree old/files.tar || return 1
+    grep '^./usr/' old/files | while read -r file; do
+        if [ -f "/$file" ]; then sha256sum "/$file"; fi
+    done > old/sums
+}
+
+dpkg_says() {
+    dpkg-query --show --showformat='${db:Status-Abbrev} ${Version}\n' sipguard 2> /dev/null || true
+}
+
+# Also where dpkg itself has undone an installation.
+dpkg_has_what_it_had() {
+    dpkg_says | cmp -s - old/dpkg && { [ ! -e old/sums ] || sha256sum -c old/sums > /dev/null 2>&1; }
 }
 
 save_tar() {
@@ -240,6 +254,7 @@ install_tar() {
 
 apply() {
     if [ "$config_is" = new ]; then
+        # From here to the apply, some milliseconds, a host that loses its power comes up with the new policy, which it has judged.
         put new/sipguard.toml || fail "the config can't be written: $(reason)"
     fi
     : > said
@@ -255,35 +270,29 @@ put() {
 }
 
 commit() {
-    # What is confirmed is not taken back any more, whenever the host may restart.
-    : > committed
     if "$installed" status --json | grep -q '"pending":{'; then
-        if ! quietly "$installed" confirm; then
-            rm committed
-            fail "$(reason)"
-        fi
+        quietly "$installed" confirm || fail "$(reason)"
     fi
+    # What is confirmed and not yet ended is taken back as a whole, too.
     end
 }
 
 # What the host had before: the filter first, then the config, then the package.
 rollback() {
-    if [ -e committed ]; then
-        end
-        return
-    fi
+    rm -f old/ballast
     sipguard=$(new_sipguard)
     # It fails where nothing is pending.
     quietly "$sipguard" rollback
     if [ -e old/sipguard.toml ]; then
-        put old/sipguard.toml
+        cmp -s old/sipguard.toml "$config" || put old/sipguard.toml
     elif [ "$config_is" = new ]; then
         rm -f "$config" "$staged"
     fi
     tries=0
     # Another package manager may be at work.
-    until uninstall || [ $tries -gt 30 ]; do
+    until uninstall; do
         tries=$((tries + 1))
+        [ $tries -le 30 ] || break
         sleep 2
     done
     if [ -e old/in-force ]; then
@@ -291,6 +300,7 @@ rollback() {
     elif [ -d /sys/fs/bpf/sipguard ]; then
         quietly "$sipguard" down
     fi || fail "the filter is not what it was: $(reason)"
+    [ $tries -le 30 ] || fail "the package is not what it was: $(reason)"
     end
 }
 
@@ -298,7 +308,9 @@ rollback() {
 uninstall() {
     case $package in
         deb)
-            if [ -e old/package.deb ]; then
+            if dpkg_has_what_it_had; then
+                return 0
+            elif [ -e old/package.deb ]; then
                 quietly dpkg --install --force-confold old/package.deb
             elif [ -e old/had-etc ] || [ -e old/had-state ]; then
                 quietly dpkg --remove --force-remove-reinstreq sipguard
