@@ -54,7 +54,9 @@ impl Machine {
         let mut command = Command::new("qemu-system-x86_64");
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none"])
-            .args(["-accel", "tcg", "-cpu", "max", "-no-reboot"])
+            // Behind cmpxchg16b, which the kernel's allocator lives by where it is there, QEMU 7.2 now and then has wrong flags, and
+            // then the kernel panics.
+            .args(["-accel", "tcg", "-cpu", "max,-cx16", "-no-reboot"])
             .args(["-m", &format!("{}M", self.memory)])
             .args(["-smp", &self.processors.to_string()])
             .arg("-kernel")
