@@ -31,6 +31,8 @@ fn main() {
     for row in &rows {
         let choice = u8::from(row.link == LinkKind::Ip) | u8::from(row.config == Config::Wide) << 1;
         write("verdict", &row.name, &[&[choice], &row.frame[..]].concat());
+        let name = format!("{}-at-every-length", row.name);
+        write("verdict", &name, &[&[choice | 4], &row.frame[..]].concat());
     }
     for (format, order) in FORMATS {
         for link in [1, 101, 113, 276, 0] {

@@ -1,5 +1,14 @@
-//! parse and decide against the naive model. The first byte chooses the link and the policy, the rest is the frame.
+//! parse and decide against the naive model. The first byte chooses the link and the policy, and whether the frame is judged as it is or cut
+//! to each of its lengths; the rest is the frame.
+//!
+//! A frame is memory of just its own length, and AddressSanitizer ends the run where anything beyond is read.
 #![no_main]
+#![feature(cfg_sanitize)]
+
+#[cfg(not(sanitize = "address"))]
+compile_error!(
+    "run it with `cargo xtask fuzz`: without AddressSanitizer it would show less than it says"
+);
 
 use std::sync::OnceLock;
 
@@ -10,6 +19,9 @@ use sipguard_tests::{
     reference::{Model, expected},
     verdict_table::Config,
 };
+
+/// In the first byte.
+const EVERY_LENGTH: u8 = 4;
 
 static POLICIES: OnceLock<[Compiled; 2]> = OnceLock::new();
 
@@ -29,8 +41,15 @@ fuzz_target!(|input: &[u8]| {
         own: &[],
         now: NOW.boot_ns,
     };
-    assert_eq!(
-        compiled.judge(frame, link, NOW.boot_ns),
-        expected(frame, link, &model)
-    );
+    let judge = |frame: Box<[u8]>| {
+        assert_eq!(
+            compiled.judge(&frame, link, NOW.boot_ns),
+            expected(&frame, link, &model)
+        );
+    };
+    if choice & EVERY_LENGTH == 0 {
+        judge(frame.into());
+    } else {
+        (0..=frame.len()).for_each(|length| judge(frame[..length].into()));
+    }
 });
