@@ -11,6 +11,7 @@ mod qemu;
 mod setup;
 mod step;
 mod test;
+mod vm;
 
 /// The hosts of the tests, for the demo. Not a dependency on their package, because that one depends on sipguard, which
 /// can't be built before xtask has set up its compiler. Public, for lints to see it as they do there.
@@ -52,6 +53,8 @@ enum Task {
     /// What the first process of a booted kernel is
     #[command(hide = true)]
     KernelsGuest,
+    /// Boot a gateway in a machine of software, and deploy, upgrade, reboot and purge there (as root, too)
+    Vm(vm::Arguments),
     /// Run every test (as root, through sudo where needed)
     Test(test::Arguments),
 }
@@ -81,6 +84,7 @@ fn run(task: Task) -> Result<()> {
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Kernels(arguments) => kernels::run(&arguments),
         Task::KernelsGuest => kernels::guest(),
+        Task::Vm(arguments) => vm::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
     }
 }

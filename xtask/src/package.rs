@@ -32,7 +32,7 @@ pub(crate) fn build() -> Result<Vec<PathBuf>> {
     let target = host()?;
     let command = compile(&target)?;
 
-    let folder = machine::workspace().join(FOLDER);
+    let folder = folder();
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("clearing {}", folder.display()))?;
     }
@@ -41,6 +41,11 @@ pub(crate) fn build() -> Result<Vec<PathBuf>> {
     let tarball = tarball::make(&folder, &deb)?;
     let sums = sums(&folder, &[&deb, &tarball])?;
     Ok(vec![deb, tarball, sums])
+}
+
+/// Where [`build`] puts them, and nothing else.
+pub(crate) fn folder() -> PathBuf {
+    machine::workspace().join(FOLDER)
 }
 
 /// The compiler's name for this machine.

@@ -32,6 +32,11 @@ pub(crate) fn machines() -> Result<()> {
     programs::machines()
 }
 
+/// Installs what makes and reaches a gateway to boot.
+pub(crate) fn gateways() -> Result<()> {
+    programs::gateways()
+}
+
 /// Where the keys of Debian's archive are; installs them on a system that is not Debian.
 pub(crate) fn debian_keyring() -> Result<&'static str> {
     const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";

@@ -59,6 +59,7 @@ const PROGRAMS: &[Program] = &[
         "udev",
         "tells what becomes of an interface that appears",
     ),
+    program("ssh", "openssh-client", "deploys to gateways"),
     program("lintian", "lintian", "finds what is wrong with a package"),
     program(
         "readelf",
@@ -103,8 +104,19 @@ const MACHINES: &[Program] = &[
     program("wg", "wireguard-tools", "sets a WireGuard tunnel up"),
 ];
 
+/// What makes a gateway's system, and logs in there.
+const GATEWAYS: &[Program] = &[
+    program("debootstrap", "debootstrap", "fetches and unpacks a Debian"),
+    program("mkfs.ext4", "e2fsprogs", "makes a disk of it"),
+    program("ssh", "openssh-client", "logs in on the gateway"),
+];
+
 pub(super) fn ensure() -> Result<()> {
     install(PROGRAMS)
+}
+
+pub(super) fn gateways() -> Result<()> {
+    install(GATEWAYS)
 }
 
 pub(super) fn machines() -> Result<()> {

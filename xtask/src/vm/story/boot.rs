@@ -1,0 +1,129 @@
+//! What is filtered while the gateway boots, and as soon as an interface appears.
+
+use std::{
+    fmt, thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::reach;
+use crate::vm::{
+    gateway::{Gateway, PAUSE},
+    network::{GATEWAY, PROVIDER, SCANNER},
+    probe::{self, Answer, Protocol},
+    traffic,
+};
+
+/// How long a listed source waits for one answer while nothing answers yet.
+const KNOCK: Duration = Duration::from_millis(100);
+/// How long after sshd the gateway's listener may come up.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// An interface that the config names and that was not there at boot.
+pub(super) fn late(gateway: &Gateway<'_>) -> Result<String> {
+    let found = gateway.run(
+        "sed -i.kept 's/^interfaces = \\[/&\"late0\", /' /etc/sipguard/sipguard.toml\n\
+         sipguard -q apply\n\
+         ip link add late0 type veth peer name late1\n\
+         begun=$(date +%s%N)\n\
+         tries=0\n\
+         until ip -details link show late0 | grep -q prog/xdp; do\n\
+         tries=$((tries + 1)); [ $tries -lt 600 ] || { echo late0 is not guarded; exit 1; }\n\
+         sleep 0.1\n\
+         done\n\
+         echo $((($(date +%s%N) - begun) / 1000000))\n\
+         ip link delete late0\n\
+         mv /etc/sipguard/sipguard.toml.kept /etc/sipguard/sipguard.toml\n\
+         sipguard -q apply",
+    )?;
+    Ok(format!("{} ms after it was there", found.trim()))
+}
+
+/// Reboots, with everybody asking from the first moment on.
+pub(super) fn again(gateway: &mut Gateway<'_>) -> Result<String> {
+    gateway.switch_off("systemctl reboot")?;
+    let parties = [(&SCANNER, KNOCK), (&PROVIDER, KNOCK)];
+    let (sshd, [scanner, provider]) = traffic::during(parties, || {
+        gateway.switch_on()?;
+        gateway.until_ssh()?;
+        let sshd = Instant::now();
+        // Long enough for the listener to be up, however slow the rest of the boot is.
+        let ([from, _], [to, _]) = (PROVIDER.addresses, GATEWAY.addresses);
+        while probe::ask(Protocol::Tcp, from, (to, 5060).into(), probe::SOON)? != Answer::Reply {
+            ensure!(sshd.elapsed() < LIMIT, "the gateway's listener is not back");
+            thread::sleep(PAUSE);
+        }
+        Ok(sshd)
+    })?;
+    ensure!(
+        scanner.arrived == 0,
+        "{} of {} unlisted questions arrived during boot",
+        scanner.arrived,
+        scanner.asked
+    );
+    let first = provider
+        .first
+        .context("the listed source was not answered")?;
+    reach::nobody_unlisted_was_heard(gateway)?;
+    let times = Times::read(gateway)?;
+    Ok(format!(
+        "{} unlisted questions: nothing; {times}; listed answered {:+.1} s from sshd's greeting",
+        scanner.asked,
+        seconds_between(sshd, first)
+    ))
+}
+
+fn seconds_between(from: Instant, to: Instant) -> f64 {
+    to.saturating_duration_since(from).as_secs_f64()
+        - from.saturating_duration_since(to).as_secs_f64()
+}
+
+/// When a boot came to what, in seconds of the kernel's clock.
+struct Times {
+    filter: f64,
+    network: f64,
+    sshd: f64,
+}
+
+impl Times {
+    /// systemd's own record; an error where the order is not the one that is promised.
+    fn read(gateway: &Gateway<'_>) -> Result<Self> {
+        let said = gateway.run(
+            "systemctl show --value --property ExecMainExitTimestampMonotonic sipguard\n\
+             systemctl show --value --property ExecMainStartTimestampMonotonic systemd-networkd\n\
+             systemctl show --value --property ExecMainStartTimestampMonotonic ssh",
+        )?;
+        let microseconds = said
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<Result<Vec<f64>, _>>();
+        let Ok([filter, network, sshd]) = microseconds.as_deref() else {
+            bail!("systemd says of the boot:\n{said}");
+        };
+        let times = Self {
+            filter: filter / 1e6,
+            network: network / 1e6,
+            sshd: sshd / 1e6,
+        };
+        // Without a filter that was tried, its time is nought.
+        let ordered =
+            0.0 < times.filter && times.filter < times.network && times.network < times.sshd;
+        ensure!(ordered, "the order is wrong: {times}");
+        Ok(times)
+    }
+}
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            filter,
+            network,
+            sshd,
+        } = self;
+        write!(
+            f,
+            "in force at {filter:.1} s, network {network:.1} s, sshd {sshd:.1} s"
+        )
+    }
+}
