@@ -16,9 +16,11 @@ mod frames;
 mod guard;
 mod lists;
 mod micro;
+mod place;
 mod report;
 mod sizes;
 mod veth;
+mod wire;
 
 use std::{env, fs, path::PathBuf};
 
@@ -57,8 +59,8 @@ struct Effort {
     veth_sizes: &'static [usize],
     veth_rounds: u32,
     veth_frames: u32,
-    /// Packets a second of the flood; the last of them stands for as many as go.
-    floods: &'static [u32],
+    /// Packets a second of the flood, or as many as go.
+    floods: &'static [Option<u32>],
     calls: u32,
     policy_sizes: &'static [usize],
     policy_rounds: u32,
@@ -71,8 +73,8 @@ const QUICK: Effort = Effort {
     veth_sizes: &[1_000],
     veth_rounds: 1,
     veth_frames: 500_000,
-    floods: &[0, u32::MAX],
-    calls: 100,
+    floods: &[Some(0), Some(300_000), None],
+    calls: 50,
     policy_sizes: &[100_000],
     policy_rounds: 2,
 };
@@ -84,7 +86,7 @@ const FULL: Effort = Effort {
     veth_sizes: &[1_000, 100_000],
     veth_rounds: 3,
     veth_frames: 1_000_000,
-    floods: &[0, 100_000, 300_000, 1_000_000, u32::MAX],
+    floods: &[Some(0), Some(100_000), Some(300_000), Some(1_000_000), None],
     calls: 200,
     policy_sizes: &[100_000, 1_000_000],
     policy_rounds: 3,

@@ -3,7 +3,8 @@
 
 use std::{
     ffi::CString,
-    io,
+    fs, io,
+    marker::PhantomData,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     os::unix::ffi::OsStrExt as _,
     path::Path,
@@ -11,23 +12,37 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use crate::netns::{BPFFS, Host};
+
 // include/uapi/linux/bpf.h
 const MAP_CREATE: libc::c_int = 0;
+const MAP_LOOKUP_ELEM: libc::c_int = 1;
 const MAP_UPDATE_ELEM: libc::c_int = 2;
 const PROG_LOAD: libc::c_int = 5;
 const OBJ_PIN: libc::c_int = 6;
 const OBJ_GET: libc::c_int = 7;
 const PROG_TEST_RUN: libc::c_int = 10;
+const MAP_TYPE_ARRAY: u32 = 2;
 const MAP_TYPE_PROG_ARRAY: u32 = 3;
+const MAP_TYPE_QUEUE: u32 = 22;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
 const XDP_HAS_FRAGS: u32 = 1 << 5;
 const XDP_LIVE_FRAMES: u32 = 1 << 1;
 
-const XDP_DROP: i32 = 1;
-const GET_PRANDOM_U32: i32 = 7;
+pub(super) const XDP_DROP: i32 = 1;
+pub(super) const XDP_PASS: i32 = 2;
+pub(super) const KTIME_GET_NS: i32 = 5;
+pub(super) const GET_PRANDOM_U32: i32 = 7;
 const TAIL_CALL: i32 = 12;
 const REDIRECT: i32 = 23;
+pub(super) const XDP_ADJUST_HEAD: i32 = 44;
+pub(super) const XDP_ADJUST_TAIL: i32 = 65;
+pub(super) const MAP_PUSH: i32 = 87;
+pub(super) const MAP_POP: i32 = 88;
+pub(super) const XDP_LENGTH: i32 = 188;
+pub(super) const XDP_LOAD_BYTES: i32 = 189;
+pub(super) const XDP_STORE_BYTES: i32 = 190;
 
 /// Where the source address begins in an Ethernet frame.
 #[derive(Clone, Copy)]
@@ -51,28 +66,18 @@ impl Program {
 
     /// Gives every frame a random source and hands it to `next`.
     pub(super) fn random_source(source: Source, next: &Self) -> Result<Self> {
-        let mut instructions = randomised(source, &[]);
+        let mut instructions = vec![copy(6, 1)];
+        instructions.extend(randomised(source, &[]));
         let array = program_array(next)?;
         instructions.extend([copy(1, 6), map(2, &array), SECOND_HALF, set(3, 0)]);
         instructions.extend([call(TAIL_CALL), set(0, XDP_DROP), EXIT]);
         Self::load(&instructions, Some(array))
     }
 
-    /// Gives every IPv4 frame one of 16,384 sources and sends it out of an interface. The source's halves are each other's complement, and
-    /// so were those of the frame's own, so that the header's checksum stays right.
+    /// Gives every IPv4 frame one of 16,384 sources and sends it out of an interface.
     pub(super) fn send(interface: u32) -> Result<Self> {
-        // The first byte becomes one of 128 to 191: unicast, whatever the rest.
-        let halves = [
-            instruction(AND, 0, 0, 0, 0xff3f),
-            instruction(OR, 0, 0, 0, 0x80),
-            copy(1, 0),
-            instruction(XOR, 1, 0, 0, 0xffff),
-            instruction(SHIFT_LEFT, 1, 0, 0, 16),
-            instruction(OR_REGISTER, 0, 1, 0, 0),
-        ];
-        let mut instructions = randomised(Source::V4, &halves);
-        let interface = i32::try_from(interface).context("an interface's number")?;
-        instructions.extend([set(1, interface), set(2, 0), call(REDIRECT), EXIT]);
+        let mut instructions = vec![copy(6, 1)];
+        instructions.extend(sending(interface)?);
         Self::load(&instructions, None)
     }
 
@@ -88,14 +93,21 @@ impl Program {
         })
     }
 
-    pub(super) fn pin(&self, pin: &Path) -> Result<()> {
+    /// Attaches it to an interface, in the driver.
+    pub(super) fn attach(&self, host: &Host, interface: &str) -> Result<()> {
+        let pin = Path::new(BPFFS).join("attached");
         let path = CString::new(pin.as_os_str().as_bytes())?;
         let mut attributes = [path.as_ptr() as u64, word(self.fd(), 0)];
         done(bpf_call(OBJ_PIN, &mut attributes))
-            .with_context(|| format!("pinning {}", pin.display()))
+            .with_context(|| format!("pinning {}", pin.display()))?;
+        host.ip(&format!(
+            "link set dev {interface} xdpdrv pinned {}",
+            pin.display()
+        ));
+        Ok(fs::remove_file(pin)?)
     }
 
-    fn load(instructions: &[u64], next: Option<OwnedFd>) -> Result<Self> {
+    pub(super) fn load(instructions: &[u64], next: Option<OwnedFd>) -> Result<Self> {
         let mut attributes = [0; 9];
         let count = u32::try_from(instructions.len())?;
         attributes[0] = word(PROG_TYPE_XDP, count);
@@ -143,29 +155,128 @@ impl Program {
     }
 }
 
-/// The beginning of a program that writes four random bytes where the source begins, once `shaped` has made of register 0 what they
-/// are to be.
+/// The end of a program that gives an IPv4 frame a random source and sends it out of an interface; the context is in register 6. The
+/// source's halves are each other's complement, and so were those of the frame's own, so that the header's checksum stays right.
+pub(super) fn sending(interface: u32) -> Result<Vec<u64>> {
+    // The first byte becomes one of 128 to 191: unicast, whatever the rest.
+    let halves = [
+        instruction(AND, 0, 0, 0, 0xff3f),
+        instruction(OR, 0, 0, 0, 0x80),
+        copy(1, 0),
+        instruction(XOR, 1, 0, 0, 0xffff),
+        instruction(SHIFT_LEFT, 1, 0, 0, 16),
+        instruction(OR_REGISTER, 0, 1, 0, 0),
+    ];
+    let mut instructions = randomised(Source::V4, &halves);
+    instructions.extend(redirect(interface)?);
+    Ok(instructions)
+}
+
+/// The end of a program that sends a frame out of an interface.
+pub(super) fn redirect(interface: u32) -> Result<[u64; 4]> {
+    let interface = i32::try_from(interface).context("an interface's number")?;
+    Ok([set(1, interface), set(2, 0), call(REDIRECT), EXIT])
+}
+
+/// Writes four random bytes where the source begins, once `shaped` has made of register 0 what they are to be; the context is in
+/// register 6.
 fn randomised(source: Source, shaped: &[u64]) -> Vec<u64> {
     let offset = source as i16;
-    let mut instructions = vec![copy(6, 1), call(GET_PRANDOM_U32)];
+    let mut instructions = vec![call(GET_PRANDOM_U32)];
     instructions.extend(shaped);
-    instructions.extend([
+    instructions.extend(data(i32::from(offset) + 4));
+    instructions.push(instruction(STORE_U32, 2, 0, offset, 0));
+    instructions
+}
+
+/// Loads the address of the frame into register 2, and drops a frame that is shorter than `needed` bytes; the context is in register 6.
+pub(super) fn data(needed: i32) -> [u64; 7] {
+    [
         // xdp_md: data, data_end.
         instruction(LOAD_U32, 2, 6, 0, 0),
         instruction(LOAD_U32, 3, 6, 4, 0),
         copy(4, 2),
-        instruction(ADD, 4, 0, 0, i32::from(offset) + 4),
+        instruction(ADD, 4, 0, 0, needed),
         instruction(JUMP_IF_AT_MOST, 4, 3, 2, 0),
         set(0, XDP_DROP),
         EXIT,
-        instruction(STORE_U32, 2, 0, offset, 0),
-    ]);
-    instructions
+    ]
+}
+
+/// One value that a program keeps from one frame to the next, all zero at first.
+pub(super) struct Memory<T> {
+    map: OwnedFd,
+    value: PhantomData<T>,
+}
+
+impl<const WORDS: usize> Memory<[u64; WORDS]> {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
+            map: new_map(
+                MAP_TYPE_ARRAY,
+                size_of::<u32>(),
+                WORDS * size_of::<u64>(),
+                1,
+            )?,
+            value: PhantomData,
+        })
+    }
+
+    pub(super) fn read(&self) -> Result<[u64; WORDS]> {
+        let (key, mut value) = (0_u32, [0; WORDS]);
+        let mut attributes = [
+            word(self.map.as_raw_fd().cast_unsigned(), 0),
+            &raw const key as u64,
+            &raw mut value as u64,
+            0,
+        ];
+        done(bpf_call(MAP_LOOKUP_ELEM, &mut attributes)).context("reading a program's memory")?;
+        Ok(value)
+    }
+
+    /// The first half of a load whose value is the address.
+    pub(super) fn address(&self, register: u8) -> u64 {
+        instruction(0x18, register, 2, 0, self.map.as_raw_fd())
+    }
+}
+
+/// Values that one program leaves for another.
+pub(super) struct Queue<T> {
+    map: OwnedFd,
+    value: PhantomData<T>,
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new(most: u32) -> Result<Self> {
+        Ok(Self {
+            map: new_map(MAP_TYPE_QUEUE, 0, size_of::<T>(), most)?,
+            value: PhantomData,
+        })
+    }
+
+    /// Pushes or pops a value whose address is in a register.
+    pub(super) fn call(&self, helper: i32, register: u8) -> [u64; 5] {
+        [
+            map(1, &self.map),
+            SECOND_HALF,
+            copy(2, register),
+            set(3, 0),
+            call(helper),
+        ]
+    }
+}
+
+fn new_map(kind: u32, key: usize, value: usize, entries: u32) -> Result<OwnedFd> {
+    let mut attributes = [
+        word(kind, u32::try_from(key)?),
+        word(u32::try_from(value)?, entries),
+        0,
+    ];
+    bpf(MAP_CREATE, &mut attributes).context("making a map of the benchmark")
 }
 
 fn program_array(first: &Program) -> Result<OwnedFd> {
-    let mut attributes = [word(MAP_TYPE_PROG_ARRAY, 4), word(4, 1), 0];
-    let array = bpf(MAP_CREATE, &mut attributes).context("making an array of programs")?;
+    let array = new_map(MAP_TYPE_PROG_ARRAY, size_of::<u32>(), size_of::<u32>(), 1)?;
     let (key, value) = (0_u32, first.fd());
     let fd = array.as_raw_fd().cast_unsigned();
     let mut attributes = [
@@ -179,33 +290,44 @@ fn program_array(first: &Program) -> Result<OwnedFd> {
 }
 
 // The kernel's Documentation/bpf/standardization/instruction-set.rst.
-const LOAD_U32: u8 = 0x61;
-const STORE_U32: u8 = 0x63;
-const ADD: u8 = 0x07;
+pub(super) const LOAD_U32: u8 = 0x61;
+pub(super) const LOAD_U8: u8 = 0x71;
+pub(super) const LOAD_U16: u8 = 0x69;
+pub(super) const LOAD_U64: u8 = 0x79;
+pub(super) const STORE: u8 = 0x62;
+pub(super) const STORE_U32: u8 = 0x63;
+pub(super) const STORE_U64: u8 = 0x7b;
+pub(super) const ADD: u8 = 0x07;
 const OR: u8 = 0x47;
 const OR_REGISTER: u8 = 0x4f;
-const AND: u8 = 0x57;
+pub(super) const AND: u8 = 0x57;
 const SHIFT_LEFT: u8 = 0x67;
+pub(super) const SHIFT_RIGHT: u8 = 0x77;
 const XOR: u8 = 0xa7;
-const JUMP_IF_AT_MOST: u8 = 0xbd;
-const EXIT: u64 = 0x95;
-const SECOND_HALF: u64 = 0;
+pub(super) const JUMP_IF_AT_MOST: u8 = 0xbd;
+pub(super) const JUMP: u8 = 0x05;
+pub(super) const JUMP_IF_EQUAL: u8 = 0x15;
+pub(super) const JUMP_IF_ABOVE: u8 = 0x25;
+pub(super) const JUMP_UNLESS: u8 = 0x55;
+pub(super) const JUMP_IF_BELOW: u8 = 0xa5;
+pub(super) const EXIT: u64 = 0x95;
+pub(super) const SECOND_HALF: u64 = 0;
 
-fn instruction(code: u8, to: u8, from: u8, offset: i16, value: i32) -> u64 {
+pub(super) fn instruction(code: u8, to: u8, from: u8, offset: i16, value: i32) -> u64 {
     let [low, high] = offset.to_le_bytes();
     let [a, b, c, d] = value.to_le_bytes();
     u64::from_le_bytes([code, to | from << 4, low, high, a, b, c, d])
 }
 
-fn set(register: u8, value: i32) -> u64 {
+pub(super) fn set(register: u8, value: i32) -> u64 {
     instruction(0xb7, register, 0, 0, value)
 }
 
-fn copy(to: u8, from: u8) -> u64 {
+pub(super) fn copy(to: u8, from: u8) -> u64 {
     instruction(0xbf, to, from, 0, 0)
 }
 
-fn call(helper: i32) -> u64 {
+pub(super) fn call(helper: i32) -> u64 {
     instruction(0x85, 0, 0, 0, helper)
 }
 

@@ -1,12 +1,14 @@
 //! The charts of a run, as SVG.
 
-use std::path::Path;
+use std::{iter, path::Path};
 
 use anyhow::{Result, anyhow};
 use plotters::{
-    chart::ChartBuilder,
+    chart::{ChartBuilder, SeriesLabelPosition},
     coord::ranged1d::IntoSegmentedCoord as _,
-    prelude::{IntoDrawingArea as _, Rectangle, SVGBackend, SegmentValue, Text},
+    prelude::{
+        Circle, IntoDrawingArea as _, PathElement, Rectangle, SVGBackend, SegmentValue, Text,
+    },
     style::{
         Color as _, FontTransform, IntoFont as _, IntoTextStyle as _, RGBColor, WHITE,
         text_anchor::{HPos, Pos, VPos},
@@ -18,6 +20,7 @@ use super::report::Report;
 const SIZE: (u32, u32) = (820, 380);
 const OURS: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
 const OTHERS: RGBColor = RGBColor(0xb0, 0xb0, 0xb0);
+const NOTHING: RGBColor = RGBColor(0xd6, 0x27, 0x28);
 
 /// One bar: what it stands for, and how high it is.
 type Bar = (String, f64);
@@ -56,19 +59,7 @@ pub(super) fn draw(report: &Report, folder: &Path) -> Result<()> {
         &rates,
     )?;
 
-    let worst = report.calls.iter().filter(|row| row.wanted.is_none());
-    let completed = worst.map(|row| {
-        let share = row.completed as f64 * 100.0 / f64::from(row.calls);
-        (
-            format!("{} at {:.1} Mpps", row.filter, row.flood as f64 / 1e6),
-            share,
-        )
-    });
-    bars(
-        &folder.join("calls.svg"),
-        "per cent of calls completed under the heaviest flood",
-        &completed.collect::<Vec<_>>(),
-    )?;
+    calls(&folder.join("calls.svg"), &report.calls)?;
 
     let most = report
         .apply
@@ -155,5 +146,85 @@ fn bars(file: &Path, title: &str, bars: &[Bar]) -> Result<()> {
         Text::new(figure, at, style.pos(Pos::new(HPos::Left, VPos::Center)))
     });
     chart.draw_series(figures).map_err(|error| failed(&error))?;
+    area.present().map_err(|error| failed(&error))
+}
+
+/// Per cent of calls completed at each rate of the flood, a line for each filter.
+fn calls(file: &Path, rows: &[super::calls::Row]) -> Result<()> {
+    let mut filters: Vec<&str> = Vec::new();
+    let mut rates: Vec<String> = Vec::new();
+    for row in rows {
+        let rate = match row.wanted {
+            Some(0) => "no flood".to_owned(),
+            Some(rate) => format!("{} k/s", rate / 1_000),
+            None => "as fast as it goes".to_owned(),
+        };
+        if !filters.contains(&row.filter) {
+            filters.push(row.filter);
+        }
+        if !rates.contains(&rate) {
+            rates.push(rate);
+        }
+    }
+    if rates.len() < 2 {
+        return Ok(());
+    }
+    let failed = |error: &dyn std::fmt::Display| anyhow!("drawing {}: {error}", file.display());
+    let area = SVGBackend::new(file, SIZE).into_drawing_area();
+    area.fill(&WHITE).map_err(|error| failed(&error))?;
+    let mut chart = ChartBuilder::on(&area)
+        .caption(
+            "per cent of calls completed, by packets of a flood",
+            ("sans-serif", 20).into_font(),
+        )
+        .margin(12)
+        .x_label_area_size(30)
+        .y_label_area_size(40)
+        .build_cartesian_2d((0..rates.len() - 1).into_segmented(), 0.0..105.0)
+        .map_err(|error| failed(&error))?;
+    let name = |place: &SegmentValue<usize>| match place {
+        SegmentValue::CenterOf(place) => rates.get(*place).cloned().unwrap_or_default(),
+        _ => String::new(),
+    };
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .x_labels(rates.len())
+        .x_label_formatter(&name)
+        .y_label_formatter(&|share| format!("{share:.0}"))
+        .label_style(("sans-serif", 15).into_font())
+        .draw()
+        .map_err(|error| failed(&error))?;
+    for filter in filters {
+        let colour = match filter {
+            "no filter" => NOTHING,
+            name if name.starts_with("sipguard") => OURS,
+            _ => OTHERS,
+        };
+        let of_filter = rows.iter().filter(|row| row.filter == filter);
+        let points: Vec<(SegmentValue<usize>, f64)> = of_filter
+            .enumerate()
+            .map(|(place, row)| {
+                let share = row.completed as f64 * 100.0 / f64::from(row.calls);
+                (SegmentValue::CenterOf(place), share)
+            })
+            .collect();
+        let dots = points
+            .iter()
+            .map(|point| Circle::new(point.clone(), 4, colour.filled()));
+        chart.draw_series(dots).map_err(|error| failed(&error))?;
+        chart
+            .draw_series(iter::once(PathElement::new(points, colour.stroke_width(3))))
+            .map_err(|error| failed(&error))?
+            .label(filter)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(3)));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerLeft)
+        .margin(16)
+        .label_font(("sans-serif", 15).into_font())
+        .draw()
+        .map_err(|error| failed(&error))?;
     area.present().map_err(|error| failed(&error))
 }

@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     machine,
-    netns::{BPFFS, Host, SCRATCH},
+    netns::{Host, SCRATCH},
 };
 
 const PORTS: &str = "5060, 5061, 50600, 80";
-/// xdp-filter takes one address a call, and no prefixes.
+/// xdp-filter takes one address a call, and no prefixes; its table holds 10,000.
 const XDP_FILTER_MOST: usize = 1_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Filter {
     pub(super) fn install(self, host: &Host, list: &[Prefix]) -> Result<Option<Guard>> {
         match self {
             Self::Nothing => {}
-            Self::Empty => empty(host)?,
+            Self::Empty => Program::empty()?.attach(host, INTERFACE)?,
             Self::Native => return guard(host, list, Mode::Native).map(Some),
             Self::Generic => return guard(host, list, Mode::Generic).map(Some),
             Self::Xdp => xdp_filter(host, list)?,
@@ -90,16 +90,6 @@ fn guard(host: &Host, list: &[Prefix], mode: Mode) -> Result<Guard> {
     let guard = Guard::new(&lists::text(list), mode)?;
     guard.apply(host)?;
     Ok(guard)
-}
-
-fn empty(host: &Host) -> Result<()> {
-    let pin = Path::new(BPFFS).join("empty");
-    Program::empty()?.pin(&pin)?;
-    host.ip(&format!(
-        "link set dev {INTERFACE} xdpdrv pinned {}",
-        pin.display()
-    ));
-    Ok(fs::remove_file(pin)?)
 }
 
 fn xdp_filter(host: &Host, list: &[Prefix]) -> Result<()> {

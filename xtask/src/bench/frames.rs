@@ -1,20 +1,22 @@
-//! The benchmark's frames: the shortest UDP datagrams that Ethernet carries.
+//! The benchmark's frames: UDP datagrams, without a checksum of their own, as RFC 768 allows.
 
 use std::net::IpAddr;
 
 /// Ethernet's shortest frame, less its checksum.
 const SHORTEST: usize = 60;
 
-/// From `source` to `port`, behind a VLAN tag or not.
+/// From `source` to `port`, behind a VLAN tag or not; as short as Ethernet allows where there is no payload.
 pub(super) fn udp(
     macs: [[u8; 6]; 2],
     source: IpAddr,
     target: IpAddr,
     port: u16,
     tag: bool,
+    payload: &[u8],
 ) -> Vec<u8> {
     let [from, to] = macs;
-    let mut frame = Vec::with_capacity(SHORTEST + 8);
+    let mut frame = Vec::with_capacity(SHORTEST + 8 + payload.len());
+    let length = 8 + payload.len() as u16;
     frame.extend(to);
     frame.extend(from);
     if tag {
@@ -22,12 +24,15 @@ pub(super) fn udp(
     }
     let mut datagram = vec![0x13, 0xc4, 0, 0, 0, 8, 0, 0];
     datagram[2..4].copy_from_slice(&port.to_be_bytes());
+    datagram[4..6].copy_from_slice(&length.to_be_bytes());
+    datagram.extend(payload);
     match (source, target) {
         (IpAddr::V4(source), IpAddr::V4(target)) => {
             frame.extend([0x08, 0]);
             let mut header = [
-                0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
             ];
+            header[2..4].copy_from_slice(&(20 + length).to_be_bytes());
             header[12..16].copy_from_slice(&source.octets());
             header[16..20].copy_from_slice(&target.octets());
             let sum = checksum(&header);
@@ -35,7 +40,8 @@ pub(super) fn udp(
             frame.extend(header);
         }
         (IpAddr::V6(source), IpAddr::V6(target)) => {
-            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 17, 64]);
+            let [high, low] = length.to_be_bytes();
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, high, low, 17, 64]);
             frame.extend(source.octets());
             frame.extend(target.octets());
         }

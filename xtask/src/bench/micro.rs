@@ -144,7 +144,7 @@ fn measure(effort: &Effort, entries: usize, list: &[Prefix]) -> Result<Vec<Row>>
 fn cases(list: &[Prefix]) -> Vec<Case> {
     let frame = |source: IpAddr, port, tag| {
         let target = TARGETS[usize::from(source.is_ipv6())];
-        frames::udp([[2; 6], [4; 6]], source, target, port, tag)
+        frames::udp([[2; 6], [4; 6]], source, target, port, tag, &[])
     };
     let mut cases = Vec::new();
     let mut add = |name: &str, frame, targets, random| {

@@ -144,16 +144,23 @@ impl Report {
 
     pub(super) fn print_calls(&self) {
         println!(
-            "{:<20}{:>14}{:>12}{:>9}{:>9}{:>16}",
-            "calls under flood", "packets/s", "completed", "p50 ms", "p99 ms", "media lost"
+            "{:<20}{:>14}{:>14}{:>12}{:>9}{:>9}{:>16}",
+            "calls under flood",
+            "packets/s",
+            "taken",
+            "completed",
+            "p50 ms",
+            "p99 ms",
+            "media lost"
         );
         for row in &self.calls {
             let time =
                 |time: Option<f64>| time.map_or("–".to_owned(), |time| format!("{time:.1}"));
             println!(
-                "{:<20}{:>14}{:>12}{:>9}{:>9}{:>16}",
+                "{:<20}{:>14}{:>14}{:>12}{:>9}{:>9}{:>16}",
                 row.filter,
                 row.flood,
+                row.taken,
                 format!("{}/{}", row.completed, row.calls),
                 time(row.p50_ms),
                 time(row.p99_ms),

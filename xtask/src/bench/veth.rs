@@ -82,7 +82,7 @@ fn turn(sandbox: &Sandbox, filter: Filter, list: &[Prefix], frames: u32) -> Resu
     poll(&receiver)?;
     let guard = filter.install(&receiver, list)?;
     let target = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 2));
-    let frame = frames::udp(macs, lists::COMPLEMENTS, target, 5060, false);
+    let frame = frames::udp(macs, lists::COMPLEMENTS, target, 5060, false, &[]);
     let program = Program::send(number(&sender, INTERFACE)?)?;
     let inject = |frames| {
         sender.enter(|| {
@@ -124,8 +124,13 @@ fn alone() -> Result<()> {
 
 /// Has a veth take frames as a network card's driver does, with or without a program.
 pub(super) fn poll(host: &Host) -> Result<()> {
+    ethtool(host, ["gro", "on"])
+}
+
+/// Turns a feature of a host's interface on or off.
+pub(super) fn ethtool(host: &Host, feature: [&str; 2]) -> Result<()> {
     let mut ethtool = Command::new("ethtool");
-    let finished = host.run(ethtool.args(["-K", INTERFACE, "gro", "on"]));
+    let finished = host.run(ethtool.args(["-K", INTERFACE]).args(feature));
     ensure!(
         finished.status.success(),
         "ethtool: {}",
@@ -151,7 +156,8 @@ pub(super) fn mac(host: &Host, interface: &str) -> Result<Mac> {
     Ok(mac)
 }
 
-fn received(host: &Host) -> Result<u64> {
+/// Packets that an interface took.
+pub(super) fn received(host: &Host) -> Result<u64> {
     let packets = link(host, INTERFACE)?["stats64"]["rx"]["packets"].as_u64();
     packets.context("ip shows no count of packets")
 }
