@@ -2,7 +2,7 @@
 
 use sipguard_tests::{
     netns::sandbox,
-    scene::{PROVIDER, SCANNER, Scene},
+    scene::{PROVIDER, SCANNER, Scene, bind},
 };
 
 const ALL: &str = r#"
@@ -96,5 +96,27 @@ fn one_service_alone() {
         assert!(applied.contains("changes: web changed"), "{applied}");
         assert!(!scene.passes("eth0", SCANNER, 80));
         assert_eq!(counted(&scene, "web", "unlisted"), (2, true));
+    });
+}
+
+/// What is dropped unjudged belongs to no service: only monitor mode as a whole lets it pass.
+#[test]
+fn what_is_too_deep_passes() {
+    const PORT: u16 = 16_384;
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        let socket = scene.gateway.enter(|| bind(PORT));
+        socket.set_nonblocking(true).expect("an option of sockets");
+        let enforced = ALL.replace("mode = \"monitor\"\n", "");
+        let service = enforced.replace("udp = [5060]", "udp = [5060]\nmode = \"monitor\"");
+        for (config, passes) in [(ALL, true), (&enforced, false), (&service, false)] {
+            scene.configure(config);
+            scene.sipguard(["apply"]).succeeded();
+            let frame = scene.frame("eth0", "2001:db8::7");
+            let deep = (0..9).fold(frame, |frame, _| frame.destination(8));
+            scene.wire("eth0").send(&deep.udp(PORT).bytes());
+            scene.settle("eth0");
+            assert_eq!(socket.recv(&mut [0; 8]).is_ok(), passes, "{config}");
+        }
     });
 }

@@ -12,6 +12,7 @@ use sipguard::{
 };
 use sipguard_ebpf::{
     abi::{Key, Lengths, LinkKind, Protocol, Reason, Value},
+    parse::parse,
     prefix::Prefix,
     verdict::{Entries, Tables, judge},
 };
@@ -173,6 +174,32 @@ fn look_ups_by_class_of_packet() {
     }
     let arp = eth().arp();
     assert_eq!(judged(&compiled, &arp), (Reason::None, [0; 4]));
+}
+
+/// A packet that ends in a frame's first piece is taken to be the whole frame, so that its length need not be asked for.
+#[test]
+fn the_packet_s_last_byte_is_where_the_ip_header_says() {
+    let last = |frame: &Frame| {
+        let packet = parse(&*frame.bytes(), LinkKind::Ethernet, Protocol::Udp.bit());
+        packet.expect("a packet with ports").last
+    };
+    for source in ["192.0.2.7", "2001:db8::7"] {
+        for begin in [eth(), eth().vlan(7), eth().service_tag(7).vlan(8)] {
+            let frame = begin.ip(source).udp(5060);
+            let end = frame.bytes().len();
+            assert_eq!(last(&frame), end - 1, "{frame:?}");
+            let padded = frame.clone().payload(&[0; 18]);
+            assert_eq!(last(&padded), end + 18 - 1, "{frame:?}");
+        }
+        // No length at all: what follows has to be asked for.
+        let at = if source.contains(':') { 14 + 4 } else { 14 + 2 };
+        let endless = eth().ip(source).udp(5060).patch(at, &[0, 0]);
+        assert!(last(&endless) > 0xffff, "{endless:?}");
+    }
+    // Padding behind the packet is not part of it.
+    let frame = eth().ip("192.0.2.7").udp(5060).payload(&[0; 18]);
+    let padded = frame.patch(14 + 2, &[0, 28]);
+    assert_eq!(last(&padded), 14 + 28 - 1);
 }
 
 #[test]

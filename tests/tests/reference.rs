@@ -82,6 +82,64 @@ fn the_model_knows_the_table() {
     }
 }
 
+/// Prefixes of all lengths around one address, and for each of them a source that no longer one covers.
+fn all_lengths(address: &str) -> (Vec<IpNet>, Vec<(IpAddr, u8)>) {
+    let address: IpNet = IpNet::from(address.parse::<IpAddr>().expect("an address"));
+    let longest = address.max_prefix_len();
+    let prefixes = (0..=longest).map(|length| {
+        let prefix = IpNet::new(address.addr(), length).expect("not too long");
+        prefix.trunc()
+    });
+    let sources = (0..=longest).map(|length| {
+        let source = match address.addr() {
+            IpAddr::V4(address) => {
+                let other = 1_u32.checked_shl(31_u32.wrapping_sub(length.into()));
+                IpAddr::V4((address.to_bits() ^ other.unwrap_or(0)).into())
+            }
+            IpAddr::V6(address) => {
+                let other = 1_u128.checked_shl(127_u32.wrapping_sub(length.into()));
+                IpAddr::V6((address.to_bits() ^ other.unwrap_or(0)).into())
+            }
+        };
+        (source, length)
+    });
+    (prefixes.collect(), sources.collect())
+}
+
+/// The most there can be to look up.
+#[test]
+fn every_length_at_once() {
+    let all = ["203.0.113.66", "2001:db8:100:6::66"].map(all_lengths);
+    let entry = |prefix: IpNet| Entry {
+        prefix,
+        service: 0,
+        action: if prefix.prefix_len().is_multiple_of(2) {
+            Action::Allow
+        } else {
+            Action::Deny
+        },
+        origin: 0,
+    };
+    let prefixes = all.iter().flat_map(|(prefixes, _)| prefixes);
+    let policy = Policy {
+        origins: vec![Origin {
+            source: "all".to_owned(),
+            file: None,
+        }],
+        entries: prefixes.map(|&prefix| entry(prefix)).collect(),
+        ..Policy::default()
+    };
+    let compiled = Compiled::new(policy, &[]);
+    let mut loaded = compiled.loaded(LinkKind::Ethernet);
+    for (source, length) in all.iter().flat_map(|(_, sources)| sources) {
+        let frame = eth().ip(&source.to_string()).udp(5060).bytes();
+        agree(&compiled, &[], &frame, LinkKind::Ethernet, NOW.boot_ns);
+        let verdict = compiled.judge(&frame, LinkKind::Ethernet, NOW.boot_ns);
+        assert_eq!(verdict.length, Some(*length), "{source}");
+        assert_eq!(loaded.judge(&frame), verdict, "{source}");
+    }
+}
+
 /// Few addresses, near each other, so that prefixes nest and collide.
 fn address() -> impl Strategy<Value = IpAddr> {
     let bits = prop_oneof![3 => Just(0_u128), 3 => (0..8_u32).prop_map(|bit| 1 << bit), 2 => (0..128_u32).prop_map(|bit| 1 << bit)];
