@@ -93,26 +93,55 @@ pub fn parse(
         LinkKind::Ethernet => ethernet(frame)?,
         LinkKind::Ip => bare(frame)?,
     };
-    let (source, last, header, offset) = match family {
+    let ip = match family {
         Family::V4 => ipv4(frame, offset)?,
         Family::V6 => ipv6(frame, offset)?,
     };
-    let (kind, offset) = extensions(frame, family, header, offset)?;
+    let (kind, offset, more) = extensions(frame, family, &ip)?;
     let guarded = kind
         .protocol()
         .filter(|protocol| protocols & protocol.bit() != 0);
     let Some(protocol) = guarded else {
-        return Err(inside(frame, offset).err().unwrap_or(Reason::None));
+        inside(frame, offset)?;
+        within(&ip, more, offset + 4)?;
+        return Err(Reason::None);
     };
     let [_, _, high, low] = frame
         .read::<[u8; 4]>(offset & OFFSETS)
         .ok_or(Reason::Malformed)?;
+    within(&ip, more, offset + 4)?;
     Ok(Packet {
-        source,
+        source: ip.source,
         protocol,
         port: u16::from_be_bytes([high, low]),
-        last,
+        last: ip.last,
     })
+}
+
+/// What an IP header says.
+struct Ip {
+    source: Source,
+    /// As [`Packet::last`].
+    last: usize,
+    /// Number of the next header, and where that begins.
+    next: u8,
+    end: usize,
+    /// One where more fragments follow, else zero. Of IPv4 only: IPv6 has a header for it.
+    more: u8,
+}
+
+/// What lies before `end` must be in the packet, where more fragments follow: Linux cuts off what is behind the packet, and takes a first
+/// fragment that ends where an IPv6 extension header begins. What counts then comes in the next fragment, whatever stood behind this one.
+///
+/// Asked last, behind what reads the frame: before that it doubles what the verifier follows.
+#[inline(always)]
+fn within(ip: &Ip, more: u8, end: usize) -> Result<(), Reason> {
+    // All ones where no more follow.
+    let limit = (ip.last + 1) | usize::from(more).wrapping_sub(1);
+    if end > limit {
+        return Err(Reason::Malformed);
+    }
+    Ok(())
 }
 
 /// What lies before `end` must be in the frame. Not asked where something behind it is read, which is as good.
@@ -138,7 +167,7 @@ const _: () = assert!(size_of::<Plain>() == 38);
 // SAFETY: headers without padding between them.
 unsafe impl frame::Header for Plain {}
 
-/// Untagged IPv4 without options that is not a later fragment, of a guarded protocol, its bounds checked once: half the cost of the general
+/// Untagged IPv4 without options that is no fragment, of a guarded protocol, its bounds checked once: half the cost of the general
 /// way, which all other frames take.
 #[inline(always)]
 fn plain(frame: &(impl Frame + ?Sized), protocols: u32) -> Option<Packet> {
@@ -147,7 +176,10 @@ fn plain(frame: &(impl Frame + ?Sized), protocols: u32) -> Option<Packet> {
         ip,
         ports,
     } = frame.first::<Plain>()?;
-    if ethernet.ether_type != EtherType::Ipv4 as u16 || ip.vihl != 0x45 || ip.frag_offset() != 0 {
+    if ethernet.ether_type != EtherType::Ipv4 as u16 || ip.vihl != 0x45 {
+        return None;
+    }
+    if ip.frag_offset() != 0 || more_fragments(&ip) != 0 {
         return None;
     }
     let protocol = Header::numbered(ip.proto).protocol()?;
@@ -226,12 +258,15 @@ fn bare(frame: &(impl Frame + ?Sized)) -> Result<(Family, usize), Reason> {
     }
 }
 
-/// Source, the packet's last byte, number of the next header, and where that begins. RFC 791 section 3.1.
+/// One where more fragments follow, else zero (RFC 791 section 3.1).
 #[inline(always)]
-fn ipv4(
-    frame: &(impl Frame + ?Sized),
-    offset: usize,
-) -> Result<(Source, usize, u8, usize), Reason> {
+fn more_fragments(ip: &Ipv4Hdr) -> u8 {
+    ip.frag_flags() & 1
+}
+
+/// RFC 791 section 3.1.
+#[inline(always)]
+fn ipv4(frame: &(impl Frame + ?Sized), offset: usize) -> Result<Ip, Reason> {
     let header = frame
         .read::<Ipv4Hdr>(offset & OFFSETS)
         .ok_or(Reason::Malformed)?;
@@ -242,30 +277,32 @@ fn ipv4(
     if header.frag_offset() != 0 {
         return Err(inside(frame, end).err().unwrap_or(Reason::Fragment));
     }
-    let source = V4(u32::from_be_bytes(header.src_addr)).into();
-    Ok((source, last_byte(offset, header.tot_len), header.proto, end))
+    Ok(Ip {
+        source: V4(u32::from_be_bytes(header.src_addr)).into(),
+        last: last_byte(offset, header.tot_len),
+        next: header.proto,
+        end,
+        more: more_fragments(&header),
+    })
 }
 
-/// Source, the packet's last byte, number of the next header, and where that begins. RFC 8200 section 3.
+/// RFC 8200 section 3.
 #[inline(always)]
-fn ipv6(
-    frame: &(impl Frame + ?Sized),
-    offset: usize,
-) -> Result<(Source, usize, u8, usize), Reason> {
+fn ipv6(frame: &(impl Frame + ?Sized), offset: usize) -> Result<Ip, Reason> {
     let header = frame
         .read::<Ipv6Hdr>(offset & OFFSETS)
         .ok_or(Reason::Malformed)?;
     if header.version() != 6 {
         return Err(Reason::Malformed);
     }
-    let source = V6::from(u128::from_be_bytes(header.src_addr)).into();
     let end = offset + size_of::<Ipv6Hdr>();
-    Ok((
-        source,
-        last_byte(end, header.payload_len),
-        header.next_hdr,
+    Ok(Ip {
+        source: V6::from(u128::from_be_bytes(header.src_addr)).into(),
+        last: last_byte(end, header.payload_len),
+        next: header.next_hdr,
         end,
-    ))
+        more: 0,
+    })
 }
 
 /// Where the last of so many bytes is. No bytes at all stand for more than the field can say (jumbograms, and what the stack has put
@@ -276,15 +313,17 @@ fn last_byte(offset: usize, length: [u8; 2]) -> usize {
 }
 
 /// Walks the extension headers (RFC 8200 section 4; the authentication header, RFC 4302, behind IPv4 too) in whatever order they come:
-/// Linux takes more orders than the RFC recommends. Returns the kind of the first header that is none, and where it begins.
+/// Linux takes more orders than the RFC recommends. Returns the kind of the first header that is none, where it begins, and one where
+/// more fragments follow, else zero.
 #[inline(always)]
 fn extensions(
     frame: &(impl Frame + ?Sized),
     family: Family,
-    header: u8,
-    mut offset: usize,
-) -> Result<(Header, usize), Reason> {
-    let mut kind = Header::numbered(header);
+    ip: &Ip,
+) -> Result<(Header, usize, u8), Reason> {
+    let mut kind = Header::numbered(ip.next);
+    let mut offset = ip.end;
+    let mut more = ip.more;
     let mut walked = 0;
     while kind.extends(family) {
         if walked == EXTENSIONS {
@@ -295,14 +334,16 @@ fn extensions(
         let [next, length, high, low, ..] = frame
             .read::<[u8; 8]>(offset & OFFSETS)
             .ok_or(Reason::Malformed)?;
-        // The lowest three bits are flags; what is left is the offset (RFC 8200 section 4.5).
+        // The lowest bit says that more follow, the next two nothing; what is left is the offset (RFC 8200 section 4.5).
         if kind.is_fragment() && u16::from_be_bytes([high, low]) & 0xfff8 != 0 {
+            within(ip, more, offset + 8)?;
             return Err(Reason::Fragment);
         }
+        more |= kind.fragment_bit() & low;
         let end = offset + kind.bytes(length);
         inside(frame, end)?;
         offset = end & OFFSETS;
         kind = Header::numbered(next);
     }
-    Ok((kind, offset))
+    Ok((kind, offset, more))
 }

@@ -10,6 +10,8 @@
 //! - [`IpAuthHeaderSlice`] refuses a length field of zero and headers cut before their twelfth byte. Linux refuses such headers, too, but
 //!   only when it verifies them, so the table has no rule for it: lengths are read by hand.
 //! - Its UDP and TCP headers need to be whole. The table asks for no more than the four bytes of the ports.
+//! - They take what is behind the packet in its frame, by the length in the IP header, for no part of it. The table does so in a first
+//!   fragment only, and there asks that four bytes behind the header chain be part of the packet.
 //!
 //! [`IpAuthHeaderSlice`]: etherparse::IpAuthHeaderSlice
 
@@ -100,23 +102,32 @@ fn parse(
             _ => return Err(NOT_OURS),
         },
     };
-    let (source, number, rest) = match kind {
+    let (source, number, begin, end, more) = match kind {
         EtherType::IPV4 => {
             let header = Ipv4HeaderSlice::from_slice(packet).map_err(|_| MALFORMED)?;
             if header.fragments_offset().value() != 0 {
                 return Err(FRAGMENT);
             }
-            let rest = &packet[header.slice().len()..];
-            (IpAddr::V4(header.source_addr()), header.protocol(), rest)
+            let (source, begin) = (header.source_addr(), header.slice().len());
+            let (end, more) = (header.total_len(), header.more_fragments());
+            (source.into(), header.protocol(), begin, end.into(), more)
         }
         EtherType::IPV6 => {
             let header = Ipv6HeaderSlice::from_slice(packet).map_err(|_| MALFORMED)?;
-            let rest = &packet[header.slice().len()..];
-            (IpAddr::V6(header.source_addr()), header.next_header(), rest)
+            let (source, begin) = (header.source_addr(), header.slice().len());
+            let length = header.payload_length();
+            let end = if length == 0 {
+                0
+            } else {
+                begin + usize::from(length)
+            };
+            (source.into(), header.next_header(), begin, end, false)
         }
         _ => return Err(NOT_OURS),
     };
-    let (number, rest) = behind_extensions(source.is_ipv6(), number, rest)?;
+    // A length of zero says nothing.
+    let end = if end == 0 { usize::MAX } else { end };
+    let (number, rest) = behind_extensions(source, number, packet, begin, end, more)?;
     let protocol = match number {
         IpNumber::UDP => Protocol::Udp,
         IpNumber::TCP => Protocol::Tcp,
@@ -161,12 +172,17 @@ fn behind_tags(frame: &[u8]) -> Result<(EtherType, &[u8]), Verdict> {
     }
 }
 
-/// The protocol behind the extension headers, and its bytes.
+/// The protocol behind the extension headers, and its bytes. The packet's end is asked for where more fragments follow.
 fn behind_extensions(
-    v6: bool,
+    source: IpAddr,
     mut number: IpNumber,
-    mut rest: &[u8],
+    packet: &[u8],
+    begin: usize,
+    end: usize,
+    mut more: bool,
 ) -> Result<(IpNumber, &[u8]), Verdict> {
+    let v6 = source.is_ipv6();
+    let mut rest = &packet[begin..];
     for followed in 0.. {
         let is_extension = match number {
             IpNumber::AUTHENTICATION_HEADER => true,
@@ -191,8 +207,10 @@ fn behind_extensions(
             IpNumber::IPV6_FRAGMENTATION_HEADER => {
                 let header = Ipv6FragmentHeaderSlice::from_slice(rest).map_err(|_| MALFORMED)?;
                 if header.fragment_offset().value() != 0 {
-                    return Err(FRAGMENT);
+                    let beyond = packet.len() - rest.len() + 8 > end;
+                    return Err(if more && beyond { MALFORMED } else { FRAGMENT });
                 }
+                more |= header.more_fragments();
                 (header.next_header(), 8)
             }
             _ => {
@@ -201,6 +219,9 @@ fn behind_extensions(
             }
         };
         rest = rest.get(length..).ok_or(MALFORMED)?;
+    }
+    if more && packet.len() - rest.len() + 4 > end {
+        return Err(MALFORMED);
     }
     Ok((number, rest))
 }
