@@ -226,6 +226,7 @@ pub fn rows() -> Vec<Row> {
     unguarded_protocols(&mut rows);
     wide(&mut rows);
     truncated(&mut rows);
+    false_tails(&mut rows);
     rows.0
 }
 
@@ -970,6 +971,50 @@ fn fragments(rows: &mut Rows) {
     rows.add("fragment-ipv6-later-as-the-eighth", &(0..7).fold(v6(), |it, _| it.destination(8)).fragment(9, true).udp(5060), FRAGMENT);
     rows.add("fragment-ipv6-later-as-the-ninth", &(0..8).fold(v6(), |it, _| it.destination(8)).fragment(9, true).udp(5060), TOO_DEEP);
     rows.add("fragment-header-in-ipv4", &eth().ip(V4.scanner).raw(0, 44, &[17, 0, 0, 0, 0, 0, 0, 1]).payload(&LOOKS_LIKE_SIP), UNGUARDED);
+}
+
+/// First fragments with bytes behind the packet, where its headers seem to go on. Linux cuts those off; it takes an IPv6 first fragment that
+/// ends where an extension header begins (before 5.11: anywhere), and an IPv4 one inside of AH, and reads on in the next fragment.
+#[rustfmt::skip]
+fn false_tails(rows: &mut Rows) {
+    // Behind the link header: where the length is, and up to where it says that the packet goes.
+    let ends = |frame: Frame, ip: usize, at: usize, length: u8| frame.patch(ip + at, &[0, length]);
+    let links: [(&str, fn() -> Frame, usize); 4] = [
+        ("ethernet", eth, 14), ("bare", bare, 0), ("vlan", || eth().vlan(7), 18), ("pppoe", || eth().pppoe(), 22),
+    ];
+    for (link, begin, ip) in links {
+        let name = |what: &str| format!("false-tail-{link}-{what}");
+        let first = || begin().ip(V6.scanner).fragment(0, true);
+        let v6 = |frame, length| ends(frame, ip, 4, length);
+        rows.add(name("options-then-icmp"), &v6(first().destination(8).destination(8).icmp_v6(), 16), MALFORMED);
+        rows.add(name("options-then-unguarded"), &v6(first().destination(8).destination(8).udp(22), 16), MALFORMED);
+        rows.add(name("options-then-no-next-header"), &v6(first().destination(8).destination(8).no_next_header(), 16), MALFORMED);
+        rows.add(name("options-then-later-fragment"), &v6(first().destination(8).fragment(9, false).udp(22), 16), MALFORMED);
+        rows.add(name("options-that-are-longer"), &v6(first().destination(24).icmp_v6(), 16), MALFORMED);
+        rows.add(name("routing"), &v6(first().routing(8).icmp_v6(), 8), MALFORMED);
+        rows.add(name("nested-fragment"), &v6(first().fragment(0, true).destination(8).udp(22), 16), MALFORMED);
+        rows.add(name("ah"), &v6(first().ah(24).udp(22), 24), MALFORMED);
+        rows.add(name("ports"), &v6(first().destination(8).udp(22), 16), MALFORMED);
+        rows.add(name("half-the-ports"), &v6(first().destination(8).udp(22), 19), MALFORMED);
+        rows.add(name("behind-the-ports"), &v6(first().destination(8).udp(22), 20), UNGUARDED);
+        rows.add(name("behind-guarded-ports"), &v6(first().destination(8).udp(5060), 24), UNLISTED);
+        rows.add(name("icmp"), &v6(first().destination(8).icmp_v6(), 16), MALFORMED);
+        rows.add(name("behind-icmp"), &v6(first().destination(8).icmp_v6(), 24), UNGUARDED);
+        rows.add(name("length-of-zero"), &v6(first().destination(8).udp(5060), 0), UNLISTED);
+        // What is whole ends where its frame does.
+        let atomic = begin().ip(V6.scanner).fragment(0, false).destination(8).udp(5060);
+        rows.add(name("atomic-fragment"), &v6(atomic, 8), UNLISTED);
+        let first = || begin().ip(V4.scanner).fragment(0, true);
+        let v4 = |frame, length| ends(frame, ip, 2, length);
+        rows.add(name("ipv4-ah"), &v4(first().ah(24).udp(22), 28), MALFORMED);
+        rows.add(name("ipv4-ports"), &v4(first().udp(22), 20), MALFORMED);
+        rows.add(name("ipv4-half-the-ports"), &v4(first().udp(22), 23), MALFORMED);
+        rows.add(name("ipv4-icmp"), &v4(first().icmp(), 20), MALFORMED);
+        rows.add(name("ipv4-behind-the-ports"), &v4(first().udp(22), 24), UNGUARDED);
+        rows.add(name("ipv4-behind-guarded-ports"), &v4(first().udp(5060), 28), UNLISTED);
+        rows.add(name("ipv4-length-of-zero"), &v4(first().udp(5060), 0), UNLISTED);
+        rows.add(name("ipv4-whole"), &v4(begin().ip(V4.scanner).ah(24).udp(5060), 28), UNLISTED);
+    }
 }
 
 /// Protocols that no service guards, whole and cut short, with contents that look like SIP.
