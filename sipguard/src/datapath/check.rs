@@ -2,8 +2,9 @@
 
 use aya::{Ebpf, TestRun as _, TestRunOptions, programs::Xdp};
 use sipguard_ebpf::{
-    abi::{Answer, LinkKind, NO_SERVICE},
-    parse::parse,
+    abi::{Answer, LinkKind, NO_SERVICE, Protocol},
+    header::Family,
+    parse::{Packet, parse},
 };
 
 use super::{
@@ -14,8 +15,10 @@ use super::{
 };
 use crate::tables::{Constants, Tables};
 
-/// The kernel runs no XDP program on less (`ETH_HLEN`, bpf_prog_test_run_xdp in net/bpf/test_run.c).
+/// The kernel runs no XDP program on less (`ETH_HLEN`, `bpf_prog_test_run_xdp` in net/bpf/test_run.c).
 const SHORTEST: usize = 14;
+/// Nor on more, where it knows no frames in pieces: a page, less what it needs at both ends (`bpf_test_init`, the same).
+const ONE_PIECE: usize = 4096 - 256 - 320;
 
 /// The checking program over a generation's policy maps. It counts nothing.
 pub struct Checker {
@@ -77,18 +80,23 @@ impl Checker {
     /// # Errors
     /// What the kernel refused.
     pub fn judge(&mut self, frame: &[u8]) -> Result<Answer, Error> {
-        if frame.len() < SHORTEST {
-            // Too short for ports, so that what the parser says is the verdict.
-            let reason = parse(frame, self.link, self.protocols)
-                .err()
-                .unwrap_or(sipguard_ebpf::abi::Reason::None);
-            return Ok(Answer {
+        let longest = if load::has_frags() {
+            usize::MAX
+        } else {
+            ONE_PIECE
+        };
+        if (SHORTEST..=longest).contains(&frame.len()) {
+            return self.run(frame, None);
+        }
+        // The same parser, here; and where it finds a port, the same decision there.
+        match parse(frame, self.link, self.protocols) {
+            Ok(packet) => self.run(&short(&packet, self.link), None),
+            Err(reason) => Ok(Answer {
                 reason: reason as u8,
                 service: NO_SERVICE,
                 ..Answer::default()
-            });
+            }),
         }
-        self.run(frame, None)
     }
 
     /// The same for a frame of which only the first bytes can be read directly, as some drivers hand it over. At least 14 bytes can.
@@ -115,5 +123,75 @@ impl Checker {
             .get(&0)
             .map_err(|error| Error::io("can't read the answer", &error))?;
         Ok(answer.unwrap_or_default())
+    }
+}
+
+/// The shortest frame that has this source, protocol and port.
+fn short(packet: &Packet, link: LinkKind) -> Vec<u8> {
+    // IANA, protocol numbers.
+    let protocol = match packet.protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Sctp => 132,
+        Protocol::UdpLite => 136,
+    };
+    let [high, low] = packet.source.words;
+    let (kind, header) = match packet.source.family {
+        Family::V4 => {
+            let mut header = vec![0x45, 0, 0, 24, 0, 0, 0, 0, 64, protocol, 0, 0];
+            // An IPv4 address is the lower half of its word.
+            header.extend(&low.to_be_bytes()[4..]);
+            header.extend([0; 4]);
+            (0x0800_u16, header)
+        }
+        Family::V6 => {
+            let mut header = vec![0x60, 0, 0, 0, 0, 4, protocol, 64];
+            header.extend(high.to_be_bytes());
+            header.extend(low.to_be_bytes());
+            header.extend([0; 16]);
+            (0x86dd, header)
+        }
+    };
+    let mut frame = Vec::new();
+    if link == LinkKind::Ethernet {
+        frame.extend([0; 12]);
+        frame.extend(kind.to_be_bytes());
+    }
+    frame.extend(header);
+    frame.extend([0; 2]);
+    frame.extend(packet.port.to_be_bytes());
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use sipguard_ebpf::{
+        abi::Protocol,
+        parse::Source,
+        prefix::{V4, V6},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_short_frame_says_the_same() {
+        let sources: [Source; 2] = [V4(0xcb00_7107).into(), V6([0x2001_0db8 << 32, 7]).into()];
+        for source in sources {
+            for protocol in Protocol::ALL {
+                for link in [LinkKind::Ethernet, LinkKind::Ip] {
+                    let packet = Packet {
+                        source,
+                        protocol,
+                        port: 5060,
+                        last: 0,
+                    };
+                    let frame = short(&packet, link);
+                    assert!((SHORTEST..=ONE_PIECE).contains(&frame.len()));
+                    let found = parse(frame.as_slice(), link, u32::MAX).expect("a port");
+                    // Where the packet ends is another place, of course.
+                    assert_eq!(Packet { last: 0, ..found }, packet);
+                }
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use rustix::{
     fs::{CWD, RenameFlags, renameat_with, statfs},
+    io::Errno,
     mount::MountFlags,
 };
 
@@ -190,8 +191,18 @@ pub(super) fn rename_link(from: &str, to: &str) -> Result<(), PinsError> {
     } else {
         RenameFlags::empty()
     };
-    let renamed = renameat_with(CWD, &from, CWD, &to, flags);
-    at(&from, renamed.map_err(io::Error::from))
+    let renamed = match renameat_with(CWD, &from, CWD, &to, flags) {
+        // bpffs exchanges names since Linux 5.17. Before, a third name is needed: no interface's, so that a link that a crash leaves
+        // there finds its interface by its program.
+        Err(Errno::INVAL) if flags == RenameFlags::EXCHANGE => {
+            let between = links().join(":");
+            fs::rename(&to, &between)
+                .and_then(|()| fs::rename(&from, &to))
+                .and_then(|()| fs::rename(&between, &from))
+        }
+        renamed => renamed.map_err(io::Error::from),
+    };
+    at(&from, renamed)
 }
 
 /// Removes one pin, if it is there.
