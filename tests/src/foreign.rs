@@ -5,7 +5,10 @@ use std::{
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
-use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
+use rustix::{
+    net::{AddressFamily, SocketType, netdevice::name_to_index, socket},
+    process::{Resource, Rlimit, setrlimit},
+};
 
 use crate::netns::Host;
 
@@ -69,6 +72,12 @@ impl Foreign {
             interface: 0,
             attach: ATTACH_XDP,
         };
+        // Kernels before 5.11 count a program's memory as locked, and sipguard may have locked more than this process may.
+        let unlimited = Rlimit {
+            current: None,
+            maximum: None,
+        };
+        setrlimit(Resource::Memlock, unlimited).expect("these tests need root");
         let program = bpf(5, &load);
         let link = host.enter(|| {
             let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None).expect("a socket");

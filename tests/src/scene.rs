@@ -15,6 +15,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+
 use crate::{
     frame::{Frame, GATEWAY_V4, GATEWAY_V6, eth},
     netns::{BPFFS, End, Finished, Host, SCRATCH, Sandbox, Wire, join, sipguard},
@@ -188,7 +190,10 @@ impl Scene {
 /// A socket for datagrams to this port, of both families, in the calling thread's network namespace.
 #[must_use]
 pub fn bind(port: u16) -> UdpSocket {
-    UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).expect("a free port")
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).expect("a free port");
+    // On Linux 5.10 and 6.1 each datagram that comes through a veth with XDP takes a page of the room.
+    set_socket_recv_buffer_size_force(&socket, 4 << 20).expect("these tests need root");
+    socket
 }
 
 /// Everything pinned, as paths below bpffs.
