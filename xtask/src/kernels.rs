@@ -34,7 +34,7 @@ const SIPGUARD: &str = "/target/debug/sipguard";
 const TESTS: &str = "/target/debug/deps";
 const GUEST: &str = "/guest";
 /// No kernel takes that long, not even beside other work.
-const LIMIT: Duration = Duration::from_mins(15);
+const LIMIT: Duration = Duration::from_mins(40);
 const MEMORY: u32 = 1536;
 
 #[derive(Args)]

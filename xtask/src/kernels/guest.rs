@@ -20,7 +20,7 @@ use super::plan::{Ended, Event, Job, PLAN, Plan};
 /// The serial port that the host listens to.
 const HOST: &str = "/dev/ttyS0";
 /// How long one test may take.
-const LIMIT: Duration = Duration::from_mins(2);
+const LIMIT: Duration = Duration::from_mins(5);
 const GLANCE: Duration = Duration::from_millis(5);
 /// As much of a test's output as a person reads, in bytes.
 const OUTPUT: usize = 8 << 10;

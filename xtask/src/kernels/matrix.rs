@@ -80,21 +80,40 @@ pub(super) const BINARIES: &[Binary] = &[
         name: "live",
         ..PLAIN
     },
+    // What of these has to do with the kernel, and not with files and words.
     Binary {
         name: "lifecycle",
+        only: &[
+            "a_renamed_interface",
+            "an_interface_that_is_gone_and_comes_back",
+            "another_mode",
+            "down_leaves_nothing_but_the_entries",
+            "exchanged_names",
+            "somebody_elses_program_is_named_and_left_alone",
+            "where_the_second_interface_fails_the_first_turns_back",
+            "without_bpffs",
+        ],
         modules: &["bridge"],
         ..PLAIN
     },
     Binary {
         name: "lifecycle_swap",
+        environment: &[("SIPGUARD_APPLIES", "10")],
         ..PLAIN
     },
     Binary {
         name: "confirm",
+        only: &[
+            "each_interface_has_the_policy_that_it_would_have",
+            "it_takes_itself_back_though_every_process_was_killed",
+            "no_packet_sees_a_gap",
+            "what_is_confirmed_stays",
+        ],
         ..PLAIN
     },
     Binary {
         name: "timed",
+        only: &["each_ends_to_the_moment_whatever_it_nests_in"],
         ..PLAIN
     },
     Binary {
@@ -132,7 +151,7 @@ pub(super) const BINARIES: &[Binary] = &[
     Binary {
         name: "differential",
         modules: &["nf_tables", "nft_ct", "nf_conntrack"],
-        environment: &[("SIPGUARD_CASES", "2000")],
+        environment: &[("SIPGUARD_CASES", "1000")],
         ..PLAIN
     },
 ];
@@ -142,7 +161,7 @@ pub(super) const MODULES: &[&str] = &["veth"];
 
 /// The programs that the tests call.
 pub(super) const PROGRAMS: &[&str] = &[
-    "ip", "ls", "mount", "nft", "nsenter", "ping", "sh", "sleep", "umount", "unshare", "wg",
+    "ip", "ls", "mount", "nft", "nsenter", "ping", "sh", "sleep", "stat", "umount", "unshare", "wg",
 ];
 
 /// A test that has nothing to show on some kernels.
@@ -178,7 +197,11 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         PIECES,
     ),
     except("devices::below_what_is_guarded", Kind::Before(5, 15), ABOVE),
-    except("devices::a_port_that_comes_back", Kind::Before(5, 15), ABOVE),
+    except(
+        "devices::a_port_that_comes_back",
+        Kind::Before(5, 15),
+        ABOVE,
+    ),
     except(
         "modules::a_port_of_a_bond_that_is_guarded",
         Kind::Before(5, 15),
