@@ -977,9 +977,10 @@ fn fragments(rows: &mut Rows) {
 /// ends where an extension header begins (before 5.11: anywhere), and an IPv4 one inside of AH, and reads on in the next fragment.
 #[rustfmt::skip]
 fn false_tails(rows: &mut Rows) {
+    type Begin = fn() -> Frame;
     // Behind the link header: where the length is, and up to where it says that the packet goes.
     let ends = |frame: Frame, ip: usize, at: usize, length: u8| frame.patch(ip + at, &[0, length]);
-    let links: [(&str, fn() -> Frame, usize); 4] = [
+    let links: [(&str, Begin, usize); 4] = [
         ("ethernet", eth, 14), ("bare", bare, 0), ("vlan", || eth().vlan(7), 18), ("pppoe", || eth().pppoe(), 22),
     ];
     for (link, begin, ip) in links {
