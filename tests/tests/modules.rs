@@ -72,9 +72,10 @@ fn vlan() {
     ] {
         on_a_gateway(|scene| {
             let begin = scene.begin("eth0");
-            let begin = match kind.contains("802.1ad") {
-                true => begin.service_tag(7),
-                false => begin.vlan(7),
+            let begin = if kind.contains("802.1ad") {
+                begin.service_tag(7)
+            } else {
+                begin.vlan(7)
             };
             made(
                 scene,
@@ -133,9 +134,10 @@ fn bond() {
     on_a_gateway(|scene| {
         bonded(scene);
         // Bonds hand a native program on to their ports, since 5.15.
-        let mode = match at_least(5, 15) {
-            true => "native".to_owned(),
-            false => generic("bond"),
+        let mode = if at_least(5, 15) {
+            "native".to_owned()
+        } else {
+            generic("bond")
         };
         scene.is_guarded("bond0", &mode);
         scene.is_guarded("eth0", "native");
@@ -312,9 +314,10 @@ fn gretap() {
     for remote in [true, false] {
         on_a_gateway(|scene| {
             for (host, own, other) in [(&scene.gateway, NEAR, FAR), (&scene.outside, FAR, NEAR)] {
-                let other = match remote || own == FAR {
-                    true => format!("remote {other}"),
-                    false => String::new(),
+                let other = if remote || own == FAR {
+                    format!("remote {other}")
+                } else {
+                    String::new()
                 };
                 host.ip(&format!("link add tap7 type gretap local {own} {other}"));
                 host.ip("link set tap7 up");
