@@ -59,6 +59,7 @@ const PROGRAMS: &[Program] = &[
         "udev",
         "tells what becomes of an interface that appears",
     ),
+    program("nft", "nftables", "turns connection tracking on"),
     program("ssh", "openssh-client", "deploys to gateways"),
     program("lintian", "lintian", "finds what is wrong with a package"),
     program(
