@@ -23,15 +23,12 @@ pub(super) struct Tally {
     pub(super) asked: usize,
     /// Answered by a program, or refused by the gateway's kernel: the packet arrived.
     pub(super) arrived: usize,
-    /// When the first one was answered.
-    pub(super) first: Option<Instant>,
 }
 
 impl Tally {
     fn add(&mut self, other: &Self) {
         self.asked += other.asked;
         self.arrived += other.arrived;
-        self.first = [self.first, other.first].into_iter().flatten().min();
     }
 }
 
@@ -97,7 +94,6 @@ fn ask_until(
         tally.asked += 1;
         if probe::ask(protocol, from, to, patience)? != Answer::Nothing {
             tally.arrived += 1;
-            tally.first = tally.first.or_else(|| Some(Instant::now()));
         }
         // Where answers come at once, or the address is nobody's, this is what keeps the gateway from being flooded.
         thread::sleep(PACE.saturating_sub(begun.elapsed()));
