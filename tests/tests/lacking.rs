@@ -26,10 +26,8 @@ fn a_kernel_without_bpf() {
             "{said}"
         );
         assert_eq!(said.lines().count(), 1, "{said}");
-        assert!(
-            !pins().iter().any(|pin| pin.contains("link")),
-            "{:?}",
-            pins()
-        );
+        // Empty folders, for the next apply.
+        let deep = |pin: &String| pin.matches('/').count() > 1;
+        assert!(!pins().iter().any(deep), "{:?}", pins());
     });
 }
