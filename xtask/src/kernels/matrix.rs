@@ -156,8 +156,8 @@ pub(super) const BINARIES: &[Binary] = &[
     },
 ];
 
-/// What every test needs: veth pairs.
-pub(super) const MODULES: &[&str] = &["veth"];
+/// What every test needs: veth pairs; and what others need by another name, which is not said where it can be read.
+pub(super) const MODULES: &[&str] = &["veth", "crc32c_generic"];
 
 /// The programs that the tests call.
 pub(super) const PROGRAMS: &[&str] = &[
