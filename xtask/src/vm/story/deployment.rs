@@ -22,6 +22,12 @@ use crate::{
     },
 };
 
+/// How long the gateway waits for the deployer's next word: beside other work, an emulated machine takes minutes for what is done in
+/// seconds elsewhere.
+const UNHURRIED: &str = "300s";
+/// The same where it will wait in vain.
+const CUT: &str = "60s";
+
 pub(super) struct Deployer<'a> {
     image: &'a Image,
     /// The folder that `cargo xtask package` made.
@@ -34,7 +40,7 @@ impl<'a> Deployer<'a> {
     }
 
     pub(super) fn first(&self, gateway: &Gateway<'_>) -> Result<String> {
-        succeeded(&self.deploy(&config::good())?)?;
+        succeeded(&self.deploy(&config::good(), UNHURRIED)?)?;
         let version = gateway.run("dpkg-query --show --showformat='${Version}' sipguard")?;
         let status = gateway.run("sipguard status")?;
         let native = status
@@ -55,7 +61,7 @@ impl<'a> Deployer<'a> {
                 ))?)
         };
         let before = standing()?;
-        succeeded(&self.deploy(&config::good())?)?;
+        succeeded(&self.deploy(&config::good(), UNHURRIED)?)?;
         let after = standing()?;
         ensure!(before == after, "before:\n{before}\nafter:\n{after}");
         Ok("same program, entries, config and package".to_owned())
@@ -63,7 +69,7 @@ impl<'a> Deployer<'a> {
 
     pub(super) fn refused(&self, gateway: &Gateway<'_>) -> Result<String> {
         let before = in_force(gateway)?;
-        failed(&self.deploy(&config::bad())?)?;
+        failed(&self.deploy(&config::bad(), UNHURRIED)?)?;
         let after = in_force(gateway)?;
         ensure!(before == after, "before:\n{before}\nafter:\n{after}");
         reach::as_guarded(gateway)?;
@@ -73,7 +79,7 @@ impl<'a> Deployer<'a> {
     /// Everybody is allowed to guard SSH, too, and to forget himself.
     pub(super) fn cut_off(&self, gateway: &Gateway<'_>) -> Result<String> {
         let before = in_force(gateway)?;
-        let (deployed, outage) = watching_ssh(|| self.deploy(&config::cutting()))?;
+        let (deployed, outage) = watching_ssh(|| self.deploy(&config::cutting(), CUT))?;
         failed(&deployed)?;
         ensure!(
             outage > Duration::from_secs(5),
@@ -89,7 +95,7 @@ impl<'a> Deployer<'a> {
         ))
     }
 
-    fn deploy(&self, config: &str) -> Result<Output> {
+    fn deploy(&self, config: &str, confirm: &str) -> Result<Output> {
         let file = Path::new(netns::SCRATCH).join("deployed.toml");
         fs::write(&file, config)?;
         let [address, _] = GATEWAY.addresses;
@@ -103,6 +109,7 @@ impl<'a> Deployer<'a> {
             .arg(self.image.known_hosts())
             .arg("--config")
             .arg(&file)
+            .args(["--confirm", confirm])
             .arg("--package")
             .arg(self.packages)
             .stdin(Stdio::null());
