@@ -73,11 +73,12 @@ impl Foreign {
             attach: ATTACH_XDP,
         };
         // Kernels before 5.11 count a program's memory as locked, and sipguard may have locked more than this process may.
+        // Newer ones do without, and where they run, root may be forbidden to raise it.
         let unlimited = Rlimit {
             current: None,
             maximum: None,
         };
-        setrlimit(Resource::Memlock, unlimited).expect("these tests need root");
+        let _ = setrlimit(Resource::Memlock, unlimited);
         let program = bpf(5, &load);
         let link = host.enter(|| {
             let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None).expect("a socket");
