@@ -7,6 +7,7 @@
 use std::fs;
 
 use sipguard_tests::{
+    foreign::{self, Foreign},
     gateway::{Deployer, GUEST, Gateway, on_gateways, other_version},
     netns::Finished,
     package::{self, CONFIG, POLICY},
@@ -185,6 +186,24 @@ fn a_host_in_disorder_is_left_to_its_administrator() {
         refused(deployer, gateway, &words, why, "eth0");
         gateway.system.run("sipguard confirm").succeeded();
         deployer.run(&words).succeeded();
+    });
+}
+
+#[test]
+fn somebody_else_s_program_is_named_and_left_alone() {
+    on_gateways(1, |deployer, gateways| {
+        let gateway = &gateways[0];
+        let other = Foreign::attach(gateway.system.host, "eth0");
+        deployer.write("gateway.toml", POLICY);
+        let words = format!(
+            "deploy --config gateway.toml --host root@{}",
+            gateway.address
+        );
+        refused(deployer, gateway, &words, foreign::NAME, " nothing ");
+        let told = deployer.run(&words).exited(1).stdout;
+        let program = "an XDP program of somebody else's on eth0";
+        assert!(told.contains(program), "{told}");
+        assert_eq!(gateway.system.program(), Some(other.id.to_string()));
     });
 }
 

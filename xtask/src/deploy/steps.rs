@@ -83,7 +83,7 @@ impl Host<'_> {
             Err(error) => return nothing_changed(&format!("{error:#}"), &facts),
         };
         match self.change(&todo, &token) {
-            Ok(facts) => Outcome::done(self.done(&todo), facts.in_force()),
+            Ok(facts) => Outcome::done(self.done(&todo, &facts), facts.in_force()),
             Err(stop) => self.back(&todo, &token, &stop, &facts),
         }
     }
@@ -129,8 +129,12 @@ impl Host<'_> {
         }
     }
 
-    fn done(&self, todo: &Todo) -> String {
+    fn done(&self, todo: &Todo, facts: &Facts) -> String {
         match todo.install {
+            // A host that gets no config has none that names an interface.
+            _ if facts.generation().is_none() => {
+                format!("sipguard {} installed", self.package.version)
+            }
             Install::Nothing => "config in force".to_owned(),
             Install::Deb | Install::Tarball => {
                 format!("sipguard {} in force", self.package.version)
@@ -255,7 +259,9 @@ impl Host<'_> {
         }
         match judgement::todo(&after, self.config) {
             // The last word was heard there, and the answer to it was lost.
-            Ok(left) if left.is_nothing() => Outcome::done(self.done(todo), after.in_force()),
+            Ok(left) if left.is_nothing() => {
+                Outcome::done(self.done(todo, &after), after.in_force())
+            }
             _ => match after.differs(before) {
                 None => {
                     Outcome::failed(format!("{why}; it has again what it had"), after.in_force())
