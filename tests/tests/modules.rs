@@ -233,12 +233,12 @@ fn wireguard() {
 #[test]
 fn ppp() {
     on_a_gateway(|scene| {
-        let _session = scene.gateway.enter(session).expect("a kernel with PPPoE");
-        scene.gateway.ip("link set ppp0 up");
-        // The session is with the sender of frames that say nothing else.
+        // Before the session, which does not outlive a change; it is with the sender of frames that say nothing else.
         scene
             .gateway
             .ip(&format!("link set eth0 address {NEAR_MAC_TEXT}"));
+        let _session = scene.gateway.enter(session).expect("a kernel with PPPoE");
+        scene.gateway.ip("link set ppp0 up");
         let wire = scene.outside.wire("eth0");
         scene.lead("ppp0", eth().pppoe(), wire);
         scene.is_guarded("ppp0", &generic("ppp"));

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::{
     fs::{Mode, OFlags, open},
-    net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with},
+    net::{AddressFamily, SocketFlags, SocketType, socket_with},
 };
 
 use super::{INNER_VLAN, OUTER_VLAN};
@@ -149,8 +149,6 @@ pub fn session() -> io::Result<Vec<OwnedFd>> {
     let flags = SocketFlags::CLOEXEC;
     let family = AddressFamily::from_raw(pppox);
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-    // It loads the driver, where that is a module.
-    netdevice::name_to_index(&socket, "eth0")?;
     let header = eth().pppoe().bytes();
     let mut address = Address {
         family: pppox,
