@@ -340,7 +340,12 @@ impl Process {
         let begin = Instant::now();
         while !self.stderr().contains(text) {
             let patient = begin.elapsed() < PATIENCE;
-            assert!(patient, "{} does not write {text:?}: {}", self.what, self.stderr());
+            assert!(
+                patient,
+                "{} does not write {text:?}: {}",
+                self.what,
+                self.stderr()
+            );
             thread::sleep(Duration::from_millis(2));
         }
     }

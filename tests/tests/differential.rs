@@ -130,7 +130,7 @@ impl Both {
             }
             *tally.by.entry(delivery.transport).or_default() += 1;
         }
-        for delivery in guarded.iter().filter(|delivery| forbidden(delivery)) {
+        if let Some(delivery) = guarded.iter().find(|delivery| forbidden(delivery)) {
             self.fail(Fault::Leak, owner(batch, delivery), delivery);
         }
         for delivery in less(&open, &guarded).filter(|delivery| !forbidden(delivery)) {
