@@ -254,9 +254,10 @@ impl<'a> Gateway<'a> {
                     .to_owned()
             });
         format!(
-            "config {config:?}\npackage {:?}\nbinary {binary:?}\nfiltered {}\npolicy {services:?}\nleft {leftovers:?}",
+            "config {config:?}\npackage {:?}\nbinary {binary:?}\nfiltered {}\npolicy {}\nleft {leftovers:?}",
             version.stdout,
             self.system.program().is_some(),
+            services.unwrap_or_default().trim_end(),
         )
     }
 }
