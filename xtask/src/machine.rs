@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// A user's `PATH` often lacks these; what is there is run as root in the end.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
@@ -53,6 +53,20 @@ pub(crate) fn ask_for_sudo() -> Result<()> {
     let status = Command::new("sudo").arg("--validate").status()?;
     ensure!(status.success(), "this step needs root, and sudo said no");
     Ok(())
+}
+
+/// What a quick program prints, which has to succeed.
+pub(crate) fn said(command: &mut Command) -> Result<String> {
+    let program = command.get_program().display().to_string();
+    let output = command
+        .output()
+        .with_context(|| format!("starting {program}"))?;
+    ensure!(
+        output.status.success(),
+        "{program}: {}",
+        String::from_utf8_lossy(&output.stderr).trim_end()
+    );
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// What a program prints, or nothing where it can't be run or fails.

@@ -78,32 +78,21 @@ fn compile(target: &str) -> Result<PathBuf> {
 }
 
 fn deb(packager: &Path, target: &str, folder: &Path) -> Result<PathBuf> {
-    let output = Command::new(packager)
-        .current_dir(machine::workspace())
-        .args(["--package", "sipguard", "--target", target])
-        .args(["--no-build", "--no-strip", "--no-dbgsym", "--output"])
-        .arg(folder)
-        .output()
-        .context("starting cargo-deb")?;
-    ensure!(
-        output.status.success(),
-        "cargo-deb: {}",
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
-    let made = String::from_utf8(output.stdout).context("the name of the package")?;
+    let made = machine::said(
+        Command::new(packager)
+            .current_dir(machine::workspace())
+            .args(["--package", "sipguard", "--target", target])
+            .args(["--no-build", "--no-strip", "--no-dbgsym", "--output"])
+            .arg(folder),
+    )?;
     Ok(PathBuf::from(made.trim_end()))
 }
 
 /// `SHA256SUMS`, as `sha256sum --check` reads it.
 fn sums(folder: &Path, files: &[&PathBuf]) -> Result<PathBuf> {
     let names = files.iter().filter_map(|file| file.file_name());
-    let output = Command::new("sha256sum")
-        .current_dir(folder)
-        .args(names)
-        .output()
-        .context("starting sha256sum")?;
-    ensure!(output.status.success(), "sha256sum failed");
+    let said = machine::said(Command::new("sha256sum").current_dir(folder).args(names))?;
     let sums = folder.join("SHA256SUMS");
-    fs::write(&sums, output.stdout).with_context(|| format!("writing {}", sums.display()))?;
+    fs::write(&sums, said).with_context(|| format!("writing {}", sums.display()))?;
     Ok(sums)
 }

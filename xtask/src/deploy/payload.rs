@@ -14,7 +14,7 @@ use super::{
     judgement::{Install, Todo},
     ssh::input,
 };
-use crate::package;
+use crate::{machine::said, package};
 
 /// Runs on the host.
 const TRANSACTION: &str = include_str!("transaction.sh");
@@ -163,17 +163,4 @@ pub(super) fn archive(
     ensure!(status.success(), "tar: {status}");
     archive.rewind()?;
     Ok(archive)
-}
-
-fn said(command: &mut Command) -> Result<String> {
-    let program = command.get_program().display().to_string();
-    let output = command
-        .output()
-        .with_context(|| format!("starting {program}"))?;
-    ensure!(
-        output.status.success(),
-        "{program}: {}",
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
-    Ok(String::from_utf8(output.stdout)?)
 }

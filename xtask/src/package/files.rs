@@ -2,9 +2,9 @@
 
 use std::{fs, path::Path, process::Command};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
-use crate::machine;
+use crate::machine::{self, said};
 
 pub(super) fn write(folder: &Path, command: &Path, target: &str) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -75,17 +75,4 @@ fn changelog() -> Result<String> {
         "sipguard contributors <sipguard@packages.invalid>",
         date.trim_end()
     ))
-}
-
-fn said(command: &mut Command) -> Result<String> {
-    let program = command.get_program().display().to_string();
-    let output = command
-        .output()
-        .with_context(|| format!("starting {program}"))?;
-    ensure!(
-        output.status.success(),
-        "{program}: {}",
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
-    Ok(String::from_utf8(output.stdout)?)
 }

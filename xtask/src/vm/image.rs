@@ -7,10 +7,13 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use super::network;
-use crate::{machine, netns, step};
+use crate::{
+    machine::{self, said},
+    netns, step,
+};
 
 const RELEASE: &str = "bookworm";
 /// Beside Debian's smallest system. Perl comes with that.
@@ -84,9 +87,11 @@ pub(super) fn ensure() -> Result<(Image, &'static str)> {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     }
     // The sandbox's own does without devices.
-    run(Command::new("mount")
-        .args(["-t", "tmpfs", "tmpfs"])
-        .arg(&root))?;
+    said(
+        Command::new("mount")
+            .args(["-t", "tmpfs", "tmpfs"])
+            .arg(&root),
+    )?;
     let mut debootstrap = Command::new("debootstrap");
     debootstrap
         .args(["--variant=minbase", "--include", PACKAGES, RELEASE])
@@ -98,7 +103,7 @@ pub(super) fn ensure() -> Result<(Image, &'static str)> {
     )?;
     customise(&image, &root, &network)?;
     collect(&image, &root)?;
-    run(Command::new("umount").arg(&root))?;
+    said(Command::new("umount").arg(&root))?;
     fs::write(&written, recipe)?;
     Ok((image, "made with debootstrap"))
 }
@@ -107,18 +112,20 @@ fn customise(image: &Image, root: &Path, network: &str) -> Result<()> {
     for stale in [image.key(), image.key().with_extension("pub")] {
         let _ = fs::remove_file(stale);
     }
-    run(Command::new("ssh-keygen")
-        .args([
-            "-q",
-            "-t",
-            "ed25519",
-            "-N",
-            "",
-            "-C",
-            "cargo xtask vm",
-            "-f",
-        ])
-        .arg(image.key()))?;
+    said(
+        Command::new("ssh-keygen")
+            .args([
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-C",
+                "cargo xtask vm",
+                "-f",
+            ])
+            .arg(image.key()),
+    )?;
     let files = [
         ("usr/local/bin/listener", LISTENER),
         ("etc/systemd/system/listener.service", LISTENER_UNIT),
@@ -163,19 +170,5 @@ fn collect(image: &Image, root: &Path) -> Result<()> {
         .arg(SIZE);
     step::run("making its disk", &mut format, step::LIMIT)?;
     fs::set_permissions(image.key(), fs::Permissions::from_mode(0o600))?;
-    Ok(())
-}
-
-/// Runs a program that is quick and has to succeed.
-fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().display().to_string();
-    let output = command
-        .output()
-        .with_context(|| format!("starting {program}"))?;
-    ensure!(
-        output.status.success(),
-        "{program}: {}",
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
     Ok(())
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{config, reach};
 use crate::{
-    netns,
+    machine, netns,
     vm::{
         gateway::Gateway,
         network::{PROVIDER, SCANNER},
@@ -81,10 +81,12 @@ fn newer(packages: &Path) -> Result<Newer> {
         .find(|file| file.extension().is_some_and(|it| it == "deb"))
         .context("there is no package")?;
     let tree = Path::new(netns::SCRATCH).join("newer");
-    run(Command::new("dpkg-deb")
-        .arg("--raw-extract")
-        .arg(package)
-        .arg(&tree))?;
+    machine::said(
+        Command::new("dpkg-deb")
+            .arg("--raw-extract")
+            .arg(package)
+            .arg(&tree),
+    )?;
     let control = tree.join("DEBIAN/control");
     let text = fs::read_to_string(&control)?;
     let old = text
@@ -99,23 +101,15 @@ fn newer(packages: &Path) -> Result<Newer> {
     fs::write(&control, text)?;
     let name = format!("sipguard_{version}.deb");
     let file = Path::new(netns::SCRATCH).join(&name);
-    run(Command::new("dpkg-deb")
-        .args(["--root-owner-group", "--build"])
-        .arg(&tree)
-        .arg(&file))?;
+    machine::said(
+        Command::new("dpkg-deb")
+            .args(["--root-owner-group", "--build"])
+            .arg(&tree)
+            .arg(&file),
+    )?;
     Ok(Newer {
         file,
         name,
         version,
     })
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.output().context("starting dpkg-deb")?;
-    ensure!(
-        output.status.success(),
-        "dpkg-deb: {}",
-        String::from_utf8_lossy(&output.stderr).trim_end()
-    );
-    Ok(())
 }
