@@ -39,8 +39,8 @@ pub struct Packet {
     pub protocol: Protocol,
     /// Destination port.
     pub port: u16,
-    /// Where the packet's last byte is in the frame, as its IP header says; far away where that does not say. Only for the counters: no
-    /// verdict follows from it.
+    /// Where the packet's last byte is in the frame, as its IP header says; far away where that does not say. For the counters;
+    /// a verdict follows from it in a first fragment only, which has to hold its ports.
     pub last: usize,
 }
 

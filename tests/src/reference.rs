@@ -3,15 +3,14 @@
 //!
 //! etherparse reads one header at a time here. Where its view of a whole packet differs from the verdict table by design, this
 //! model goes by the table:
-//! - Its packet slicers end a packet where the lengths inside the headers say so. Only where the frame ends counts here.
+//! - Its packet slicers end a packet where the lengths inside the headers say so. Here it is where the frame ends that counts, save in a
+//!   first fragment: there four bytes behind the header chain must be part of the packet, too.
 //! - They follow at most three tags, take 0x9100 for one, take hop-by-hop options only in the first place, and each extension header
 //!   once. Linux takes more, and so do the chains here, up to the table's limits.
 //! - They know no PPPoE. Six bytes of session header and the PPP protocol field are read by hand.
 //! - [`IpAuthHeaderSlice`] refuses a length field of zero and headers cut before their twelfth byte. Linux refuses such headers, too, but
 //!   only when it verifies them, so the table has no rule for it: lengths are read by hand.
 //! - Its UDP and TCP headers need to be whole. The table asks for no more than the four bytes of the ports.
-//! - They take what is behind the packet in its frame, by the length in the IP header, for no part of it. The table does so in a first
-//!   fragment only, and there asks that four bytes behind the header chain be part of the packet.
 //!
 //! [`IpAuthHeaderSlice`]: etherparse::IpAuthHeaderSlice
 
