@@ -114,49 +114,19 @@ impl Running {
                     }
                     bail!("qemu-system-x86_64: {status}\n{}", complaint.trim_end());
                 }
-                None if started.elapsed() > limit => return Err(self.silent("ended", limit)),
+                None if started.elapsed() > limit => return Err(self.still_on(limit)),
                 None => thread::sleep(GLANCE),
             }
         }
     }
 
-    /// Waits for a line of the console that `wanted` accepts, and returns it.
-    ///
-    /// # Errors
-    /// Where none came within `limit`, and where the machine ended: with the console's last lines.
-    #[expect(dead_code, reason = "for machines that are talked to: the next task")]
-    pub(crate) fn until_said(
-        &mut self,
-        what: &str,
-        limit: Duration,
-        wanted: impl Fn(&str) -> bool,
-    ) -> Result<String> {
-        let started = Instant::now();
-        loop {
-            let ended = self.child.try_wait()?;
-            let mut found = None;
-            self.console.lines(|line| {
-                if found.is_none() && wanted(line) {
-                    found = Some(line.to_owned());
-                }
-            })?;
-            if let Some(line) = found {
-                return Ok(line);
-            }
-            if ended.is_some() || started.elapsed() > limit {
-                return Err(self.silent(&format!("said: {what}"), limit));
-            }
-            thread::sleep(GLANCE);
-        }
-    }
-
-    fn silent(&self, what: &str, limit: Duration) -> anyhow::Error {
+    fn still_on(&self, limit: Duration) -> anyhow::Error {
         let said = fs::read(&self.console.path).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
         let lines: Vec<&str> = said.lines().collect();
         let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
         anyhow!(
-            "the machine has not {what} within {} s; the end of {}:\n{tail}",
+            "the machine has not ended within {} s; the end of {}:\n{tail}",
             limit.as_secs(),
             self.console.path.display()
         )
