@@ -148,6 +148,22 @@ pub fn bare() -> Frame {
 }
 
 impl Frame {
+    /// A frame as it came off a wire: its bytes in hexadecimal digits. What the differential test prints of a packet that it found.
+    #[must_use]
+    pub fn wire(link: Link, digits: &str) -> Self {
+        let bytes = (0..digits.len()).step_by(2).map(|at| {
+            let byte = digits.get(at..at + 2);
+            let byte = byte.and_then(|byte| u8::from_str_radix(byte, 16).ok());
+            byte.unwrap_or_else(|| panic!("no two hexadecimal digits at {at} of {digits}"))
+        });
+        Self {
+            link,
+            layers: vec![Layer::Payload(bytes.collect())],
+            patches: Vec::new(),
+            length: None,
+        }
+    }
+
     /// What the frame begins with.
     #[must_use]
     pub fn link(&self) -> Link {

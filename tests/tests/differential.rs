@@ -3,7 +3,13 @@
 //!
 //! `SIPGUARD_CASES` says how many cases each test runs, `SIPGUARD_SEED` which ones.
 
-use std::{collections::BTreeMap, env, fs, net::IpAddr, path::Path};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sipguard_ebpf::abi::Reason;
@@ -13,7 +19,7 @@ use sipguard_tests::{
         CONFIG, Carrier, Case, Delivery, Exemption, FRAMES, Mutation, Recipe, Transport, Way,
         World, compiled, forbidden, minimised, rows,
     },
-    netns::{SCRATCH, sandbox},
+    netns::{SCRATCH, Sandbox, sandbox},
     random::Random,
     reference::{Model, expected},
 };
@@ -40,47 +46,53 @@ fn with_connection_tracking() {
     run(Carrier::Cable, "native", 60_000, true);
 }
 
+/// This test can fail: a filter that guards too little leaks, one that guards too much loses, and both are told with the one plain packet
+/// that shows it.
+#[test]
+fn faults_are_found_and_minimised() {
+    for (right, wrong, fault) in [
+        ("\nudp = [5060, 5061]", "\nudp = [5061]", "Leak"),
+        ("\nudp = [80]", "\nudp = [80, 6000]", "Collateral"),
+    ] {
+        let said = sandbox(|sandbox| {
+            let config = CONFIG.replacen(right, wrong, 1);
+            assert_ne!(config, CONFIG);
+            let mut both = Both::new(sandbox, Carrier::Cable, "native", &config);
+            // The same cases each time: some show a fault by a mutation only.
+            let mut random = Random::new(1);
+            let found = catch_unwind(AssertUnwindSafe(|| {
+                while both.identity < 10_000 {
+                    let batch = both.batch(&mut random, u64::MAX);
+                    both.hold(&batch, &mut Tally::default());
+                }
+            }));
+            let said = found.expect_err("a fault is found").downcast::<String>();
+            *said.expect("a message")
+        });
+        let (_, least) = said.split_once("at the least with []").expect("minimised");
+        let rows: Vec<_> = least.lines().skip(1).collect();
+        assert_eq!(rows.len(), 1, "{said}");
+        let row = format!("rows.add(\"{}-1\", &Frame::wire(", fault.to_lowercase());
+        assert!(rows[0].starts_with(&row), "{said}");
+    }
+}
+
 fn run(carrier: Carrier, mode: &str, cases: u64, tracked: bool) {
     let cases = env::var("SIPGUARD_CASES").map_or(cases, |cases| {
         cases.parse().expect("SIPGUARD_CASES is a number")
     });
     sandbox(|sandbox| {
-        stay_on_this_cpu();
-        let mut both = Both {
-            open: World::new(sandbox, carrier),
-            guarded: World::new(sandbox, carrier),
-            model: compiled(),
-            identity: 0,
-        };
-        let config = Path::new(SCRATCH).join("differential.toml");
-        let interface = carrier.interface();
-        let text = CONFIG.replace(
-            "interfaces = [\"eth0\"]",
-            &format!("interface = [{{ name = \"{interface}\", mode = \"{mode}\" }}]"),
-        );
-        fs::write(&config, text).expect("the scratch folder is writable");
-        let config = config.to_str().expect("UTF-8");
-        both.guarded
-            .receiver
-            .sipguard(["--config", config, "apply"])
-            .succeeded();
+        let mut both = Both::new(sandbox, carrier, mode, CONFIG);
         if tracked {
             both.open.track_connections();
             both.guarded.track_connections();
         }
+        let interface = carrier.interface();
         println!("{mode} mode on {interface}: {}", both.open.ways);
         let mut tally = Tally::default();
         let mut random = Random::seeded();
         while both.identity < cases {
-            let mut batch = Vec::new();
-            let mut frames = 0;
-            while frames < FRAMES && both.identity < cases {
-                let recipe = Recipe::new(random.number(), carrier);
-                let case = Case::new(recipe, both.identity);
-                frames += case.frames.len();
-                batch.push(case);
-                both.identity += 1;
-            }
+            let batch = both.batch(&mut random, cases);
             both.hold(&batch, &mut tally);
         }
         println!("{tally}");
@@ -101,6 +113,7 @@ struct Both {
     open: World,
     guarded: World,
     model: Compiled,
+    carrier: Carrier,
     /// Of the next case.
     identity: u64,
 }
@@ -115,6 +128,44 @@ enum Fault {
 }
 
 impl Both {
+    fn new(sandbox: &Sandbox, carrier: Carrier, mode: &str, config: &str) -> Self {
+        stay_on_this_cpu();
+        let both = Self {
+            open: World::new(sandbox, carrier),
+            guarded: World::new(sandbox, carrier),
+            model: compiled(),
+            carrier,
+            identity: 0,
+        };
+        let path = Path::new(SCRATCH).join("differential.toml");
+        let interface = carrier.interface();
+        let text = config.replace(
+            "interfaces = [\"eth0\"]",
+            &format!("interface = [{{ name = \"{interface}\", mode = \"{mode}\" }}]"),
+        );
+        fs::write(&path, text).expect("the scratch folder is writable");
+        let path = path.to_str().expect("UTF-8");
+        both.guarded
+            .receiver
+            .sipguard(["--config", path, "apply"])
+            .succeeded();
+        both
+    }
+
+    /// As many cases as are sent at once, up to the last of so many.
+    fn batch(&mut self, random: &mut Random, cases: u64) -> Vec<Case> {
+        let mut batch = Vec::new();
+        let mut frames = 0;
+        while frames < FRAMES && self.identity < cases {
+            let recipe = Recipe::new(random.number(), self.carrier);
+            let case = Case::new(recipe, self.identity);
+            frames += case.frames.len();
+            batch.push(case);
+            self.identity += 1;
+        }
+        batch
+    }
+
     fn hold(&mut self, batch: &[Case], tally: &mut Tally) {
         let frames = || batch.iter().flat_map(|case| &case.frames);
         let open = self.open.deliver(frames().map(Vec::as_slice));

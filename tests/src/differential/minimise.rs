@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Carrier, Case, Recipe};
+use crate::frame::Link;
 
 /// The recipe with the fewest mutations and the shortest payload that still shows the fault, and which of its frames are needed; `shows`
 /// tells whether these frames alone show it. Goes on until nothing more can be left out.
@@ -45,27 +46,59 @@ pub fn minimised(
     (least, kept)
 }
 
-/// Frames as rows of the verdict table, but for the verdict.
+/// Frames as rows of the verdict table, but for the verdict: to be pasted there.
 #[must_use]
 pub fn rows(name: &str, frames: &[Vec<u8>], carrier: Carrier) -> String {
     let words = name.split(|character: char| !character.is_alphanumeric());
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     let name = words.join("-").to_lowercase();
-    let begin = match carrier {
-        Carrier::Cable => "wire",
-        Carrier::Tunnel => "bare_wire",
+    let link = match carrier {
+        Carrier::Cable => Link::Ethernet,
+        Carrier::Tunnel => Link::Bare,
     };
     let mut text = String::new();
     for (number, frame) in (1..).zip(frames) {
-        let mut bytes = String::new();
+        let mut digits = String::new();
         for byte in frame {
-            write!(bytes, "{byte:02x}").expect("memory");
+            write!(digits, "{byte:02x}").expect("memory");
         }
-        writeln!(
-            text,
-            "rows.add(\"{name}-{number}\", &{begin}(\"{bytes}\"), …);"
-        )
-        .expect("memory");
+        let frame = format!("Frame::wire(Link::{link:?}, \"{digits}\")");
+        writeln!(text, "rows.add(\"{name}-{number}\", &{frame}, …);").expect("memory");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice;
+
+    use super::*;
+    use crate::{frame::Frame, verdict_table};
+
+    /// What is printed is Rust, and stands for the frame that it was printed for.
+    #[test]
+    fn rows_can_be_pasted() {
+        macro_rules! pasted {
+            ($frame:expr) => {
+                ($frame, stringify!($frame))
+            };
+        }
+        for (carrier, (frame, text)) in [
+            (
+                Carrier::Cable,
+                pasted!(Frame::wire(Link::Ethernet, "02ff00")),
+            ),
+            (Carrier::Tunnel, pasted!(Frame::wire(Link::Bare, "4500ff"))),
+        ] {
+            let printed = rows("Leak in [FalseTail]", &[frame.bytes()], carrier);
+            let wanted = format!("rows.add(\"leak-in-falsetail-1\", &{text}, …);\n");
+            assert_eq!(printed, wanted);
+        }
+        for row in verdict_table::rows() {
+            let printed = rows("row", slice::from_ref(&row.frame), Carrier::Cable);
+            let digits = printed.split('"').nth(3).expect("the second string");
+            let frame = Frame::wire(Link::Ethernet, digits);
+            assert_eq!(frame.bytes(), row.frame, "{}", row.name);
+        }
+    }
 }
