@@ -46,16 +46,18 @@ impl Ways {
         self.there.contains(&way)
     }
 
+    /// Whatever else went wrong is no lack, or a way that is there would go untried.
     pub(super) fn note<T>(&mut self, way: Way, found: io::Result<T>) -> Option<T> {
         match found {
             Ok(found) => {
                 self.there.push(way);
                 Some(found)
             }
-            Err(error) => {
+            Err(error) if is_lack(&error) => {
                 self.lacking.insert(way, error);
                 None
             }
+            Err(error) => panic!("{way:?}: {error}"),
         }
     }
 
@@ -65,7 +67,7 @@ impl Ways {
         let add = |below: &str, name: &str, kind: &str, id: u16| {
             let words = format!("link add link {below} name {name} type vlan proto {kind} id {id}");
             ip(receiver, &words)?;
-            ip(receiver, &format!("link set {name} up"))
+            ip(receiver, &format!("link set dev {name} up"))
         };
         let found = [("q", "802.1Q"), ("ad", "802.1ad")]
             .iter()
@@ -106,6 +108,17 @@ impl fmt::Display for Ways {
         }
         Ok(())
     }
+}
+
+/// What a kernel says, by number or through `ip`, of devices and protocols that it was built without.
+fn is_lack(error: &io::Error) -> bool {
+    let said = error.to_string();
+    let words = [
+        "Unknown device type",
+        "Requested type not found",
+        "not supported",
+    ];
+    words.iter().any(|words| said.contains(words))
 }
 
 fn ip(receiver: &Host, words: &str) -> io::Result<()> {
