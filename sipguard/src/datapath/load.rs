@@ -119,6 +119,9 @@ pub(super) fn take<K: Plain, V: Plain>(ebpf: &mut Ebpf, name: &str) -> Result<Ta
     Table::made(map, name)
 }
 
+/// How the names of the programs end that take frames in several pieces.
+pub(super) const FRAGS: &str = "_frags";
+
 /// Whether this kernel hands on frames in several pieces, and has the helpers that read them.
 pub(super) fn has_frags() -> bool {
     kernel::at_least(5, 18)
@@ -149,7 +152,7 @@ fn may_know_addresses() -> bool {
 /// The same program again, once it is loaded.
 pub(super) fn loaded<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, Error> {
     let name = if has_frags() {
-        format!("{what}_frags")
+        format!("{what}{FRAGS}")
     } else {
         what.to_owned()
     };

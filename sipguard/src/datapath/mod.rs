@@ -33,7 +33,7 @@ pub use self::{
     load::object_bytes,
     pending::Pending,
     pins::{Pins, PinsError},
-    size::{ProgramSize, program_size},
+    size::{ProgramSize, program_sizes},
 };
 
 /// What can go wrong between us and the kernel, other than at an interface.

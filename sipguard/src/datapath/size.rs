@@ -1,5 +1,8 @@
-//! How large the program is in the kernel, for the tests that keep it small.
+//! How large the programs are in the kernel, for the tests that keep them small.
 
+use std::collections::BTreeMap;
+
+use aya::programs::{ProgramError, Xdp};
 use sipguard_ebpf::abi::LinkKind;
 
 use super::{Description, Error, Generation, load};
@@ -14,21 +17,34 @@ pub struct ProgramSize {
     pub translated: u32,
 }
 
-/// Loads the filter for frames that begin as `link` says, and lets it go again.
+/// Loads the programs that judge frames, which begin as `link` says, and lets them go again. By their names: both forms of each where the
+/// kernel knows frames in several pieces, whichever is in use there. `pending` is a dozen instructions, and not among them.
 ///
 /// # Errors
 /// What the kernel refused.
-pub fn program_size(
+pub fn program_sizes(
     tables: &Tables,
     description: Description,
     link: LinkKind,
-) -> Result<ProgramSize, Error> {
+) -> Result<BTreeMap<String, ProgramSize>, Error> {
     let (_generation, mut ebpf) = Generation::load(tables, description, link, 0, Vec::new())?;
-    let info = load::program(&mut ebpf, "filter")?
-        .info()
-        .map_err(|error| Error::kernel("the kernel does not describe the program", &error))?;
-    Ok(ProgramSize {
-        verified: info.verified_instruction_count(),
-        translated: info.size_translated().unwrap_or_default(),
-    })
+    let programs = ebpf.programs_mut().filter(|(name, _)| {
+        let judges = !name.starts_with("pending");
+        judges && (load::has_frags() || !name.ends_with(load::FRAGS))
+    });
+    programs
+        .map(|(name, program)| {
+            let refused = |error: &ProgramError| {
+                Error::kernel(format!("the kernel refuses the program {name}"), error)
+            };
+            let program: &mut Xdp = program.try_into().map_err(|error| refused(&error))?;
+            program.load().map_err(|error| refused(&error))?;
+            let info = program.info().map_err(|error| refused(&error))?;
+            let size = ProgramSize {
+                verified: info.verified_instruction_count(),
+                translated: info.size_translated().unwrap_or_default(),
+            };
+            Ok((name.to_owned(), size))
+        })
+        .collect()
 }
