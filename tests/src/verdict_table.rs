@@ -891,7 +891,9 @@ fn authentication(rows: &mut Rows) {
     }
     rows.add("ah-ipv4-esp", &scanner().ah(24).esp(), UNGUARDED);
     rows.add("ah-ipv4-later-fragment", &scanner().fragment(3, false).ah(24).udp(5060), FRAGMENT);
-    rows.add("ah-ipv4-first-fragment", &scanner().fragment(0, true).ah(24).udp(5060), UNLISTED);
+    let first = scanner().fragment(0, true).ah(24).udp(5060);
+    rows.add("ah-ipv4-first-fragment", &first, UNLISTED);
+    rows.add("ah-ipv4-first-fragment-without-ports", &first.cut(14 + 20 + 24), MALFORMED);
 }
 
 /// First fragments are judged, later ones pass.

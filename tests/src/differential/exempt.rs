@@ -13,9 +13,10 @@ use super::{Carrier, change::internet};
 pub enum Exemption {
     /// A frame has more tags or extension headers than are followed: row 1 of the verdict table, the one deliberate loss.
     TooDeep,
-    /// An IPv6 first fragment in which the header chain does not come to its end. RFC 7112 forbids such, and Linux drops them from 5.11 on
-    /// (`ipv6frag_thdr_truncated`), unless the fragment ends where an extension header begins: then that function's walk
-    /// (`ipv6_skip_exthdr`) fails, which it takes for "not truncated".
+    /// A first fragment that ends before four bytes of what its header chain leads to: row 3 of the verdict table. Of IPv6, RFC 7112 forbids
+    /// such, and Linux drops them from 5.11 on (`ipv6frag_thdr_truncated`), unless the fragment ends where an extension header begins: then
+    /// that function's walk (`ipv6_skip_exthdr`) fails, which it takes for "not truncated". Of IPv4, only the authentication header makes a
+    /// first fragment of eight bytes, which is the least, too short.
     ChainCut,
     /// An unlisted source sent several first fragments of one packet, and one of them, to a guarded port, was dropped. Linux throws away
     /// what it has of a packet when a fragment comes that overlaps, and ignores one that repeats another's place
@@ -66,7 +67,7 @@ struct Fragment {
     /// In units of eight bytes.
     offset: u16,
     more: bool,
-    /// Whether it ends where an extension header behind it begins.
+    /// Whether it ends less than four bytes behind its header chain.
     chain_cut: bool,
 }
 
@@ -76,6 +77,10 @@ impl Fragment {
         match packet.first()? >> 4 {
             4 => {
                 let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
+                // What is behind the packet in its frame is no part of it.
+                let end = usize::from(header.total_len()).min(packet.len());
+                let contents = packet.get(header.slice().len()..end)?;
+                let (_, rest) = behind(header.protocol().0, contents, authentication);
                 header.is_fragmenting_payload().then(|| Self {
                     packet: (
                         header.source_addr().into(),
@@ -85,29 +90,28 @@ impl Fragment {
                     ),
                     offset: header.fragments_offset().value(),
                     more: header.more_fragments(),
-                    chain_cut: false,
+                    chain_cut: rest.len() < 4,
                 })
             }
             6 => {
                 let header = Ipv6HeaderSlice::from_slice(packet).ok()?;
-                // What is behind the packet in its frame is no part of it.
                 let end = 40 + usize::from(header.payload_length());
                 let contents = packet.get(40..end.min(packet.len()))?;
                 let (mut number, mut rest) = (header.next_header().0, contents);
                 // A fragment header that makes no fragment is none.
                 let fragment = loop {
-                    (number, rest) = behind(number, rest);
+                    (number, rest) = behind(number, rest, extension);
                     let fragment = fragment_header(number, rest)?;
                     (number, rest) = (fragment.next_header().0, &rest[8..]);
                     if fragment.is_fragmenting_payload() {
                         break fragment;
                     }
                 };
-                (number, rest) = behind(number, rest);
+                (number, rest) = behind(number, rest, extension);
                 while let Some(nested) = fragment_header(number, rest)
                     && nested.fragment_offset().value() == 0
                 {
-                    (number, rest) = behind(nested.next_header().0, &rest[8..]);
+                    (number, rest) = behind(nested.next_header().0, &rest[8..], extension);
                 }
                 Some(Self {
                     packet: (
@@ -118,7 +122,7 @@ impl Fragment {
                     ),
                     offset: fragment.fragment_offset().value(),
                     more: fragment.more_fragments(),
-                    chain_cut: rest.len() < 2 && (number == 44 || length(number, [0, 0]).is_some()),
+                    chain_cut: rest.len() < 4,
                 })
             }
             _ => None,
@@ -131,10 +135,10 @@ fn fragment_header(number: u8, rest: &[u8]) -> Option<Ipv6FragmentHeaderSlice<'_
     (number == 44).then_some(header)
 }
 
-/// The first header that is no extension header, is a fragment header, or is not there; and what is there of it.
-fn behind(mut number: u8, mut rest: &[u8]) -> (u8, &[u8]) {
+/// The first header that has no `length`, or is not there; and what is there of it.
+fn behind(mut number: u8, mut rest: &[u8], length: Length) -> (u8, &[u8]) {
     while let [next, units, ..] = *rest
-        && let Some(length) = length(number, [next, units])
+        && let Some(length) = length(number, units)
     {
         number = next;
         rest = rest.get(length..).unwrap_or_default();
@@ -142,11 +146,18 @@ fn behind(mut number: u8, mut rest: &[u8]) -> (u8, &[u8]) {
     (number, rest)
 }
 
-/// How long an extension header is that is no fragment header.
-fn length(number: u8, [_, units]: [u8; 2]) -> Option<usize> {
+/// How many bytes long a header of this number is that has so many units, where another one follows it.
+type Length = fn(u8, u8) -> Option<usize>;
+
+/// What IPv6 has besides the fragment header.
+fn extension(number: u8, units: u8) -> Option<usize> {
     match number {
         0 | 43 | 60 => Some(8 * (usize::from(units) + 1)),
-        51 => Some(4 * (usize::from(units) + 2)),
-        _ => None,
+        _ => authentication(number, units),
     }
+}
+
+/// What IPv4 has, too.
+fn authentication(number: u8, units: u8) -> Option<usize> {
+    (number == 51).then(|| 4 * (usize::from(units) + 2))
 }
