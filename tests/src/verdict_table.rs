@@ -1007,6 +1007,9 @@ fn false_tails(rows: &mut Rows) {
         // What is whole ends where its frame does.
         let atomic = begin().ip(V6.scanner).fragment(0, false).destination(8).udp(5060);
         rows.add(name("atomic-fragment"), &v6(atomic, 8), UNLISTED);
+        // In other headers the bit that says that more follow stands for something else.
+        let options = begin().ip(V6.scanner).destination(8).no_next_header().patch(ip + 40 + 3, &[1]);
+        rows.add(name("options-with-a-fragment-s-bit"), &v6(options, 8), UNGUARDED);
         let first = || begin().ip(V4.scanner).fragment(0, true);
         let v4 = |frame, length| ends(frame, ip, 2, length);
         rows.add(name("ipv4-ah"), &v4(first().ah(24).udp(22), 28), MALFORMED);
@@ -1017,6 +1020,8 @@ fn false_tails(rows: &mut Rows) {
         rows.add(name("ipv4-behind-guarded-ports"), &v4(first().udp(5060), 28), UNLISTED);
         rows.add(name("ipv4-length-of-zero"), &v4(first().udp(5060), 0), UNLISTED);
         rows.add(name("ipv4-whole"), &v4(begin().ip(V4.scanner).ah(24).udp(5060), 28), UNLISTED);
+        let ah = begin().ip(V4.scanner).ah(24).udp(5060).patch(ip + 20 + 3, &[1]);
+        rows.add(name("ipv4-ah-with-a-fragment-s-bit"), &v4(ah, 28), UNLISTED);
     }
 }
 

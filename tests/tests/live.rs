@@ -334,6 +334,41 @@ fn jumbo_frames() {
     });
 }
 
+/// The first piece is counted as the whole frame where the packet ends in it; where it goes on, the frame's length is asked for.
+#[test]
+fn bytes_of_frames_in_several_pieces() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        long_frames(&scene, "native");
+        scene.configure(
+            "interface = [{ name = \"eth0\", mode = \"native\" }]\n[services.sip]\nudp = [5060]\n",
+        );
+        apply(&scene);
+        let frame = scene.frame("eth0", SCANNER).udp(5060);
+        let shortest = frame.bytes().len();
+        let frame = frame.payload(&[0; 8000]);
+        let whole = frame.bytes().len();
+        // What is behind the packet is padding.
+        let counted = |end: usize| {
+            let length = u16::try_from(end - SHORTEST).expect("fits a packet");
+            let padded = frame.clone().patch(SHORTEST + 2, &length.to_be_bytes());
+            let before = counts();
+            scene.wire("eth0").send(&padded.bytes());
+            scene.settle("eth0");
+            let counted = counted_since(&before);
+            let [(_, Reason::Unlisted, Counter { packets: 1, bytes })] = counted[..] else {
+                panic!("counted {counted:?}");
+            };
+            usize::try_from(bytes).expect("a short frame")
+        };
+        let first = counted(shortest);
+        assert!((shortest + 1..whole).contains(&first), "{first} of {whole}");
+        assert_eq!(counted(first), first);
+        assert_eq!(counted(first + 1), whole);
+        assert_eq!(counted(whole), whole);
+    });
+}
+
 #[test]
 fn counters_equal_what_was_sent() {
     sandbox(|sandbox| {

@@ -189,6 +189,11 @@ const ABOVE: &str = "before 5.15 a device that has a program keeps none from tho
 pub(super) const EXCEPTIONS: &[Exception] = &[
     except("live::jumbo_frames", Kind::Before(5, 18), PIECES),
     except(
+        "live::bytes_of_frames_in_several_pieces",
+        Kind::Before(5, 18),
+        PIECES,
+    ),
+    except(
         "live::headers_behind_the_first_piece",
         Kind::Before(5, 18),
         PIECES,
