@@ -166,6 +166,38 @@ fn hold(rows: &[Row], lines: &[Value], what: &str) {
 }
 
 #[test]
+fn protocols_by_name() {
+    sandbox(|sandbox| {
+        let host = sandbox.host();
+        let config = Config::Wide.text();
+        let config = file(sandbox, "c.toml", config);
+        let mut capture = CaptureFile::new(Format::Micro, Order::Little, ETHERNET);
+        let scanner = || eth().ip("198.51.100.7");
+        for frame in [
+            scanner().udp(5060),
+            scanner().tcp(5060),
+            scanner().sctp(2905),
+            scanner().udp_lite(5060),
+        ] {
+            capture.add(&frame.bytes());
+        }
+        let path = file(sandbox, "c.pcap", capture.bytes());
+        let told = check(&host, &config, &path, &["--json"]).succeeded();
+        let told = lines(&told).into_iter().map(|line| {
+            let [service, protocol, port] = ["service", "protocol", "port"].map(|it| &line[it]);
+            format!("{service} {protocol} {port}").replace('"', "")
+        });
+        let wanted = [
+            "sip udp 5060",
+            "sip tcp 5060",
+            "signalling sctp 2905",
+            "signalling udplite 5060",
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), wanted);
+    });
+}
+
+#[test]
 fn a_line_tells_all_there_is_to_tell() {
     sandbox(|sandbox| {
         let host = sandbox.host();

@@ -235,6 +235,44 @@ fn lists_need_an_action_and_bans_have_one() {
     );
 }
 
+/// By name and by number.
+#[test]
+fn sctp_and_udp_lite_are_protocols_like_others() {
+    let iptables = "*filter
+:INPUT ACCEPT [0:0]
+-A INPUT -s 203.0.113.0/24 -p sctp -m sctp --dport 2905 -j ACCEPT
+-A INPUT -p sctp -m sctp --dport 2905 -j DROP
+-A INPUT -s 203.0.113.0/24 -p udplite -m udplite --dport 5060 -j ACCEPT
+-A INPUT -p 136 -m multiport --dports 5060 -j DROP
+COMMIT
+";
+    let nft = "table inet filter {
+	chain input {
+		type filter hook input priority filter; policy accept;
+		ip saddr 203.0.113.0/24 sctp dport 2905 accept
+		meta l4proto 132 th dport 2905 drop
+		ip saddr 203.0.113.0/24 udplite dport 5060 accept
+		udplite dport 5060 drop
+	}
+}
+";
+    for text in [iptables, nft] {
+        let (policy, notes) = imported(text, None);
+        assert_eq!(notes, [""; 0], "{text}");
+        for (protocol, port) in [("sctp", 2905), ("udplite", 5060)] {
+            for (source, wanted) in [
+                ("203.0.113.5", Action::Allow),
+                ("198.51.100.7", Action::Deny),
+            ] {
+                let found = action(&policy, source, protocol, port);
+                assert_eq!(found, Some(wanted), "{source} {protocol} {text}");
+            }
+        }
+        assert_eq!(action(&policy, "203.0.113.5", "udp", 5060), None);
+        assert_eq!(action(&policy, "203.0.113.5", "tcp", 2905), None);
+    }
+}
+
 #[test]
 fn nothing_usable_is_an_error_with_the_reasons() {
     let error = import("x\ny\n", None, Some(Action::Deny))

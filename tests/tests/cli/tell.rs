@@ -425,3 +425,50 @@ fn check_names_what_decides() {
         assert_eq!(totals, json!({ "pass": none, "drop": none }));
     });
 }
+
+/// A service may guard them; nothing of a protocol that none guards is.
+#[test]
+fn sctp_and_udp_lite_are_told_by_name() {
+    sandbox(|sandbox| {
+        let config = r#"
+interfaces = ["eth0"]
+[sources]
+providers = ["203.0.113.0/24"]
+[services.signalling]
+sctp = [2905, 5060]
+udplite = [5060]
+allow = ["providers"]
+"#;
+        let scene = configured(sandbox, config);
+        run(&scene, "apply").succeeded();
+        let ports = "sctp 2905 5060, udplite 5060";
+        let status = run(&scene, "status").succeeded().stdout;
+        assert!(status.contains(ports), "{status}");
+        for (line, code, wanted) in [
+            (
+                "check 203.0.113.5",
+                0,
+                format!(
+                    "203.0.113.5 → {ports} (signalling): pass, allowed by 203.0.113.0/24 (config: providers)\n"
+                ),
+            ),
+            (
+                "check 2001:db8::7 --port 2905 --proto sctp",
+                3,
+                "2001:db8::7 → sctp 2905 (signalling): drop, not listed\n".to_owned(),
+            ),
+            (
+                "check 198.51.100.7 --port 5060 --proto udplite",
+                3,
+                "198.51.100.7 → udplite 5060 (signalling): drop, not listed\n".to_owned(),
+            ),
+            (
+                "check 198.51.100.7 --port 5060 --proto udp",
+                0,
+                "198.51.100.7 → udp 5060: pass, not guarded\n".to_owned(),
+            ),
+        ] {
+            assert_eq!(run(&scene, line).exited(code).stdout, wanted);
+        }
+    });
+}
