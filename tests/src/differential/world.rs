@@ -140,9 +140,13 @@ impl World {
         // They go the ways that the frames went: those have all been dealt with when these are answered.
         let mut marks = Vec::new();
         if self.ways.has(Way::Session) {
-            marks.push(self.mark(Frame::pppoe));
+            marks.push(self.mark(|link, source| link.pppoe().ip(source)));
         }
-        marks.push(self.mark(|frame| frame));
+        // What is behind that header Linux puts into a queue of its own (`xfrm_trans_queue` in net/xfrm/xfrm_input.c).
+        if self.ways.has(Way::Authentication) {
+            marks.push(self.mark(|link, source| link.ip(source).ah(16)));
+        }
+        marks.push(self.mark(Frame::ip));
         let mut delivered = self.line.until_answered(marks);
         let mut buffer = vec![0; 1 << 16];
         for (transport, port, socket) in &self.sockets {
@@ -164,15 +168,15 @@ impl World {
     }
 
     /// Sends a segment from a listed address, from a block that no case uses, and returns the address.
-    fn mark(&mut self, link: impl Fn(Frame) -> Frame) -> Ipv4Addr {
+    fn mark(&mut self, begin: impl Fn(Frame, &str) -> Frame) -> Ipv4Addr {
         self.marks += 1;
         let [_, high, middle, low] = self.marks.to_be_bytes();
         let mark = Ipv4Addr::new(100, 64 | high & 0x0f, middle, low);
-        let frame = match &self.line {
+        let link = match &self.line {
             Line::Cable { .. } => eth(),
             Line::Tunnel(_) => bare(),
         };
-        let frame = link(frame).ip(&mark.to_string()).tcp(6000);
+        let frame = begin(link, &mark.to_string()).tcp(6000);
         self.line.send(&frame.bytes());
         mark
     }
