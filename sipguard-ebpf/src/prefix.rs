@@ -161,6 +161,10 @@ pub fn marker_bit<A: Prefix>(prefix: A, length: u8, shift: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::{collections::BTreeSet, vec::Vec};
+
     use super::*;
 
     #[test]
@@ -182,6 +186,32 @@ mod tests {
             };
             assert_eq!(V4(u32::MAX).masked(length), V4(wanted), "length {length}");
         }
+    }
+
+    /// As many bits as there are prefixes, but for a few that meet by chance.
+    fn spread<A: Prefix>(prefixes: impl Iterator<Item = (A, u8)>) {
+        let bits: Vec<_> = prefixes
+            .map(|(prefix, length)| marker_bit(prefix.masked(length), length, 32 - REGION_MAX))
+            .collect();
+        let different = bits.iter().collect::<BTreeSet<_>>().len();
+        assert!(different + 8 >= bits.len(), "{different} of {}", bits.len());
+    }
+
+    #[test]
+    fn markers_are_spread() {
+        for length in [12, 16, 20, 24, 28, 32] {
+            let first = 0xcb00_7100;
+            spread((0..4096).map(|n| (V4(first ^ n << (32 - length)), length)));
+        }
+        for length in [16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128_u8] {
+            let first = 0x2001_0db8_0100_0006_0000_0000_0000_0066_u128;
+            let prefix = |n: u128| V6::from(first ^ n << (128 - u32::from(length)));
+            spread((0..4096).map(|n| (prefix(n), length)));
+        }
+        // One within the other.
+        spread((0..=32).map(|length| (V4(0xcb00_7142), length)));
+        let address = V6([0x2001_0db8_0100_0006, 0x66]);
+        spread((0..=128).map(|length| (address, length)));
     }
 
     #[test]

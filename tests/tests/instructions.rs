@@ -4,10 +4,18 @@
 //! No machine and no load changes them, but a compiler may. A change that fails here makes the packet path dearer: it needs a reason, and
 //! new figures from `cargo test -p sipguard-tests --test instructions -- --nocapture`.
 
-use std::{net::IpAddr, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::Path,
+};
 
+use aya_obj::{
+    Object, Program,
+    generated::{self as bpf, bpf_func_id},
+};
 use jiff::SignedDuration;
-use sipguard::{config, policy::Action, state::OwnEntry};
+use sipguard::{config, datapath::object_bytes, policy::Action, state::OwnEntry};
 use sipguard_ebpf::abi::{
     LinkKind,
     Reason::{
@@ -137,6 +145,40 @@ fn compiled() -> Compiled {
         added: NOW.wall,
     });
     Compiled::new(policy.unwrap_or_else(|problems| panic!("{problems}")), &own)
+}
+
+/// Not one that needs a newer kernel. And a clock that stands still while the machine sleeps is not seen anywhere else: timed entries, and
+/// applies that nobody confirms, would last longer.
+#[test]
+fn helpers_by_program() {
+    use bpf_func_id::{
+        BPF_FUNC_ktime_get_boot_ns as CLOCK, BPF_FUNC_map_lookup_elem as LOOK_UP,
+        BPF_FUNC_tail_call as TAIL_CALL, BPF_FUNC_xdp_get_buff_len as LENGTH,
+        BPF_FUNC_xdp_load_bytes as LOAD,
+    };
+    let object = Object::parse(object_bytes()).expect("an object");
+    let called = |program: &Program| {
+        let instructions = &object.functions[&program.function_key()].instructions;
+        let calls = instructions
+            .iter()
+            .filter(|it| u32::from(it.code) == bpf::BPF_JMP | bpf::BPF_CALL);
+        calls.map(|call| call.imm).collect::<BTreeSet<_>>()
+    };
+    let programs: BTreeMap<_, _> = object
+        .programs
+        .iter()
+        .map(|(name, program)| (name.as_str(), called(program)))
+        .collect();
+    let wanted = [
+        ("check", vec![LOOK_UP, CLOCK]),
+        ("check_frags", vec![LOOK_UP, CLOCK, LOAD]),
+        ("filter", vec![LOOK_UP, CLOCK]),
+        ("filter_frags", vec![LOOK_UP, CLOCK, LENGTH, LOAD]),
+        ("pending", vec![TAIL_CALL, CLOCK]),
+        ("pending_frags", vec![TAIL_CALL, CLOCK]),
+    ]
+    .map(|(name, helpers)| (name, helpers.into_iter().map(|it| it as i32).collect()));
+    assert_eq!(programs, BTreeMap::from(wanted));
 }
 
 #[test]
