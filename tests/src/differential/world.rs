@@ -249,11 +249,13 @@ fn settings() {
         ("netfilter/nf_conntrack_frag6_high_thresh", "2000000000"),
     ] {
         let path = format!("/proc/sys/net/{setting}");
-        // The last one is there only with connection tracking, and some kernels (5.10) let nobody raise it.
+        // The last one is there only with connection tracking, and some kernels (5.10) let nobody raise it: there they don't wait for long.
         if fs::exists(&path).expect("/proc is there") {
             match fs::write(&path, value) {
                 Err(error) if setting.starts_with("netfilter/") => {
                     println!("not on this kernel: {setting} = {value} ({error})");
+                    let timeout = path.replace("high_thresh", "timeout");
+                    fs::write(&timeout, "1").unwrap_or_else(|error| panic!("{timeout}: {error}"));
                 }
                 written => written.unwrap_or_else(|error| panic!("{path}: {error}")),
             }
