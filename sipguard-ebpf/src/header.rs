@@ -25,6 +25,8 @@ const FRAGMENT: u8 = 1 << 2;
 const PORTS: u8 = 1 << 3;
 /// Where the [`Protocol`] stands.
 const PROTOCOL_SHIFT: u8 = 4;
+/// Where it stands how much [`Header::front`] is.
+const FRONT_SHIFT: u8 = 6;
 
 /// The kind of a header behind an IP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +51,16 @@ static HEADERS: [Header; 256] = {
     };
     // RFC 8200 section 4: in units of eight bytes, not counting the first.
     let extension = Header {
-        flags: Family::V6 as u8,
+        flags: Family::V6 as u8 | 2 << FRONT_SHIFT,
         length: 0xff,
         added: 1,
         unit: 8,
     };
     let mut headers = [other; 256];
-    headers[IpProto::HopOpt as usize] = extension;
+    headers[IpProto::HopOpt as usize] = Header {
+        flags: Family::V6 as u8 | 1 << FRONT_SHIFT,
+        ..extension
+    };
     headers[IpProto::Ipv6Route as usize] = extension;
     headers[IpProto::Ipv6Opts as usize] = extension;
     // RFC 8200 section 4.5: always eight bytes, whatever the second one says.
@@ -66,7 +71,7 @@ static HEADERS: [Header; 256] = {
     };
     // RFC 4302 section 2.2: in units of four bytes, not counting two.
     headers[IpProto::Ah as usize] = Header {
-        flags: Family::V4 as u8 | Family::V6 as u8,
+        flags: Family::V4 as u8 | Family::V6 as u8 | 2 << FRONT_SHIFT,
         length: 0xff,
         added: 2,
         unit: 4,
@@ -110,11 +115,19 @@ impl Header {
         self.flags & FRAGMENT != 0
     }
 
-    /// One where this is IPv6's fragment header, else zero. Calculated with, where a branch would double what the verifier follows.
+    /// All ones where this is IPv6's fragment header, else zero. Calculated with, where a branch would double what the verifier follows.
     #[must_use]
     #[inline(always)]
-    pub const fn fragment_bit(self) -> u8 {
-        self.flags >> FRAGMENT.trailing_zeros() & 1
+    pub const fn fragment_mask(self) -> u8 {
+        (self.flags >> FRAGMENT.trailing_zeros() & 1).wrapping_neg()
+    }
+
+    /// How much stands in front of a fragment header behind this one, summed up over all headers there: no fragment header counts, one header of
+    /// hop-by-hop options is 1, everything else is more. Calculated with, as above.
+    #[must_use]
+    #[inline(always)]
+    pub const fn front(self) -> u8 {
+        self.flags >> FRONT_SHIFT
     }
 
     /// How long an extension header is, in bytes, whose second byte is `length`.

@@ -97,19 +97,19 @@ pub fn parse(
         Family::V4 => ipv4(frame, offset)?,
         Family::V6 => ipv6(frame, offset)?,
     };
-    let (kind, offset, more) = extensions(frame, family, &ip)?;
+    let (kind, offset, first) = extensions(frame, family, &ip)?;
     let guarded = kind
         .protocol()
         .filter(|protocol| protocols & protocol.bit() != 0);
     let Some(protocol) = guarded else {
         inside(frame, offset)?;
-        within(&ip, more, offset + 4)?;
+        reassembled(&ip, first, offset + 4)?;
         return Err(Reason::None);
     };
     let [_, _, high, low] = frame
         .read::<[u8; 4]>(offset & OFFSETS)
         .ok_or(Reason::Malformed)?;
-    within(&ip, more, offset + 4)?;
+    reassembled(&ip, first, offset + 4)?;
     Ok(Packet {
         source: ip.source,
         protocol,
@@ -126,19 +126,28 @@ struct Ip {
     /// Number of the next header, and where that begins.
     next: u8,
     end: usize,
-    /// One where more fragments follow, else zero. Of IPv4 only: IPv6 has a header for it.
-    more: u8,
+    /// As [`MORE`] has it. Of IPv4 only: IPv6 has a header for it.
+    first: u8,
 }
 
-/// What lies before `end` must be in the packet, where more fragments follow: Linux cuts off what is behind the packet, and takes a first
-/// fragment that ends where an IPv6 extension header begins. What counts then comes in the next fragment, whatever stood behind this one.
+/// Set where more fragments follow. Bits above it: a fragment header has others in front of it that it must not have.
+const MORE: u8 = 1;
+
+/// A first fragment must be what Linux makes of it, once it is put together:
+///
+/// - Where more fragments follow, what lies before `end` must be in the packet: Linux cuts off what is behind the packet, and takes a first
+///   fragment that ends where an IPv6 extension header begins. What counts then comes in the next fragment, whatever stood behind this one.
+/// - In front of an IPv6 fragment header there is nothing, or hop-by-hop options alone. Connection tracking takes the fragment header out,
+///   and the stack reads on behind it with the number from the IPv6 header, or from those options: if other headers stand between, that is
+///   not what the fragment header says (`nf_ct_frag6_reasm` of `net/ipv6/netfilter/nf_conntrack_reasm.c` leaves `nhoff` where it is). And it
+///   notes in one byte where the header in front is (`find_prev_fhdr`), too little for one that stands further behind.
 ///
 /// Asked last, behind what reads the frame: before that it doubles what the verifier follows.
 #[inline(always)]
-fn within(ip: &Ip, more: u8, end: usize) -> Result<(), Reason> {
+fn reassembled(ip: &Ip, first: u8, end: usize) -> Result<(), Reason> {
     // All ones where no more follow.
-    let limit = (ip.last + 1) | usize::from(more).wrapping_sub(1);
-    if end > limit {
+    let limit = (ip.last + 1) | usize::from(first & MORE).wrapping_sub(1);
+    if end > limit || first > MORE {
         return Err(Reason::Malformed);
     }
     Ok(())
@@ -273,10 +282,10 @@ fn bare(frame: &(impl Frame + ?Sized)) -> Result<(Family, usize), Reason> {
     }
 }
 
-/// One where more fragments follow, else zero (RFC 791 section 3.1).
+/// [`MORE`] or zero (RFC 791 section 3.1).
 #[inline(always)]
 fn more_fragments(ip: &Ipv4Hdr) -> u8 {
-    ip.frag_flags() & 1
+    ip.frag_flags() & MORE
 }
 
 /// RFC 791 section 3.1.
@@ -297,7 +306,7 @@ fn ipv4(frame: &(impl Frame + ?Sized), offset: usize) -> Result<Ip, Reason> {
         last: last_byte(offset, header.tot_len),
         next: header.proto,
         end,
-        more: more_fragments(&header),
+        first: more_fragments(&header),
     })
 }
 
@@ -316,7 +325,7 @@ fn ipv6(frame: &(impl Frame + ?Sized), offset: usize) -> Result<Ip, Reason> {
         last: last_byte(end, header.payload_len),
         next: header.next_hdr,
         end,
-        more: 0,
+        first: 0,
     })
 }
 
@@ -328,8 +337,8 @@ fn last_byte(offset: usize, length: [u8; 2]) -> usize {
 }
 
 /// Walks the extension headers (RFC 8200 section 4; the authentication header, RFC 4302, behind IPv4 too) in whatever order they come:
-/// Linux takes more orders than the RFC recommends. Returns the kind of the first header that is none, where it begins, and one where
-/// more fragments follow, else zero.
+/// Linux takes more orders than the RFC recommends. Returns the kind of the first header that is none, where it begins, and what
+/// [`reassembled`] asks of a first fragment.
 #[inline(always)]
 fn extensions(
     frame: &(impl Frame + ?Sized),
@@ -338,7 +347,8 @@ fn extensions(
 ) -> Result<(Header, usize, u8), Reason> {
     let mut kind = Header::numbered(ip.next);
     let mut offset = ip.end;
-    let mut more = ip.more;
+    let mut first = ip.first;
+    let mut front = 0;
     let mut walked = 0;
     while kind.extends(family) {
         if walked == EXTENSIONS {
@@ -351,14 +361,15 @@ fn extensions(
             .ok_or(Reason::Malformed)?;
         // The lowest bit says that more follow, the next two nothing; what is left is the offset (RFC 8200 section 4.5).
         if kind.is_fragment() && u16::from_be_bytes([high, low]) & 0xfff8 != 0 {
-            within(ip, more, offset + 8)?;
+            reassembled(ip, first, offset + 8)?;
             return Err(Reason::Fragment);
         }
-        more |= kind.fragment_bit() & low;
+        first |= kind.fragment_mask() & (low & MORE | front & !MORE);
+        front += kind.front();
         let end = offset + kind.bytes(length);
         inside(frame, end)?;
         offset = end & OFFSETS;
         kind = Header::numbered(next);
     }
-    Ok((kind, offset, more))
+    Ok((kind, offset, first))
 }

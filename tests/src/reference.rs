@@ -182,6 +182,8 @@ fn behind_extensions(
 ) -> Result<(IpNumber, &[u8]), Verdict> {
     let v6 = source.is_ipv6();
     let mut rest = &packet[begin..];
+    let mut in_front = Vec::new();
+    let mut misread = false;
     for followed in 0.. {
         let is_extension = match number {
             IpNumber::AUTHENTICATION_HEADER => true,
@@ -198,6 +200,7 @@ fn behind_extensions(
             return Err(TOO_DEEP);
         }
         let length;
+        let this = number;
         (number, length) = match number {
             IpNumber::AUTHENTICATION_HEADER => match rest {
                 [next, words, ..] => (IpNumber(*next), 4 * (usize::from(*words) + 2)),
@@ -206,10 +209,15 @@ fn behind_extensions(
             IpNumber::IPV6_FRAGMENTATION_HEADER => {
                 let header = Ipv6FragmentHeaderSlice::from_slice(rest).map_err(|_| MALFORMED)?;
                 if header.fragment_offset().value() != 0 {
-                    let beyond = packet.len() - rest.len() + 8 > end;
-                    return Err(if more && beyond { MALFORMED } else { FRAGMENT });
+                    let beyond = more && packet.len() - rest.len() + 8 > end;
+                    return Err(if beyond || misread {
+                        MALFORMED
+                    } else {
+                        FRAGMENT
+                    });
                 }
                 more |= header.more_fragments();
+                misread |= !matches!(in_front[..], [] | [IpNumber::IPV6_HEADER_HOP_BY_HOP]);
                 (header.next_header(), 8)
             }
             _ => {
@@ -218,8 +226,11 @@ fn behind_extensions(
             }
         };
         rest = rest.get(length..).ok_or(MALFORMED)?;
+        if this != IpNumber::IPV6_FRAGMENTATION_HEADER {
+            in_front.push(this);
+        }
     }
-    if more && packet.len() - rest.len() + 4 > end {
+    if misread || more && packet.len() - rest.len() + 4 > end {
         return Err(MALFORMED);
     }
     Ok((number, rest))

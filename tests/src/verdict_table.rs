@@ -227,6 +227,7 @@ pub fn rows() -> Vec<Row> {
     wide(&mut rows);
     truncated(&mut rows);
     false_tails(&mut rows);
+    misread_fragments(&mut rows);
     rows.0
 }
 
@@ -820,7 +821,8 @@ fn extension_headers(rows: &mut Rows) {
         let length_to_the_end = add(scanner(), 8).udp(5060).patch(14 + 40 + 1, &[200]);
         rows.add(format!("{extension}-length-behind-the-end"), &length_to_the_end, MALFORMED);
     }
-    // Whatever the order: Linux takes what the RFC only recommends, hop-by-hop options in front aside.
+    // Whatever the order: Linux takes what the RFC only recommends, hop-by-hop options in front aside. A fragment header behind others is not
+    // the same to all of it.
     let others: [Extension; 4] = [
         ("routing", Frame::routing),
         ("destination", Frame::destination),
@@ -831,18 +833,21 @@ fn extension_headers(rows: &mut Rows) {
         let names: Vec<_> = order.iter().map(|(name, _)| *name).collect();
         let chain = |frame: Frame| order.iter().fold(frame, |frame, (_, add)| add(frame, 16));
         let name = |what: &str| format!("order-{}-{what}", names.join("-"));
-        rows.add(name("unlisted"), &chain(scanner()).udp(5060), UNLISTED);
-        rows.add(name("allowed"), &chain(provider()).tcp(5061), allowed("sip", 48));
-        rows.add(name("behind-hop-by-hop"), &chain(scanner().hop_by_hop(8)).tcp(5060), UNLISTED);
+        let fragment = names.iter().position(|name| *name == "fragment");
+        let judged = |expected| if fragment.unwrap_or_default() > 0 { MALFORMED } else { expected };
+        rows.add(name("unlisted"), &chain(scanner()).udp(5060), judged(UNLISTED));
+        rows.add(name("allowed"), &chain(provider()).tcp(5061), judged(allowed("sip", 48)));
+        rows.add(name("behind-hop-by-hop"), &chain(scanner().hop_by_hop(8)).tcp(5060), judged(UNLISTED));
     }
     // RFC 2675: the length is in a hop-by-hop option, and the field for it is 0.
     let jumbogram = |frame: Frame| frame.patch(14 + 4, &[0, 0]).patch(14 + 40 + 2, &[0xc2, 4, 0, 1, 0, 0]);
     rows.add("jumbogram-unlisted", &jumbogram(scanner().hop_by_hop(8).udp(5060)), UNLISTED);
     rows.add("jumbogram-allowed", &jumbogram(provider().hop_by_hop(8).tcp(5060)), allowed("sip", 48));
     rows.add("jumbogram-behind-tags", &eth().vlan(7).ip(V6.scanner).hop_by_hop(8).udp(5060).patch(18 + 4, &[0, 0]).patch(18 + 40 + 2, &[0xc2, 4, 0, 1, 0, 0]), UNLISTED);
-    let all = |frame: Frame| frame.hop_by_hop(8).destination(16).routing(24).fragment(0, false).ah(24);
-    rows.add("chain-in-the-order-of-the-rfc", &all(scanner()).destination(8).udp(5060), UNLISTED);
-    rows.add("chain-in-the-order-of-the-rfc-allowed", &all(provider()).destination(8).tcp(5060), allowed("sip", 48));
+    let recommended = |frame: Frame| frame.hop_by_hop(8).destination(16).routing(24).ah(24).destination(8);
+    rows.add("chain-in-the-order-of-the-rfc", &recommended(scanner()).udp(5060), UNLISTED);
+    rows.add("chain-in-the-order-of-the-rfc-allowed", &recommended(provider()).tcp(5060), allowed("sip", 48));
+    let all = |frame: Frame| frame.hop_by_hop(8).fragment(0, false).destination(16).routing(24).ah(24);
     rows.add("chain-hop-by-hop-last", &all(scanner()).hop_by_hop(8).udp(5060), UNLISTED);
     rows.add("chain-tagged", &all(eth().service_tag(7).vlan(8).ip(V6.scanner)).udp(5060), UNLISTED);
     let nine = |frame: Frame| all(frame).routing(8).ah(24).destination(8).hop_by_hop(8);
@@ -973,6 +978,46 @@ fn fragments(rows: &mut Rows) {
     rows.add("fragment-ipv6-later-as-the-eighth", &(0..7).fold(v6(), |it, _| it.destination(8)).fragment(9, true).udp(5060), FRAGMENT);
     rows.add("fragment-ipv6-later-as-the-ninth", &(0..8).fold(v6(), |it, _| it.destination(8)).fragment(9, true).udp(5060), TOO_DEEP);
     rows.add("fragment-header-in-ipv4", &eth().ip(V4.scanner).raw(0, 44, &[17, 0, 0, 0, 0, 0, 0, 1]).payload(&LOOKS_LIKE_SIP), UNGUARDED);
+}
+
+/// Connection tracking takes the fragment header out of a packet as soon as it is put together, atomic fragments at once, and leaves the
+/// stack to read on behind it with the number that the IPv6 header has, or the hop-by-hop options in front (`nf_ct_frag6_reasm` sets the
+/// transport header to what the fragment carries, `nhoff` stays). Where other headers come between, that is their number and not the one
+/// in the fragment header. And it keeps their place in one byte, which 256 bytes of options overflow (`find_prev_fhdr`).
+#[rustfmt::skip]
+fn misread_fragments(rows: &mut Rows) {
+    type Begin = fn() -> Frame;
+    let links: [(&str, Begin); 4] = [
+        ("ethernet", eth), ("bare", bare), ("vlan", || eth().vlan(7)), ("pppoe", || eth().pppoe()),
+    ];
+    // Options that are carried, and a UDP header behind them.
+    let carried = [&[17, 0, 0x1e, 4, 0, 0, 0, 0][..], &40_000_u16.to_be_bytes(), &5060_u16.to_be_bytes(), &[0, 8, 0, 0]].concat();
+    for (link, begin) in links {
+        let name = |what: &str| format!("misread-fragment-{link}-{what}");
+        let v6 = || begin().ip(V6.scanner);
+        let says = |frame: Frame, number, flags| frame.raw(0, 44, &[number, 0, 0, flags, 0, 0, 0, 1]).payload(&carried);
+        for (what, frame) in [
+            ("options", v6().destination(8)),
+            ("routing", v6().routing(8)),
+            ("two-options", v6().destination(8).destination(8)),
+            ("hop-by-hop-options", v6().hop_by_hop(8).destination(8)),
+            ("options-hop-by-hop", v6().destination(8).hop_by_hop(8)),
+        ] {
+            rows.add(name(&format!("{what}-atomic-icmp")), &says(frame.clone(), 58, 0), MALFORMED);
+            rows.add(name(&format!("{what}-atomic-no-next-header")), &says(frame.clone(), 59, 0), MALFORMED);
+            // To port 7684.
+            rows.add(name(&format!("{what}-atomic-unguarded")), &says(frame.clone(), 17, 0), MALFORMED);
+            rows.add(name(&format!("{what}-first-icmp")), &says(frame.clone(), 58, 1), MALFORMED);
+            rows.add(name(&format!("{what}-atomic-later")), &says(frame.clone(), 44, 0), MALFORMED);
+            rows.add(name(&format!("{what}-first-later")), &says(frame, 44, 1), MALFORMED);
+        }
+        rows.add(name("long-options"), &v6().destination(256).destination(8).fragment(0, false).udp(22), MALFORMED);
+        // The two numbers are the same place here.
+        rows.add(name("nothing-in-front"), &v6().fragment(0, false).udp(22), UNGUARDED);
+        rows.add(name("hop-by-hop-in-front"), &v6().hop_by_hop(8).fragment(0, false).udp(22), UNGUARDED);
+        rows.add(name("long-hop-by-hop-in-front"), &v6().hop_by_hop(264).fragment(0, true).udp(22), UNGUARDED);
+        rows.add(name("later"), &v6().destination(8).fragment(9, false).udp(22), FRAGMENT);
+    }
 }
 
 /// First fragments with bytes behind the packet, where its headers seem to go on. Linux cuts those off; it takes an IPv6 first fragment that

@@ -18,6 +18,9 @@ pub enum Exemption {
     /// that function's walk (`ipv6_skip_exthdr`) fails, which it takes for "not truncated". Of IPv4, only the authentication header makes a
     /// first fragment of eight bytes, which is the least, too short.
     ChainCut,
+    /// An IPv6 fragment header of a first fragment, or of a whole packet, that has more in front than one header of hop-by-hop options: row 3
+    /// of the verdict table. What follows is read in one way by Linux alone, and in another with connection tracking.
+    Misread,
     /// An unlisted source sent several first fragments of one packet, and one of them, to a guarded port, was dropped. Linux throws away
     /// what it has of a packet when a fragment comes that overlaps, and ignores one that repeats another's place
     /// (`inet_frag_queue_insert`): without the one that was dropped, other fragments overlap, or none.
@@ -26,7 +29,7 @@ pub enum Exemption {
 
 impl Exemption {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::TooDeep, Self::ChainCut, Self::Rivals];
+    pub const ALL: [Self; 4] = [Self::TooDeep, Self::ChainCut, Self::Misread, Self::Rivals];
 
     /// The one that these frames, with the verdicts on them, are of.
     #[must_use]
@@ -34,10 +37,17 @@ impl Exemption {
         if reasons.contains(&Reason::TooDeep) {
             return Some(Self::TooDeep);
         }
-        let fragments: Vec<_> = frames
+        let packets: Vec<_> = frames
             .iter()
-            .map(|frame| Fragment::read(frame.get(internet(frame, carrier)..)?))
+            .map(|frame| frame.get(internet(frame, carrier)..).unwrap_or_default())
             .collect();
+        let misread = |(packet, reason): (&&[u8], &Reason)| {
+            *reason == Reason::Malformed && is_misread(packet).unwrap_or_default()
+        };
+        if packets.iter().zip(reasons).any(misread) {
+            return Some(Self::Misread);
+        }
+        let fragments: Vec<_> = packets.iter().map(|it| Fragment::read(it)).collect();
         let first: Vec<(&Fragment, Reason)> = fragments
             .iter()
             .zip(reasons)
@@ -126,6 +136,31 @@ impl Fragment {
                 })
             }
             _ => None,
+        }
+    }
+}
+
+/// Whether a fragment header of offset zero stands where it may be misread; none where the packet ends before that is known.
+fn is_misread(packet: &[u8]) -> Option<bool> {
+    let header = Ipv6HeaderSlice::from_slice(packet).ok()?;
+    let (mut number, mut rest) = (header.next_header().0, packet.get(40..)?);
+    let mut in_front = Vec::new();
+    loop {
+        if let Some(fragment) = fragment_header(number, rest) {
+            if fragment.fragment_offset().value() != 0 {
+                return Some(false);
+            }
+            if !matches!(in_front[..], [] | [0]) {
+                return Some(true);
+            }
+            (number, rest) = (fragment.next_header().0, &rest[8..]);
+        } else {
+            let [next, units, ..] = *rest else {
+                return None;
+            };
+            let length = extension(number, units)?;
+            in_front.push(number);
+            (number, rest) = (next, rest.get(length..)?);
         }
     }
 }

@@ -67,6 +67,8 @@ mutations! {
     FragmentProtocol,
     /// A first fragment that ends where an IPv6 extension header begins, with bytes behind it that go on as if they were its own.
     FalseTail,
+    /// Options or a routing header in front of a fragment header, which calls what it carries by another name than that header's.
+    Misread,
     /// Fragments whose tags differ.
     MixedTags,
     /// The same frame twice.
@@ -116,7 +118,7 @@ impl Mutation {
     /// Whether the packet then comes in fragments.
     fn fragments(self) -> bool {
         use Mutation::{
-            DuplicatedFragment, FalseTail, FragmentField, FragmentProtocol, Fragments,
+            DuplicatedFragment, FalseTail, FragmentField, FragmentProtocol, Fragments, Misread,
             MissingFragment, MixedTags, NestedFragment, Overlapping, Reordered,
             SecondFirstFragment, TinyFragments,
         };
@@ -133,6 +135,7 @@ impl Mutation {
                 | FragmentField
                 | FragmentProtocol
                 | FalseTail
+                | Misread
                 | MixedTags
         )
     }

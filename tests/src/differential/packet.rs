@@ -160,6 +160,9 @@ impl<'r> Packet<'r> {
         rearrange(&mut pieces, recipe);
         let mut mixed = recipe.chosen(Mutation::MixedTags);
         let mut named = recipe.chosen(Mutation::FragmentProtocol);
+        let mut misread = recipe
+            .chosen(Mutation::Misread)
+            .filter(|_| self.source.is_ipv6());
         let mut nested = recipe
             .chosen(Mutation::NestedFragment)
             .filter(|_| self.source.is_ipv6());
@@ -168,9 +171,12 @@ impl<'r> Packet<'r> {
                 Some(dice) => vec![(*dice.choose(&[DOT1Q, DOT1AD]), 0); dice.below(6)],
                 None => self.tags.clone(),
             };
-            let number = match &mut named {
-                Some(dice) if piece.offset > 0 => {
+            let number = match (&mut named, &mut misread) {
+                (Some(dice), _) if piece.offset > 0 => {
                     *dice.choose(&[17, 6, 0, 43, 44, 51, 58, 59, 60, 1, 50, 132, 136])
+                }
+                (_, Some(dice)) if piece.offset == 0 => {
+                    *dice.choose(&[58, 59, 58, 59, 17, 6, 43, 44, 60])
                 }
                 _ => number,
             };
@@ -356,6 +362,20 @@ fn extensions(recipe: &Recipe, v4: bool) -> [Vec<Extension>; 2] {
         behind += dice.below(2);
     }
     let mut behind = all.split_off(all.len() - behind.min(all.len()));
+    if let Some(mut dice) = recipe.chosen(Mutation::Misread)
+        && !v4
+    {
+        let kind = match dice.below(3) {
+            0 => Extension::Routing(8),
+            _ => Extension::Destination(8),
+        };
+        // Some are so long that the kernel's note of where they are has no room for it.
+        if dice.below(4) == 0 {
+            all.push(Extension::Destination(256));
+        }
+        all.push(kind);
+        behind.insert(0, kind);
+    }
     if recipe.has(Mutation::FalseTail) && !v4 {
         behind.splice(..0, [Extension::Destination(8); 2]);
     }
