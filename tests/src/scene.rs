@@ -19,7 +19,7 @@ use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
 use crate::{
     frame::{Frame, GATEWAY_V4, GATEWAY_V6, eth},
-    netns::{BPFFS, End, Finished, Host, SCRATCH, Sandbox, Wire, join, sipguard},
+    netns::{BPFFS, End, Finished, Host, SCRATCH, Sandbox, Wire, join, sipguard, until},
 };
 
 /// Listed as a provider wherever a test needs one.
@@ -166,10 +166,7 @@ impl Scene {
 
     /// Waits until everything sent to `interface` so far has been dealt with.
     pub fn settle(&self, interface: &str) {
-        let text = format!("mark {}", self.number());
-        let frame = self.frame(interface, SCANNER).udp(MARK);
-        self.wire(interface)
-            .send(&frame.payload(text.as_bytes()).bytes());
+        let text = self.mark(interface);
         let mut buffer = [0; 64];
         loop {
             let length = self
@@ -180,6 +177,26 @@ impl Scene {
                 return;
             }
         }
+    }
+
+    /// Waits until `interface` gets what is sent to it: one that comes up loses frames for a moment.
+    pub fn await_link(&self, interface: &str) {
+        let block = |block: bool| self.mark.set_nonblocking(!block).expect("an option");
+        block(false);
+        until("frames come in again", || {
+            self.mark(interface);
+            self.mark.recv(&mut [0; 64]).is_ok()
+        });
+        block(true);
+    }
+
+    /// Sends a frame that no filter of ours judges; returns what is in it.
+    fn mark(&self, interface: &str) -> String {
+        let text = format!("mark {}", self.number());
+        let frame = self.frame(interface, SCANNER).udp(MARK);
+        self.wire(interface)
+            .send(&frame.payload(text.as_bytes()).bytes());
+        text
     }
 
     fn number(&self) -> u64 {

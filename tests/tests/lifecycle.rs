@@ -203,6 +203,7 @@ fn a_renamed_interface() {
         scene.gateway.ip("link set eth0 down");
         scene.gateway.ip("link set eth0 name wan.200");
         scene.gateway.ip("link set wan.200 up");
+        scene.await_link("eth0");
         assert!(guards(&scene, "eth0"), "the link goes with the interface");
         let link = link_id("eth0");
         scene.configure(&config(r#"interfaces = ["wan.200"]"#, 5061));
@@ -219,6 +220,7 @@ fn a_renamed_interface() {
         scene.gateway.ip("link set wan.200 down");
         scene.gateway.ip("link set wan.200 name eth0");
         scene.gateway.ip("link set eth0 up");
+        scene.await_link("eth0");
         scene.configure(&config(ETH0, 5060));
         scene.sipguard(["apply"]).succeeded();
         assert!(guards(&scene, "eth0"));
@@ -237,6 +239,9 @@ fn exchanged_names() {
             scene.gateway.ip(&format!("link set {from} down"));
             scene.gateway.ip(&format!("link set {from} name {to}"));
             scene.gateway.ip(&format!("link set {to} up"));
+        }
+        for interface in ["eth0", "wan.100"] {
+            scene.await_link(interface);
         }
         scene.configure(&config(BOTH, 5061));
         scene.sipguard(["apply"]).succeeded();
