@@ -17,6 +17,8 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+use crate::setup;
+
 const GLANCE: Duration = Duration::from_millis(50);
 /// How much of the console is shown where something went wrong.
 const TAIL_LINES: usize = 30;
@@ -51,12 +53,14 @@ impl Machine {
             .with_context(|| format!("creating {}", self.console.display()))?;
         let port = usize::from(self.messages.is_some());
         let command_line = format!("console=ttyS{port} panic=-1 {}", self.command_line);
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = Command::new(setup::emulator());
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none"])
             // Behind cmpxchg16b, which the kernel's allocator lives by where it is there, QEMU 7.2 now and then has wrong flags, and
             // then the kernel panics.
-            .args(["-accel", "tcg", "-cpu", "max,-cx16", "-no-reboot"])
+            .args(["-cpu", "max,-cx16"])
+            // Without being told, it runs all processors in one thread.
+            .args(["-accel", "tcg,thread=multi", "-no-reboot"])
             .args(["-m", &format!("{}M", self.memory)])
             .args(["-smp", &self.processors.to_string()])
             .arg("-kernel")

@@ -2,16 +2,18 @@
 
 mod apt;
 mod compiler;
+mod emulator;
 pub(crate) mod fuzzer;
 mod linker;
 pub(crate) mod packager;
 mod programs;
 mod sshd;
+mod suite;
 mod tool;
 
-use std::path::Path;
-
 use anyhow::Result;
+
+pub(crate) use self::{emulator::program as emulator, suite::Suite};
 
 pub(crate) fn run() -> Result<()> {
     programs::ensure()?;
@@ -29,19 +31,11 @@ pub(crate) fn peers() {
 
 /// Installs what boots other kernels (see [`crate::qemu`]); only the tasks that do so need it.
 pub(crate) fn machines() -> Result<()> {
-    programs::machines()
+    programs::machines()?;
+    emulator::ensure()
 }
 
 /// Installs what makes and reaches a gateway to boot.
 pub(crate) fn gateways() -> Result<()> {
     programs::gateways()
-}
-
-/// Where the keys of Debian's archive are; installs them on a system that is not Debian.
-pub(crate) fn debian_keyring() -> Result<&'static str> {
-    const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    if !Path::new(KEYRING).exists() {
-        apt::install(&["debian-archive-keyring"])?;
-    }
-    Ok(KEYRING)
 }

@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io::{Read as _, Seek as _, Write as _},
     process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -28,12 +29,12 @@ const OUTPUT: usize = 8 << 10;
 /// Runs the plan and switches the machine off.
 pub(super) fn run() -> Result<()> {
     file_systems()?;
-    let mut host = File::options().write(true).open(HOST)?;
-    let last = match all(&mut host) {
+    let host = Host(Mutex::new(File::options().write(true).open(HOST)?));
+    let last = match all(&host) {
         Ok(()) => Event::Done,
         Err(error) => Event::Stuck(format!("{error:#}")),
     };
-    say(&mut host, &last)?;
+    host.say(&last)?;
     reboot(RebootCommand::PowerOff)?;
     Ok(())
 }
@@ -54,20 +55,43 @@ fn file_systems() -> Result<()> {
     Ok(())
 }
 
-fn all(host: &mut File) -> Result<()> {
+fn all(host: &Host) -> Result<()> {
     let release = uname().release().to_string_lossy().into_owned();
-    say(host, &Event::Up(release))?;
+    host.say(&Event::Up(release))?;
     let plan: Plan = serde_json::from_slice(&fs::read(PLAN)?)?;
     let mut loaded = HashSet::new();
-    for job in &plan.jobs {
-        for module in job.modules.iter().filter(|module| loaded.insert(*module)) {
+    // Modules that are loaded while a test runs would change what it meets.
+    for jobs in plan.jobs.chunk_by(|one, next| one.modules == next.modules) {
+        let modules = jobs.iter().flat_map(|job| &job.modules);
+        for module in modules.filter(|module| loaded.insert(*module)) {
             let file = File::open(module)?;
             finit_module(&file, c"", 0).with_context(|| format!("loading {module}"))?;
         }
-        let ended = run_job(job).with_context(|| job.name.clone())?;
-        say(host, &Event::Ended(ended))?;
+        at_once(jobs, host)?;
     }
     Ok(())
+}
+
+/// As many jobs at a time as there are processors.
+fn at_once(jobs: &[Job], host: &Host) -> Result<()> {
+    let left = Mutex::new(jobs.iter());
+    let work = || -> Result<()> {
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        while let Some(job) = next() {
+            let ended = run_job(job).with_context(|| job.name.clone())?;
+            host.say(&Event::Ended(ended))?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..thread::available_parallelism()?.get())
+            .map(|_| scope.spawn(work))
+            .collect();
+        workers.into_iter().try_for_each(|worker| {
+            let ended = worker.join();
+            ended.unwrap_or_else(|_| bail!("a thread of the guest panicked"))
+        })
+    })
 }
 
 fn run_job(job: &Job) -> Result<Ended> {
@@ -107,11 +131,15 @@ fn run_job(job: &Job) -> Result<Ended> {
     })
 }
 
-fn say(host: &mut File, event: &Event) -> Result<()> {
-    let mut line = serde_json::to_vec(event)?;
-    line.push(b'\n');
-    if host.write_all(&line).is_err() {
-        bail!("the host can't be told anything");
+/// The other end of the serial port, to which one event is told at a time.
+struct Host(Mutex<File>);
+
+impl Host {
+    fn say(&self, event: &Event) -> Result<()> {
+        let mut line = serde_json::to_vec(event)?;
+        line.push(b'\n');
+        let mut port = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        port.write_all(&line)
+            .context("the host can't be told anything")
     }
-    Ok(())
 }
