@@ -46,7 +46,7 @@ pub enum PrefixError {
         given: IpNet,
     },
     /// An IPv4 address written as IPv6.
-    #[error("{given} is IPv4 in IPv6 form, which Linux takes from no wire; write {}", bare(*v4))]
+    #[error("{given} is IPv4 in IPv6 form; write {}", bare(*v4))]
     Mapped {
         /// What was written.
         given: Ipv6Net,
@@ -231,9 +231,9 @@ mod tests {
             ("10.0.0.7/255.0.255.0", "\"255.0.255.0\" is no prefix length; write a number from 0 to 32".into()),
             ("203.0.113.5/24", "203.0.113.5/24 has host bits set; write 203.0.113.0/24 (or 203.0.113.5 for the one host)".into()),
             ("2001:db8::1/64", "2001:db8::1/64 has host bits set; write 2001:db8::/64 (or 2001:db8::1 for the one host)".into()),
-            ("::ffff:0:0/96", "::ffff:0.0.0.0/96 is IPv4 in IPv6 form, which Linux takes from no wire; write 0.0.0.0/0".into()),
-            ("::ffff:203.0.113.5", "::ffff:203.0.113.5/128 is IPv4 in IPv6 form, which Linux takes from no wire; write 203.0.113.5".into()),
-            ("::ffff:203.0.113.5/120", "::ffff:203.0.113.5/120 is IPv4 in IPv6 form, which Linux takes from no wire; write 203.0.113.0/24".into()),
+            ("::ffff:0:0/96", "::ffff:0.0.0.0/96 is IPv4 in IPv6 form; write 0.0.0.0/0".into()),
+            ("::ffff:203.0.113.5", "::ffff:203.0.113.5/128 is IPv4 in IPv6 form; write 203.0.113.5".into()),
+            ("::ffff:203.0.113.5/120", "::ffff:203.0.113.5/120 is IPv4 in IPv6 form; write 203.0.113.0/24".into()),
             ("::ffff:0:0/95", "::ffff:0.0.0.0/95 has host bits set; write ::fffe:0:0/95 (or ::ffff:0.0.0.0 for the one host)".into()),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), wanted, "{text}");

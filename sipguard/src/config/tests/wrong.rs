@@ -168,7 +168,7 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "[sources]\na = [\n  \"10.0.0.1\",\n  \"::ffff:0:0/96\",\n]",
-        "4:3: ::ffff:0.0.0.0/96 is IPv4 in IPv6 form, which Linux takes from no wire; write 0.0.0.0/0",
+        "4:3: ::ffff:0.0.0.0/96 is IPv4 in IPv6 form; write 0.0.0.0/0",
     ),
     (
         "[sources]\na = {}",
