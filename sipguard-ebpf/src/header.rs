@@ -152,3 +152,22 @@ impl Header {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_other_number_is_nobody_s() {
+        for number in 0..=255 {
+            let header = Header::numbered(number);
+            let of_both = number == 51;
+            let of_v6 = of_both || [0, 43, 44, 60].contains(&number);
+            let ports = [6, 17, 132, 136].contains(&number);
+            assert_eq!(header.extends(Family::V4), of_both, "{number}");
+            assert_eq!(header.extends(Family::V6), of_v6, "{number}");
+            assert_eq!(header.is_fragment(), number == 44, "{number}");
+            assert_eq!(header.protocol().is_some(), ports, "{number}");
+        }
+    }
+}

@@ -1038,6 +1038,8 @@ fn false_tails(rows: &mut Rows) {
         rows.add(name("options-then-unguarded"), &v6(first().destination(8).destination(8).udp(22), 16), MALFORMED);
         rows.add(name("options-then-no-next-header"), &v6(first().destination(8).destination(8).no_next_header(), 16), MALFORMED);
         rows.add(name("options-then-later-fragment"), &v6(first().destination(8).fragment(9, false).udp(22), 16), MALFORMED);
+        rows.add(name("in-a-later-fragment"), &v6(first().destination(8).fragment(9, false).udp(22), 23), MALFORMED);
+        rows.add(name("behind-a-later-fragment"), &v6(first().destination(8).fragment(9, false).udp(22), 24), FRAGMENT);
         rows.add(name("options-that-are-longer"), &v6(first().destination(24).icmp_v6(), 16), MALFORMED);
         rows.add(name("routing"), &v6(first().routing(8).icmp_v6(), 8), MALFORMED);
         rows.add(name("nested-fragment"), &v6(first().fragment(0, true).destination(8).udp(22), 16), MALFORMED);
@@ -1047,7 +1049,8 @@ fn false_tails(rows: &mut Rows) {
         rows.add(name("behind-the-ports"), &v6(first().destination(8).udp(22), 20), UNGUARDED);
         rows.add(name("behind-guarded-ports"), &v6(first().destination(8).udp(5060), 24), UNLISTED);
         rows.add(name("icmp"), &v6(first().destination(8).icmp_v6(), 16), MALFORMED);
-        rows.add(name("behind-icmp"), &v6(first().destination(8).icmp_v6(), 24), UNGUARDED);
+        rows.add(name("in-icmp"), &v6(first().destination(8).icmp_v6(), 19), MALFORMED);
+        rows.add(name("behind-icmp"), &v6(first().destination(8).icmp_v6(), 20), UNGUARDED);
         rows.add(name("length-of-zero"), &v6(first().destination(8).udp(5060), 0), UNLISTED);
         // What is whole ends where its frame does.
         let atomic = begin().ip(V6.scanner).fragment(0, false).destination(8).udp(5060);
@@ -1061,6 +1064,8 @@ fn false_tails(rows: &mut Rows) {
         rows.add(name("ipv4-ports"), &v4(first().udp(22), 20), MALFORMED);
         rows.add(name("ipv4-half-the-ports"), &v4(first().udp(22), 23), MALFORMED);
         rows.add(name("ipv4-icmp"), &v4(first().icmp(), 20), MALFORMED);
+        rows.add(name("ipv4-in-icmp"), &v4(first().icmp(), 23), MALFORMED);
+        rows.add(name("ipv4-behind-icmp"), &v4(first().icmp(), 24), UNGUARDED);
         rows.add(name("ipv4-behind-the-ports"), &v4(first().udp(22), 24), UNGUARDED);
         rows.add(name("ipv4-behind-guarded-ports"), &v4(first().udp(5060), 28), UNLISTED);
         rows.add(name("ipv4-length-of-zero"), &v4(first().udp(5060), 0), UNLISTED);
