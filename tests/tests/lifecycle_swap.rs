@@ -1,4 +1,5 @@
-//! Every apply is one swap: of the same policy none at all, under traffic without a gap, with counters that go on.
+//! Every apply is one swap: of the same policy none at all, under traffic without a gap, with counters that go on. Nor does traffic notice
+//! entries that come and go.
 
 use std::{
     env,
@@ -7,10 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use sipguard::{
     datapath::{self, Attachment, Counts},
     device::{self, Hook},
-    lifecycle::{self, Applied, Live},
+    lifecycle::{self, Applied, Live, Word},
+    policy::Action,
 };
 use sipguard_ebpf::abi::Reason;
 use sipguard_tests::{
@@ -177,11 +180,15 @@ fn applies_under_a_flood_in_generic_mode() {
 const FLOOD: usize = 16;
 const FLOW: usize = 4;
 
-/// `SIPGUARD_APPLIES` says how many there are where each takes long.
+/// `SIPGUARD_APPLIES` says how many times something is changed where each takes long.
+fn times(otherwise: usize) -> usize {
+    env::var("SIPGUARD_APPLIES").map_or(otherwise, |times| {
+        times.parse().expect("SIPGUARD_APPLIES is a number")
+    })
+}
+
 fn under_a_flood(applies: usize, hook: Hook) {
-    let applies = env::var("SIPGUARD_APPLIES").map_or(applies, |applies| {
-        applies.parse().expect("SIPGUARD_APPLIES is a number")
-    });
+    let applies = times(applies);
     sandbox(|sandbox| {
         let scene = Scene::new(sandbox, &["eth0"]);
         let interface = format!("[[interface]]\nname = \"eth0\"\nmode = \"{}\"", hook.name());
@@ -201,26 +208,17 @@ fn under_a_flood(applies: usize, hook: Hook) {
                 .sum::<u64>()
         };
         let (begin, mut last) = (Instant::now(), (0, 0));
-        let ended = AtomicBool::new(false);
         let Traffic {
             flow,
             arrived,
             flood,
             leaked,
-        } = thread::scope(|scope| {
-            let traffic = scope.spawn(|| traffic(&scene, &ended));
-            for turn in 1..=applies {
-                scene.configure(&policies[turn % 2]);
-                assert!(apply(&scene).changed);
-                let now = (sum(Reason::Unlisted), sum(Reason::Allowed));
-                assert!(now.0 > last.0 && now.1 > last.1, "{last:?} became {now:?}");
-                last = now;
-                if traffic.is_finished() {
-                    break;
-                }
-            }
-            ended.store(true, Ordering::Relaxed);
-            traffic.join().expect("the traffic")
+        } = flooded(&scene, applies, |turn| {
+            scene.configure(&policies[turn % 2]);
+            assert!(apply(&scene).changed);
+            let now = (sum(Reason::Unlisted), sum(Reason::Allowed));
+            assert!(now.0 > last.0 && now.1 > last.1, "{last:?} became {now:?}");
+            last = now;
         });
         println!(
             "{applies} applies in {:?}: {arrived} of {flow} listed frames passed, {leaked} of {flood} unlisted ones",
@@ -230,6 +228,100 @@ fn under_a_flood(applies: usize, hook: Hook) {
         assert_eq!(arrived, flow, "frames of the allowlisted flow were lost");
         assert_eq!((sum(Reason::Unlisted), sum(Reason::Allowed)), (flood, flow));
     });
+}
+
+/// Each look-up takes several steps, between which an entry can come or go. Whatever is said of prefixes around, inside and beside those of
+/// the two senders, and of their own, as long as it is the same for them.
+#[test]
+fn entries_come_and_go_under_a_flood() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        let network = "203.0.113.0/24";
+        scene.configure(&format!(
+            "{ETH0}\n[sources]\nproviders = [\"{network}\"]\n\
+             [services.sip]\nudp = [5060]\nallow = [\"providers\"]\n[services.web]\nudp = [80]\n"
+        ));
+        apply(&scene);
+        let words = [
+            // Denied inside of what is allowed, and around it; the provider's own address and network once more.
+            ("sip", Action::Deny, "203.0.113.66/32"),
+            ("sip", Action::Deny, "203.0.113.4/32"),
+            ("sip", Action::Deny, "203.0.112.0/23"),
+            ("sip", Action::Allow, "203.0.113.5/32"),
+            ("sip", Action::Allow, network),
+            // Beside the scanner, in lengths that no other entry has; the scanner itself.
+            ("sip", Action::Allow, "198.51.100.6/32"),
+            ("sip", Action::Allow, "198.51.100.0/30"),
+            ("sip", Action::Deny, "198.51.100.4/30"),
+            ("sip", Action::Deny, "198.51.100.7/32"),
+            // They fill a service's part of the prefilter, which is made anew behind them.
+            ("sip", Action::Deny, "0.0.0.0/0"),
+            ("sip", Action::Allow, "::/0"),
+            ("web", Action::Allow, "0.0.0.0/0"),
+        ];
+        let say = |(service, action, prefix): (&str, Action, &str), until: Option<Timestamp>| {
+            let prefix = [prefix.parse().expect("a prefix")];
+            let word = Word {
+                action,
+                until,
+                comment: None,
+            };
+            scene
+                .gateway
+                .enter(|| lifecycle::add(&prefix, Some(service), &word).expect("added"));
+        };
+        let take_back = |(service, _, prefix): (&str, Action, &str)| {
+            let prefix = [prefix.parse().expect("a prefix")];
+            scene
+                .gateway
+                .enter(|| lifecycle::remove(&prefix, Some(service)).expect("removed"));
+        };
+        let traffic = flooded(&scene, times(40), |round| {
+            // Each is taken back at once, or behind the next, or the one after that. Every other round they have an end.
+            let until = (round % 2 == 0).then(|| Timestamp::now() + Duration::from_hours(1));
+            let overlap = round % 3;
+            for turn in 0..words.len() + overlap {
+                if let Some(&word) = words.get(turn) {
+                    say(word, until);
+                }
+                if let Some(&word) = turn.checked_sub(overlap).and_then(|turn| words.get(turn)) {
+                    take_back(word);
+                }
+            }
+        });
+        println!(
+            "{} of {} listed frames passed, {} of {} unlisted ones",
+            traffic.arrived, traffic.flow, traffic.leaked, traffic.flood
+        );
+        assert_eq!(traffic.leaked, 0, "unlisted frames were let through");
+        assert_eq!(traffic.arrived, traffic.flow, "listed frames were lost");
+    });
+}
+
+/// Ends the traffic, also where a change fails.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Lets `change` change something so many times while [`traffic`] flows.
+fn flooded(scene: &Scene, times: usize, mut change: impl FnMut(usize)) -> Traffic {
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let traffic = scope.spawn(|| traffic(scene, &ended));
+        let end = End(&ended);
+        for turn in 1..=times {
+            change(turn);
+            if traffic.is_finished() {
+                break;
+            }
+        }
+        drop(end);
+        traffic.join().expect("the traffic")
+    })
 }
 
 /// What was sent, and what became of it.
