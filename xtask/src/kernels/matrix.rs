@@ -95,7 +95,6 @@ pub(super) const BINARIES: &[Binary] = &[
             "down_leaves_nothing_but_the_entries",
             "exchanged_names",
             "somebody_elses_program_is_named_and_left_alone",
-            "where_the_second_interface_fails_the_first_turns_back",
             "without_bpffs",
         ],
         modules: &["bridge"],
@@ -113,6 +112,7 @@ pub(super) const BINARIES: &[Binary] = &[
             "no_packet_sees_a_gap",
             "what_is_confirmed_stays",
         ],
+        environment: &[("SIPGUARD_TURNS", "2")],
         ..PLAIN
     },
     Binary {
