@@ -1001,6 +1001,7 @@ fn misread_fragments(rows: &mut Rows) {
             ("routing", v6().routing(8)),
             ("two-options", v6().destination(8).destination(8)),
             ("hop-by-hop-options", v6().hop_by_hop(8).destination(8)),
+            ("two-hop-by-hop", v6().hop_by_hop(8).hop_by_hop(8)),
             ("options-hop-by-hop", v6().destination(8).hop_by_hop(8)),
         ] {
             rows.add(name(&format!("{what}-atomic-icmp")), &says(frame.clone(), 58, 0), MALFORMED);
@@ -1055,6 +1056,8 @@ fn false_tails(rows: &mut Rows) {
         // What is whole ends where its frame does.
         let atomic = begin().ip(V6.scanner).fragment(0, false).destination(8).udp(5060);
         rows.add(name("atomic-fragment"), &v6(atomic, 8), UNLISTED);
+        let behind_hop_by_hop = begin().ip(V6.scanner).hop_by_hop(8).fragment(0, false).udp(5060);
+        rows.add(name("atomic-fragment-behind-hop-by-hop"), &v6(behind_hop_by_hop, 16), UNLISTED);
         // In other headers the bit that says that more follow stands for something else.
         let options = begin().ip(V6.scanner).destination(8).no_next_header().patch(ip + 40 + 3, &[1]);
         rows.add(name("options-with-a-fragment-s-bit"), &v6(options, 8), UNGUARDED);
