@@ -273,3 +273,25 @@ pub struct Answer {
 }
 
 const _: () = assert!(size_of::<Answer>() == 24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_timed_ends_at_its_end() {
+        let value = Value {
+            deny_until: 20,
+            allow_until: 30,
+            ..Value::default()
+        };
+        for (now, wanted) in [
+            (19, Some(Reason::Denied)),
+            (20, Some(Reason::Allowed)),
+            (29, Some(Reason::Allowed)),
+            (30, None),
+        ] {
+            assert_eq!(value.live(|| now), wanted, "at {now}");
+        }
+    }
+}
