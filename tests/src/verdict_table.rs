@@ -351,7 +351,7 @@ fn sources(rows: &mut Rows) {
         ("v6-all-ones", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", UNLISTED),
         ("v6-loopback", "::1", UNLISTED),
         ("v6-link-local", "fe80::1", UNLISTED),
-        // Linux delivers no such packets; a provider's IPv4 address in this form is not the provider.
+        // Linux takes UDP from both; a provider's IPv4 address in this form is not the provider.
         ("v6-mapped-provider", "::ffff:203.0.113.5", UNLISTED),
         ("v6-translated-provider", "64:ff9b::203.0.113.5", UNLISTED),
     ] {
