@@ -15,6 +15,15 @@ folder=/var/lib/sipguard-deploy
 config=/etc/sipguard/sipguard.toml
 sipguard=/usr/bin/sipguard
 
+# Asked first: where none is at work, what comes below changes no more.
+if [ -e $folder/armed ]; then
+    # Whoever watches over a deployment holds this.
+    if flock --nonblock $folder/watcher true; then
+        fact deployment abandoned
+    else
+        fact deployment underway
+    fi
+fi
 fact machine "$(uname -m)"
 fact kernel "$(uname -r)"
 fact bpffs "$(grep -cw bpf /proc/filesystems)"
@@ -46,13 +55,5 @@ if [ -x $sipguard ]; then
 fi
 if [ -e /sys/fs/bpf/sipguard ]; then
     fact pins /sys/fs/bpf/sipguard
-fi
-if [ -e $folder/armed ]; then
-    # Whoever watches over a deployment holds this.
-    if flock --nonblock $folder/watcher true; then
-        fact deployment abandoned
-    else
-        fact deployment underway
-    fi
 fi
 fact end .
