@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use etherparse::{Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice};
-use sipguard_ebpf::abi::Reason;
+use sipguard_ebpf::abi::{Action, Reason};
 
 use super::{Carrier, change::internet};
 
@@ -21,7 +21,7 @@ pub enum Exemption {
     /// An IPv6 fragment header of a first fragment, or of a whole packet, that has more in front than one header of hop-by-hop options: row 3
     /// of the verdict table. What follows is read in one way by Linux alone, and in another with connection tracking.
     Misread,
-    /// An unlisted source sent several first fragments of one packet, and one of them, to a guarded port, was dropped. Linux throws away
+    /// A source sent several first fragments of one packet, and one of them, to a port that is closed to it, was dropped. Linux throws away
     /// what it has of a packet when a fragment comes that overlaps, and ignores one that repeats another's place
     /// (`inet_frag_queue_insert`): without the one that was dropped, other fragments overlap, or none.
     Rivals,
@@ -62,9 +62,9 @@ impl Exemption {
         }
         let rivals = |(fragment, reason): &(&Fragment, Reason)| {
             let rival = |(other, passed): &(&Fragment, Reason)| {
-                other.packet == fragment.packet && *passed == Reason::None
+                other.packet == fragment.packet && passed.action() == Action::Pass
             };
-            *reason == Reason::Unlisted && first.iter().any(rival)
+            matches!(reason, Reason::Unlisted | Reason::Denied) && first.iter().any(rival)
         };
         first.iter().any(rivals).then_some(Self::Rivals)
     }
