@@ -11,7 +11,7 @@ use super::{Carrier, change::internet};
 /// Why a case's delivery may be missing behind the filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exemption {
-    /// A frame has more tags or extension headers than are followed: row 1 of the verdict table, the one deliberate loss.
+    /// A frame has more tags or extension headers than are followed: row 1 of the verdict table.
     TooDeep,
     /// A first fragment that ends before four bytes of what its header chain leads to: row 3 of the verdict table. Of IPv6, RFC 7112 forbids
     /// such, and Linux drops them from 5.11 on (`ipv6frag_thdr_truncated`), unless the fragment ends where an extension header begins: then
