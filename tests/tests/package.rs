@@ -4,11 +4,11 @@
     reason = "a test that panics is a test that fails"
 )]
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use sipguard_tests::package::{file, folder, path, run};
 
-/// As `dpkg-deb --contents` shows them.
+/// As `dpkg-deb --contents` shows them, besides the manual.
 const FILES: &[(&str, &str)] = &[
     ("-rw-r--r--", "etc/sipguard/sipguard.toml"),
     ("-rwxr-xr-x", "usr/bin/sipguard"),
@@ -40,6 +40,18 @@ const LARGEST: u64 = 8_000_000;
 /// What the oldest system has that we promise to run on (Debian 11).
 const GLIBC: (u32, u32) = (2, 31);
 
+/// Where the package has the pages of the manual.
+fn manual() -> Vec<String> {
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sipguard/docs");
+    fs::read_dir(pages)
+        .unwrap()
+        .map(|page| {
+            let name = page.unwrap().file_name();
+            format!("usr/share/doc/sipguard/{}", name.display())
+        })
+        .collect()
+}
+
 /// The package's files in a folder that is gone with the value.
 fn unpacked() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -61,7 +73,14 @@ fn the_package_holds_what_a_gateway_needs() {
             (words[0], words[5].trim_start_matches("./"))
         })
         .collect();
-    for wanted in FILES {
+    let manual = manual();
+    assert!(manual.len() > 5, "{manual:?}");
+    let manual: Vec<_> = manual
+        .iter()
+        .map(|page| ("-rw-r--r--", page.as_str()))
+        .collect();
+    let wanted = || FILES.iter().chain(&manual);
+    for wanted in wanted() {
         assert!(found.contains(wanted), "{wanted:?} is not in\n{listed}");
     }
     let strays: Vec<_> = found
@@ -69,7 +88,7 @@ fn the_package_holds_what_a_gateway_needs() {
         .filter(|(mode, path)| {
             mode.starts_with('-')
                 && !path.starts_with("usr/share/man/man1/sipguard-")
-                && !FILES.iter().any(|(_, wanted)| wanted == path)
+                && !wanted().any(|(_, wanted)| wanted == path)
         })
         .collect();
     assert!(strays.is_empty(), "{strays:?}");
