@@ -4,6 +4,7 @@
 //! for a while. Here is what goes on in its order: look, copy, install, apply with commit-confirm, look again, confirm.
 
 mod address;
+mod archive;
 mod facts;
 mod fleet;
 mod judgement;

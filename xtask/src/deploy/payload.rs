@@ -1,28 +1,20 @@
 //! What a host gets: the package, and its config.
 
 use std::{
-    fs::{self, File},
-    io::Seek as _,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{
-    address::Address,
-    judgement::{Install, Todo},
-    ssh::input,
-};
+use super::{address::Address, ssh::input};
 use crate::{machine::said, package};
-
-/// Runs on the host.
-const TRANSACTION: &str = include_str!("transaction.sh");
 
 /// What `cargo xtask package` makes.
 pub(super) struct Package {
-    deb: PathBuf,
-    tarball: PathBuf,
+    pub(super) deb: PathBuf,
+    pub(super) tarball: PathBuf,
     pub(super) version: String,
     /// As dpkg calls it.
     pub(super) architecture: String,
@@ -34,7 +26,7 @@ pub(super) struct Package {
 /// The config for one host.
 pub(super) struct Config {
     pub(super) path: PathBuf,
-    text: Vec<u8>,
+    pub(super) text: Vec<u8>,
     pub(super) sum: String,
 }
 
@@ -115,52 +107,4 @@ impl Config {
         let sum = sum.split_whitespace().next().unwrap_or_default().to_owned();
         Ok(Self { path, text, sum })
     }
-}
-
-/// An archive of everything that a host needs to do by itself what is to do.
-pub(super) fn archive(
-    package: &Package,
-    config: Option<&Config>,
-    todo: &Todo,
-    patience: u64,
-) -> Result<File> {
-    let folder = tempfile::tempdir()?;
-    let new = folder.path().join("new");
-    fs::create_dir(&new)?;
-    let install = match todo.install {
-        Install::Nothing => "keep",
-        Install::Deb => {
-            fs::copy(&package.deb, new.join("package.deb"))?;
-            "deb"
-        }
-        Install::Tarball => {
-            fs::copy(&package.tarball, new.join("package.tar.gz"))?;
-            "tar"
-        }
-    };
-    let config_is = match config.filter(|_| todo.config) {
-        Some(config) => {
-            fs::write(new.join("sipguard.toml"), &config.text)?;
-            "new"
-        }
-        None => "keep",
-    };
-    fs::write(
-        folder.path().join("plan"),
-        format!("package={install}\nconfig_is={config_is}\npatience={patience}\n"),
-    )?;
-    fs::write(folder.path().join("transaction.sh"), TRANSACTION)?;
-
-    let mut archive = tempfile::tempfile()?;
-    let status = Command::new("tar")
-        .args(["--create", "--numeric-owner", "--owner=0", "--group=0"])
-        .args(["--mode=u=rwX,go=rX", "--directory"])
-        .arg(folder.path())
-        .arg(".")
-        .stdout(archive.try_clone()?)
-        .status()
-        .context("starting tar")?;
-    ensure!(status.success(), "tar: {status}");
-    archive.rewind()?;
-    Ok(archive)
 }

@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use super::{
     address::Address,
+    archive::archive,
     facts::{self, Deployment, Facts},
     judgement::{self, Install, Todo},
-    payload::{Config, Package, archive},
+    payload::{Config, Package},
     report::{Line, Outcome},
     ssh::{Failure, Ssh, input},
 };
