@@ -222,8 +222,8 @@ fn blocks(text: &str) -> Vec<(&str, String)> {
     while let Some(line) = lines.next() {
         if let Some(language) = line.strip_prefix("```") {
             let inside = lines.by_ref().take_while(|line| *line != "```");
-            let inside: String = inside.map(|line| format!("{line}\n")).collect();
-            blocks.push((language, inside));
+            let inside: Vec<_> = inside.collect();
+            blocks.push((language, inside.join("\n")));
         }
     }
     blocks
@@ -292,7 +292,7 @@ fn readme_leads_to_a_policy() {
                 let written = read(scene.config());
                 let services = "[services.sip]";
                 let (_, rest) = written.split_once(services).expect("services");
-                scene.configure(&format!("{block}{services}{rest}"));
+                scene.configure(&format!("{block}\n{services}{rest}"));
             }
             for (command, shown) in commands(&block) {
                 let printed = run(&scene, &command);
