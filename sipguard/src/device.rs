@@ -1,10 +1,14 @@
 //! What the kernel says of network interfaces, asked over netlink.
 
+pub mod driver;
+mod features;
 mod frames;
+mod netlink;
+mod probe;
 
 use std::io;
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
@@ -12,10 +16,10 @@ use netlink_packet_route::{
         XdpAttached,
     },
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::protocols::NETLINK_ROUTE;
 use sipguard_ebpf::abi::LinkKind;
 
-pub use self::frames::Unfit;
+pub use self::{features::NativeXdp, frames::Unfit, netlink::refusal, probe::probe};
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub struct Device {
     pub below: Option<u32>,
     /// The number of the bridge or bond it is a port of.
     pub controller: Option<u32>,
+    /// How many packets it has received since it was made, as its driver counts them.
+    pub received: u64,
     /// The XDP programs attached to it.
     pub xdp: Vec<Attached>,
 }
@@ -79,37 +85,13 @@ impl Hook {
 /// # Errors
 /// Where the kernel can't be asked.
 pub fn all() -> io::Result<Vec<Device>> {
-    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetLink(LinkMessage::default()));
-    request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&bytes, 0)?;
-
-    let mut devices = Vec::new();
-    loop {
-        let (received, _) = socket.recv_from_full()?;
-        let mut rest = received.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                .map_err(io::Error::other)?;
-            match message.payload {
-                NetlinkPayload::Done(_) => return Ok(devices),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                    devices.push(device(&link));
-                }
-                _ => {}
-            }
-            // Messages are aligned to four bytes (include/uapi/linux/netlink.h, NLMSG_ALIGN).
-            let length = (message.header.length as usize).next_multiple_of(4);
-            rest = rest.get(length..).unwrap_or_default();
-        }
-    }
+    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let answers = netlink::ask(NETLINK_ROUTE, request, NLM_F_DUMP)?;
+    let devices = answers.iter().filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewLink(link) => Some(device(link)),
+        _ => None,
+    });
+    Ok(devices.collect())
 }
 
 /// The interface with this name, if there is one.
@@ -131,6 +113,7 @@ fn device(message: &LinkMessage) -> Device {
         kind: None,
         below: None,
         controller: None,
+        received: 0,
         xdp: Vec::new(),
     };
     let (mut kind, mut data, mut is_elsewhere) = (None, None, false);
@@ -139,6 +122,7 @@ fn device(message: &LinkMessage) -> Device {
             LinkAttribute::IfName(name) => device.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
             LinkAttribute::NumRxQueues(queues) => device.queues = *queues,
+            LinkAttribute::Stats64(told) => device.received = told.rx_packets,
             LinkAttribute::Link(index) => device.below = Some(*index),
             LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
             LinkAttribute::Controller(index) => device.controller = Some(*index),

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
 };
 
 use rustix::{
@@ -20,7 +20,7 @@ pub const NAME: &str = "somebody_elses";
 pub struct Foreign {
     /// Its number.
     pub id: u32,
-    _program: OwnedFd,
+    program: OwnedFd,
     _link: OwnedFd,
 }
 
@@ -53,6 +53,12 @@ const TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
 
 impl Foreign {
+    /// The program's descriptor.
+    #[must_use]
+    pub fn descriptor(&self) -> RawFd {
+        self.program.as_raw_fd()
+    }
+
     /// Attaches one to a host's interface.
     #[must_use]
     pub fn attach(host: &Host, interface: &str) -> Self {
@@ -98,7 +104,7 @@ impl Foreign {
         let id = info.lines().find_map(|line| line.strip_prefix("prog_id:"));
         Self {
             id: id.expect("a program").trim().parse().expect("a number"),
-            _program: program,
+            program,
             _link: link,
         }
     }

@@ -16,6 +16,7 @@ mod log;
 mod pending;
 mod pins;
 mod plain;
+mod proof;
 mod size;
 mod table;
 
@@ -33,6 +34,7 @@ pub use self::{
     load::object_bytes,
     pending::Pending,
     pins::{Pins, PinsError},
+    proof::{Proof, watch},
     size::{ProgramSize, program_sizes},
 };
 

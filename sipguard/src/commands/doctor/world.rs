@@ -112,6 +112,7 @@ mod tests {
             kind: None,
             below: None,
             controller: None,
+            received: 0,
             xdp: Vec::new(),
         }
     }
