@@ -186,8 +186,11 @@ pub struct Value {
     pub allow_until: u64,
     /// [`ALLOW_CONFIG`], [`DENY_CONFIG`], [`ALLOW_OWN`], [`DENY_OWN`] or none of them.
     pub permanent: u8,
+    /// [`ALLOW_CONFIG`] or [`DENY_CONFIG`], where the command line's permanent word stands in its place: it decides nothing, and is there to
+    /// be given back.
+    pub overruled: u8,
     /// Always zero.
-    pub padding: [u8; 5],
+    pub padding: [u8; 4],
     /// Which of the generation's origins the config file's word comes from.
     pub origin: u16,
 }
@@ -195,6 +198,12 @@ pub struct Value {
 const _: () = assert!(size_of::<Value>() == 24);
 
 impl Value {
+    /// What the config file says, whether it counts or not: [`ALLOW_CONFIG`], [`DENY_CONFIG`] or nothing.
+    #[must_use]
+    pub const fn config(&self) -> u8 {
+        (self.permanent | self.overruled) & (ALLOW_CONFIG | DENY_CONFIG)
+    }
+
     /// What the entry decides, if anything of it is in force. On one prefix a timed deny comes before a timed allow, that before a
     /// permanent deny, that before a permanent allow. The clock (boot time, nanoseconds) is asked only where something is timed.
     #[inline(always)]

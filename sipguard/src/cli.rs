@@ -12,7 +12,7 @@ pub(crate) use self::{
     arguments::{
         Against, Apply, Check, Completions, Import, List, ListFormat, Man, Remove, Say, Stats,
     },
-    words::flat,
+    words::{Lasts, flat},
 };
 
 /// Lets only listed sources reach SIP and the web page of this host.
@@ -192,22 +192,22 @@ Examples:
     /// Let addresses in, at once
     ///
     /// Allows addresses or networks, at once: they are kept over `apply` and reboot until `sipguard remove`, or until the time that you
-    /// say. Of several entries that cover an address the most specific decides; on the same network a timed one comes before
-    /// one without an end, and of those `deny` before `allow`. `any` is everybody.
+    /// say. The newest word on a network wins: it replaces what `allow` and `deny` said of it before, and stands above the config file; one
+    /// that ends gives back what has no end. Of several entries that cover an address the most specific decides. `any` is everybody.
     #[command(after_help = "\
 Examples:
-  sipguard allow 203.0.113.0/24 2001:db8:100::/48 --comment 'new trunk'
+  sipguard allow 203.0.113.0/24 2001:db8:100::/48 --service sip --comment 'new trunk'
   sipguard allow 198.51.100.10 --service web
-  sipguard allow 198.51.100.10 --until 18:00       ends by itself, even if nobody is there
+  sipguard allow 198.51.100.10 --service all --until 18:00      ends by itself, even if nobody is there
   sipguard allow any --service web --for 2m        the web page is open for an ACME challenge")]
     Allow(Say),
 
     /// Keep addresses out, at once
     ///
     /// Denies addresses or networks, at once: they are kept over `apply` and reboot until `sipguard remove`, or until the time that you
-    /// say. The very next packet is dropped, also of a call or a registration that is under way. Of several entries that cover an address
-    /// the most specific decides; on the same network a timed one comes before one without an end, and of those `deny` before
-    /// `allow`. `any` is everybody who is not listed.
+    /// say. The very next packet is dropped, also of a call or a registration that is under way. The newest word on a network wins: it
+    /// replaces what `allow` and `deny` said of it before, and stands above the config file; one that ends gives back what has no end. Of several
+    /// entries that cover an address the most specific decides. `any` is everybody who is not listed.
     #[command(after_help = "\
 Examples:
   sipguard deny 203.0.113.66

@@ -6,6 +6,7 @@
 mod apply;
 mod change;
 mod confirm;
+mod effect;
 mod plan;
 mod settle;
 mod swap;
@@ -17,6 +18,7 @@ pub use self::{
     apply::{Applied, apply},
     change::{Changed, Word, add, remove},
     confirm::{Decided, confirm, pending, rollback},
+    effect::{Effect, effects},
     plan::{Outlook, Planned, plan},
 };
 pub use crate::clock::now;

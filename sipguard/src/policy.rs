@@ -170,10 +170,13 @@ impl Service {
     }
 }
 
-/// Whether a service may have this name: 1 to 15 of a-z, 0-9, `_` and `-`.
+/// Stands for every service where one is asked for.
+pub const ALL: &str = "all";
+
+/// Whether a service may have this name: 1 to 15 of a-z, 0-9, `_` and `-`, but not [`ALL`].
 pub fn is_service_name(name: &str) -> bool {
     let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
-    (1..=15).contains(&name.len()) && name.bytes().all(allowed)
+    (1..=15).contains(&name.len()) && name.bytes().all(allowed) && name != ALL
 }
 
 /// The word the config file and the command line have for a protocol.
@@ -269,7 +272,15 @@ mod tests {
         for name in ["sip", "web-2", "a", "x_y", "123456789012345"] {
             assert!(is_service_name(name), "{name}");
         }
-        for name in ["", "SIP", "sip trunk", "1234567890123456", "söp", "a.b"] {
+        for name in [
+            "",
+            "all",
+            "SIP",
+            "sip trunk",
+            "1234567890123456",
+            "söp",
+            "a.b",
+        ] {
             assert!(!is_service_name(name), "{name}");
         }
     }

@@ -5,11 +5,11 @@ mod confirmed;
 mod slots;
 mod store;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::{
     confirmed::{Confirmed, Outcome, Unconfirmed},
@@ -46,12 +46,41 @@ impl OwnEntry {
         self.until.is_some_and(|until| until <= now)
     }
 
-    /// Of two entries that have this in common the newer one takes the older one's place. A timed entry stands beside a permanent one, and
-    /// an allowing one beside a denying one.
-    fn place(&self) -> (IpNet, String, Action, bool) {
-        let service = self.service.clone();
-        (self.prefix, service, self.action, self.until.is_some())
+    /// Of the entries that have this in common the newest word wins, see [`Self::leaves`].
+    fn place(&self) -> (IpNet, String) {
+        (self.prefix, self.service.clone())
     }
+
+    /// Whether an older entry in the same place stays: one with an end stands above one without, and gives it back when it is over.
+    /// Everything else is replaced, whichever action it has.
+    fn leaves(&self, older: &Self) -> bool {
+        self.until.is_some() && older.until.is_none()
+    }
+}
+
+/// Leaves out what a newer entry replaces: earlier versions kept up to four in one place. They stand in the order in which they were added.
+fn newest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OwnEntry>, D::Error> {
+    let mut entries = Vec::<OwnEntry>::deserialize(deserializer)?;
+    let mut newer = HashMap::<_, OwnEntry>::new();
+    let mut stays = Vec::with_capacity(entries.len());
+    for entry in entries.iter().rev() {
+        let place = newer.entry(entry.place());
+        stays.push(match place {
+            hash_map::Entry::Vacant(place) => {
+                place.insert(entry.clone());
+                true
+            }
+            hash_map::Entry::Occupied(mut place) => {
+                let leaves = place.get().leaves(entry);
+                if leaves {
+                    place.insert(entry.clone());
+                }
+                leaves
+            }
+        });
+    }
+    entries.retain(|_| stays.pop().unwrap_or(true));
+    Ok(entries)
 }
 
 /// The state, as it is on disk.
@@ -66,7 +95,9 @@ pub struct State {
     pub generation: u64,
     /// Which service has which counters.
     pub slots: Slots,
-    /// The command line's entries.
+    /// The command line's entries, in the order in which they were added: of one prefix in one service at most one without an end, and one
+    /// with an end.
+    #[serde(deserialize_with = "newest")]
     pub entries: Vec<OwnEntry>,
     /// Interfaces whose driver refused native mode, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -94,12 +125,16 @@ impl Default for State {
 }
 
 impl State {
-    /// Adds entries. Where one says the same of the same prefix as an older one, it takes its place.
+    /// Adds entries. The newest word on a prefix wins: one without an end replaces all that was said of it, one with an end an older one
+    /// with an end.
     pub fn add(&mut self, entries: impl IntoIterator<Item = OwnEntry>) {
         self.revision += 1;
         let new = entries.into_iter().map(|entry| (entry.place(), entry));
         let new: BTreeMap<_, _> = new.collect();
-        self.entries.retain(|old| !new.contains_key(&old.place()));
+        self.entries.retain(|old| {
+            let newer = new.get(&old.place());
+            newer.is_none_or(|newer| newer.leaves(old))
+        });
         self.entries.extend(new.into_values());
     }
 
@@ -152,6 +187,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
 
     fn entry(prefix: &str, action: Action, until: Option<i64>) -> OwnEntry {
@@ -178,32 +215,66 @@ mod tests {
     }
 
     #[test]
-    fn different_words_on_one_prefix_stand_side_by_side() {
+    fn the_newest_word_wins() {
+        let word = |action, until| entry("203.0.113.0/24", action, until);
+        let (allow, deny) = (word(Action::Allow, None), word(Action::Deny, None));
+        let (allow_briefly, deny_briefly) =
+            (word(Action::Allow, Some(10)), word(Action::Deny, Some(9)));
+        let after = |words: &[&OwnEntry]| {
+            let mut state = State::default();
+            for &word in words {
+                state.add([word.clone()]);
+            }
+            // Files of earlier versions hold everything that was ever said.
+            let everything = State {
+                entries: words.iter().copied().cloned().collect(),
+                ..state.clone()
+            };
+            let json = serde_json::to_string(&everything).unwrap();
+            let read: State = serde_json::from_str(&json).unwrap();
+            assert_eq!(read, state);
+            state.entries
+        };
+        assert_eq!(after(&[&allow, &deny]), slice::from_ref(&deny));
+        assert_eq!(after(&[&deny, &allow]), slice::from_ref(&allow));
+        assert_eq!(after(&[&allow_briefly, &deny]), slice::from_ref(&deny));
+        assert_eq!(
+            after(&[&deny, &allow_briefly]),
+            [deny.clone(), allow_briefly.clone()]
+        );
+        assert_eq!(
+            after(&[&allow_briefly, &deny_briefly]),
+            slice::from_ref(&deny_briefly)
+        );
+        assert_eq!(
+            after(&[&allow_briefly, &deny, &deny_briefly, &allow_briefly]),
+            [deny.clone(), allow_briefly]
+        );
+        assert_eq!(after(&[&deny, &deny_briefly, &allow]), [allow]);
+    }
+
+    #[test]
+    fn words_on_different_prefixes_and_services_stand_side_by_side() {
         let mut state = State::default();
-        for (action, until) in [
-            (Action::Allow, None),
-            (Action::Deny, None),
-            (Action::Allow, Some(10)),
-            (Action::Deny, Some(10)),
-        ] {
-            state.add([entry("203.0.113.0/24", action, until)]);
+        for until in [None, Some(10)] {
+            state.add([entry("203.0.113.0/24", Action::Allow, until)]);
         }
         let mut elsewhere = entry("203.0.113.0/24", Action::Allow, None);
         elsewhere.service = "web".to_owned();
         state.add([elsewhere, entry("203.0.113.0/25", Action::Allow, None)]);
-        assert_eq!(state.entries.len(), 6);
+        assert_eq!(state.entries.len(), 4);
 
         let prefix = "203.0.113.0/24".parse().unwrap();
         let places = ["sip", "web", "none"].map(|service| (service.to_owned(), prefix));
         let said = state.of(&places);
         let count = |service| said[&(service, prefix)].len();
-        assert_eq!([count("sip"), count("web"), count("none")], [4, 1, 0]);
+        assert_eq!([count("sip"), count("web"), count("none")], [2, 1, 0]);
         let sip = ["sip".to_owned()];
-        assert_eq!(state.remove(&[prefix], &sip).len(), 4);
+        assert_eq!(state.remove(&[prefix], &sip).len(), 2);
         assert_eq!(state.entries.len(), 2);
-        assert_eq!(state.revision, 6);
+        assert_eq!(state.revision, 4);
         assert_eq!(state.remove(&[prefix], &sip), []);
-        assert_eq!(state.revision, 6, "nothing changed");
+        assert_eq!(state.revision, 4, "nothing changed");
     }
 
     #[test]

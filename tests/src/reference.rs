@@ -245,19 +245,25 @@ fn decide(source: IpAddr, protocol: Protocol, port: u16, model: &Model<'_>) -> V
     }) else {
         return NOT_OURS;
     };
-    // On the same prefix: timed before permanent, deny before allow.
+    // On the same prefix: what ends, then what has none, then the config file, where deny comes first.
     let config = model.policy.entries.iter();
     let config = config.filter(|entry| usize::from(entry.service) == number);
-    let config = config.map(|entry| (entry.prefix, false, entry.action));
+    let config = config.map(|entry| (entry.prefix, 0, entry.action));
     let own = model.own.iter().filter(|entry| {
         entry.service == number && entry.until.is_none_or(|until| until > model.now)
     });
-    let own = own.map(|entry| (entry.prefix, entry.until.is_some(), entry.action));
+    let own = own.map(|entry| {
+        (
+            entry.prefix,
+            1 + u8::from(entry.until.is_some()),
+            entry.action,
+        )
+    });
     let found = config
         .chain(own)
         .filter(|(prefix, _, _)| prefix.contains(&source))
-        .max_by_key(|(prefix, timed, action)| {
-            (prefix.prefix_len(), *timed, *action == policy::Action::Deny)
+        .max_by_key(|(prefix, rank, action)| {
+            (prefix.prefix_len(), *rank, *action == policy::Action::Deny)
         });
     let (action, reason) = match (found, service.default) {
         (Some((_, _, policy::Action::Deny)), _) => (Action::Drop, Reason::Denied),

@@ -93,7 +93,7 @@ fn a_million_entries() {
             "no progress where nobody watches"
         );
         scene
-            .sipguard(["allow", "198.51.100.7", "--for", "1h"])
+            .sipguard(["allow", "198.51.100.7", "--service", "all", "--for", "1h"])
             .succeeded();
         let told = scene.sipguard(["apply", "--dry-run"]).succeeded();
         assert_eq!(told.stdout, "nothing would change\n");

@@ -498,7 +498,9 @@ fn beside_a_live_sipguard() {
             format!("interfaces = [\"eth0\"]\n{PROVIDERS}"),
         );
         gateway.sipguard(["apply", "--config", &live]).succeeded();
-        gateway.sipguard(["allow", "198.51.100.10"]).succeeded();
+        gateway
+            .sipguard(["allow", "198.51.100.10", "--service", "all"])
+            .succeeded();
         let wire = peer.wire("eth0");
         wire.send(
             &eth()

@@ -156,7 +156,9 @@ fn it_takes_itself_back_though_every_process_was_killed() {
         assert_eq!(status["pending"]["lapsed"], true, "{status}");
         assert_eq!(status["generation"], status["pending"]["previous"]);
         // Whatever the next command is that changes something.
-        scene.sipguard(["allow", "192.0.2.71"]).succeeded();
+        scene
+            .sipguard(["allow", "192.0.2.71", "--service", "all"])
+            .succeeded();
         assert_eq!(filters(scene, "eth0"), Old);
         nothing_left_over();
         assert_eq!(json(scene, &["status"])["pending"], Value::Null);
@@ -182,7 +184,9 @@ fn what_is_confirmed_stays() {
             lifecycle::now().boot_ns > deadline
         });
         assert_eq!(filters(scene, "eth0"), New);
-        scene.sipguard(["allow", "192.0.2.71"]).succeeded();
+        scene
+            .sipguard(["allow", "192.0.2.71", "--service", "all"])
+            .succeeded();
         assert_eq!(filters(scene, "eth0"), New);
         let again = json(scene, &["apply"]);
         assert_eq!(
@@ -300,7 +304,9 @@ fn each_interface_has_the_policy_that_it_would_have() {
             } else {
                 wait_for_the_deadline();
                 assert_eq!(all(&scene, interfaces), [Old, Old, Nothing]);
-                scene.sipguard(["allow", "192.0.2.71"]).succeeded();
+                scene
+                    .sipguard(["allow", "192.0.2.71", "--service", "all"])
+                    .succeeded();
                 assert_eq!(all(&scene, interfaces), [Old, Old, Nothing]);
                 assert!(!pins().contains(&"sipguard/links/wan:100".to_owned()));
             }
@@ -314,9 +320,13 @@ fn single_entries_outlast_either_outcome() {
     for outcome in ["confirm", "rollback"] {
         with_scene(|scene, _| {
             let (guest, former) = ("192.0.2.71", "192.0.2.72");
-            scene.sipguard(["allow", former]).succeeded();
+            scene
+                .sipguard(["allow", former, "--service", "all"])
+                .succeeded();
             scene.sipguard(["apply", "--confirm", LONG]).succeeded();
-            scene.sipguard(["allow", guest]).succeeded();
+            scene
+                .sipguard(["allow", guest, "--service", "all"])
+                .succeeded();
             scene.sipguard(["deny", PROVIDER]).succeeded();
             scene.sipguard(["remove", former]).succeeded();
             let check = |guarded| {
@@ -357,7 +367,9 @@ fn a_reboot_brings_the_last_confirmed_policy() {
             }
             nothing_left_over();
         };
-        scene.sipguard(["allow", "192.0.2.71"]).succeeded();
+        scene
+            .sipguard(["allow", "192.0.2.71", "--service", "all"])
+            .succeeded();
         scene.sipguard(["apply", "--confirm", LONG]).succeeded();
         boot(Old);
         assert!(scene.passes("eth0", "192.0.2.71", 5060));
@@ -384,7 +396,9 @@ fn a_reboot_brings_the_last_confirmed_policy() {
         boot(Old);
         scene.sipguard(["apply", "--confirm", "1s"]).succeeded();
         wait_for_the_deadline();
-        scene.sipguard(["allow", "192.0.2.73"]).succeeded();
+        scene
+            .sipguard(["allow", "192.0.2.73", "--service", "all"])
+            .succeeded();
         boot(Old);
         scene.sipguard(["apply", "--confirm", LONG]).succeeded();
         scene.sipguard(["down"]).succeeded();
@@ -531,7 +545,7 @@ fn no_packet_sees_a_gap() {
                         run(&["apply", "--confirm", "1s"]);
                         wait_for_the_deadline();
                         thread::sleep(Duration::from_millis(100));
-                        run(&["allow", "192.0.2.71"]);
+                        run(&["allow", "192.0.2.71", "--service", "all"]);
                         run(&["apply", "--confirm", LONG]);
                         run(&["rollback"]);
                         run(&["apply", "--confirm", LONG]);

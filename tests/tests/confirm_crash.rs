@@ -13,7 +13,7 @@ use sipguard_tests::{
 const INTERFACES: [&str; 2] = ["eth0", "wan.100"];
 const APPLY: [&str; 3] = ["apply", "--confirm", "10m"];
 /// Any command that changes something.
-const NEXT: [&str; 2] = ["allow", "192.0.2.99"];
+const NEXT: [&str; 4] = ["allow", "192.0.2.99", "--service", "all"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Filters {

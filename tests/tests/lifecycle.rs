@@ -71,7 +71,9 @@ fn fails(finished: Finished, words: &[&str]) {
 fn down_leaves_nothing_but_the_entries() {
     sandbox(|sandbox| {
         let scene = guarded(sandbox, &["eth0", "wan.100"], BOTH);
-        scene.sipguard(["allow", "192.0.2.7"]).succeeded();
+        scene
+            .sipguard(["allow", "192.0.2.7", "--service", "all"])
+            .succeeded();
         assert!(scene.passes("wan.100", "192.0.2.7", 5060));
         for turn in 0..2 {
             scene.sipguard(["down"]).succeeded();
@@ -147,7 +149,9 @@ fn somebody_elses_program_on_an_interface_that_came_back() {
         scene.connect("wan.100");
         let foreign = Foreign::attach(&scene.gateway, "wan.100");
 
-        scene.sipguard(["allow", "192.0.2.7"]).succeeded();
+        scene
+            .sipguard(["allow", "192.0.2.7", "--service", "all"])
+            .succeeded();
         assert!(scene.passes("eth0", "192.0.2.7", 5060));
         let id = foreign.id.to_string();
         fails(scene.sipguard(["apply"]), &["wan.100", foreign::NAME, &id]);
@@ -310,7 +314,9 @@ fn another_mode() {
         scene.configure(&config(&interface("br0", "native"), 5060));
         fails(scene.sipguard(["apply"]), &["br0", "native"]);
         assert_eq!(device(&scene, "br0"), before);
-        scene.sipguard(["allow", "192.0.2.7"]).succeeded();
+        scene
+            .sipguard(["allow", "192.0.2.7", "--service", "all"])
+            .succeeded();
         assert_eq!(device(&scene, "br0"), before);
     });
 }
@@ -372,7 +378,7 @@ fn nowhere_to_write() {
             scene.configure(&config(ETH0, 5061));
             for command in [
                 vec!["apply"],
-                vec!["allow", "192.0.2.7"],
+                vec!["allow", "192.0.2.7", "--service", "all"],
                 vec!["deny", PROVIDER],
             ] {
                 fails(scene.sipguard(command), &[STATE, hint]);
@@ -391,7 +397,9 @@ fn nowhere_to_write() {
         fs::remove_file(filler).expect("our own file");
 
         scene.sipguard(["apply"]).succeeded();
-        scene.sipguard(["allow", "192.0.2.7"]).succeeded();
+        scene
+            .sipguard(["allow", "192.0.2.7", "--service", "all"])
+            .succeeded();
         assert!(scene.passes("eth0", "192.0.2.7", 5061));
         assert!(!scene.passes("eth0", "192.0.2.8", 5061));
     });
@@ -441,7 +449,7 @@ fn no_room_until_the_next_apply() {
             .save(&state)
             .expect("the state folder is writable");
         fails(
-            scene.sipguard(["allow", "192.0.2.7"]),
+            scene.sipguard(["allow", "192.0.2.7", "--service", "all"]),
             &["no room", "sipguard apply"],
         );
         assert!(guards(&scene, "eth0"));
@@ -451,7 +459,9 @@ fn no_room_until_the_next_apply() {
             assert!(scene.passes("eth0", listed, 5060), "{listed}");
         }
         assert!(guards(&scene, "eth0"));
-        scene.sipguard(["allow", "192.0.2.8"]).succeeded();
+        scene
+            .sipguard(["allow", "192.0.2.8", "--service", "all"])
+            .succeeded();
         assert!(scene.passes("eth0", "192.0.2.8", 5060));
     });
 }

@@ -163,7 +163,9 @@ fn an_entry_that_is_added_or_removed() {
     with_scene(|scene| {
         configure(scene, Filters::Old);
         scene.sipguard(["apply"]).succeeded();
-        scene.sipguard(["allow", "192.0.2.7"]).succeeded();
+        scene
+            .sipguard(["allow", "192.0.2.7", "--service", "all"])
+            .succeeded();
         let guest = "192.0.2.99";
         for command in ["allow", "remove"] {
             let undo = if command == "allow" {
@@ -172,17 +174,23 @@ fn an_entry_that_is_added_or_removed() {
                 "allow"
             };
             if command == "remove" {
-                scene.sipguard(["allow", guest]).succeeded();
+                scene
+                    .sipguard(["allow", guest, "--service", "all"])
+                    .succeeded();
             }
-            let calls = calls(scene, &[command, guest]);
-            scene.sipguard([undo, guest]).succeeded();
+            let words = [command, guest, "--service", "all"];
+            let undone = [undo, guest, "--service", "all"];
+            let calls = calls(scene, &words);
+            scene.sipguard(undone).succeeded();
             for call in calls {
-                assert!(killed_at(scene, &call, &[command, guest]), "{call:?}");
+                assert!(killed_at(scene, &call, &words), "{call:?}");
                 let passed = scene.passes("eth0", guest, 5060);
                 assert_eq!(passed, scene.passes("wan.100", guest, 5060));
                 assert_eq!(all_filter(scene), [Filters::Old; 2]);
                 // The state on disk is ahead at most, and the next command makes the kernel follow.
-                scene.sipguard(["allow", "192.0.2.8"]).succeeded();
+                scene
+                    .sipguard(["allow", "192.0.2.8", "--service", "all"])
+                    .succeeded();
                 let state = Store::system().load().expect("a state");
                 let kept = state
                     .entries
@@ -194,7 +202,7 @@ fn an_entry_that_is_added_or_removed() {
                 }
                 nothing_left_over();
                 if kept == (command == "allow") {
-                    scene.sipguard([undo, guest]).succeeded();
+                    scene.sipguard(undone).succeeded();
                 }
                 assert_eq!(scene.passes("eth0", guest, 5060), command == "remove");
             }
@@ -207,7 +215,9 @@ fn down() {
     with_scene(|scene| {
         configure(scene, Filters::Old);
         scene.sipguard(["apply"]).succeeded();
-        scene.sipguard(["allow", "192.0.2.7"]).succeeded();
+        scene
+            .sipguard(["allow", "192.0.2.7", "--service", "all"])
+            .succeeded();
         let calls = calls(scene, &["down"]);
         for (turn, call) in calls.iter().enumerate() {
             scene.sipguard(["apply"]).succeeded();

@@ -61,7 +61,7 @@ fn three_capabilities_do_for_every_command() {
         let run = |line: &str| with(THREE, &scene, line).succeeded();
         run("apply");
         assert!(!scene.passes("eth0", SCANNER, 5060) && scene.passes("eth0", PROVIDER, 5060));
-        run("allow 198.51.100.7 --for 1h");
+        run("allow 198.51.100.7 --service all --for 1h");
         assert!(scene.passes("eth0", SCANNER, 5060));
         for line in ["status", "stats", "list", "check 203.0.113.5", &checked] {
             run(line);

@@ -155,8 +155,8 @@ fn each_ends_to_the_moment_whatever_it_nests_in() {
                 // Timed and permanent on the same prefix.
                 ("deny 10.3.3.0/24 --service sip", 4),
                 ("allow 2001:db8:3::/48 --service sip", 4),
-                ("allow 10.5.5.5 --service sip", 5),
-                ("deny 10.5.5.5 --service sip", 3),
+                ("deny 10.5.5.5 --service sip", 5),
+                ("allow 10.5.5.5 --service sip", 3),
                 // Several timed ones, one inside the other.
                 ("allow 10.6.0.0/16 --service sip", 5),
                 ("deny 10.6.6.0/24 --service sip", 4),
@@ -248,9 +248,8 @@ fn whatever_was_said_only_what_is_in_force_counts() {
                     scene
                         .sipguard(words.iter().chain(&at).chain(time))
                         .succeeded();
-                    said.retain(|own| {
-                        (own.prefix, own.action, own.until.is_some()) != (net, action, timed)
-                    });
+                    // The newest word wins; one with an end leaves what has none.
+                    said.retain(|own| own.prefix != net || (timed && own.until.is_none()));
                     let kept = own(&scene).into_iter();
                     let mut kept = kept.filter(|own| {
                         (own.prefix, own.action, own.until.is_some()) == (net, action, timed)
@@ -397,13 +396,17 @@ fn the_same_again_takes_the_place_of_the_old_end() {
         allow(&["--for", "2s"]);
         watch(&scene, &[(SCANNER, 5060)]);
 
-        // And one for good stands beside it.
-        allow(&["--for", "1s"]);
+        // Above one for good it stands for its time,
         allow(&[]);
+        allow(&["--for", "1s"]);
         assert_eq!(own(&scene).len(), 2);
         watch(&scene, &[(SCANNER, 5060)]);
         assert!(scene.passes("eth0", SCANNER, 5060));
         assert_eq!(listed(&scene).len(), 1);
+        // and one for good takes its place.
+        allow(&["--for", "1h"]);
+        allow(&[]);
+        assert_eq!(own(&scene).len(), 1);
         scene.sipguard(["remove", SCANNER]).succeeded();
         assert!(!scene.passes("eth0", SCANNER, 5060));
     });

@@ -222,9 +222,10 @@ fn run(steps: &[Step], sources: &[IpAddr]) -> Result<(), TestCaseError> {
         match step.clone() {
             Step::Say(prefix, service, action, lasts) => {
                 let until = lasts.map(|seconds| machine.wall() + seconds * SECOND);
+                // The newest word wins; one with an end leaves what has none.
                 said.retain(|own| {
-                    (own.prefix, own.service, own.action, own.until.is_some())
-                        != (prefix, service, action, until.is_some())
+                    (own.prefix, own.service) != (prefix, service)
+                        || (until.is_some() && own.until.is_none())
                 });
                 said.push(Own {
                     prefix,

@@ -4,11 +4,13 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use clap_complete::Shell;
-use jiff::{SignedDuration, Timestamp};
-use sipguard::when;
+use jiff::Timestamp;
 use sipguard_ebpf::abi::Protocol;
 
-use super::words::{Prefixes, address, comment, moment, protocol, service, time_to_confirm};
+use super::words::{
+    Lasts, Prefixes, address, comment, lasts, moment, protocol, service, service_or_all,
+    time_to_confirm,
+};
 
 #[derive(Args, Debug)]
 pub(crate) struct Apply {
@@ -128,18 +130,18 @@ pub(crate) struct Say {
     /// Addresses or networks, such as 203.0.113.7, 203.0.113.0/24, 2001:db8::/32; or any
     #[arg(required = true, value_name = "PREFIX")]
     pub(crate) prefixes: Vec<Prefixes>,
-    /// Only for this service [default: all]
-    #[arg(short, long, value_name = "NAME", value_parser = service)]
+    /// For this service, or for all [default: all to deny; to allow, the only one there is]
+    #[arg(short, long, value_name = "NAME", value_parser = service_or_all)]
     pub(crate) service: Option<String>,
-    /// How long: 90s, 15m, 2h, 7d [default: for good]
+    /// How long: 90s, 15m, 2h, 7d; never (or -1) is for good [default: never]
     #[arg(
         long = "for",
         value_name = "DURATION",
-        value_parser = when::duration,
+        value_parser = lasts,
         allow_hyphen_values = true,
         conflicts_with = "until"
     )]
-    pub(crate) lasts: Option<SignedDuration>,
+    pub(crate) lasts: Option<Lasts>,
     /// Until when: 18:00, '2026-12-24 18:00', 2026-12-24T18:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     pub(crate) until: Option<Timestamp>,
@@ -153,8 +155,8 @@ pub(crate) struct Remove {
     /// Addresses or networks as they were added, or any
     #[arg(required = true, value_name = "PREFIX")]
     pub(crate) prefixes: Vec<Prefixes>,
-    /// Only from this service [default: all]
-    #[arg(short, long, value_name = "NAME", value_parser = service)]
+    /// Only from this service, or from all [default: all]
+    #[arg(short, long, value_name = "NAME", value_parser = service_or_all)]
     pub(crate) service: Option<String>,
 }
 

@@ -4,9 +4,9 @@ use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ipnet::IpNet;
-use jiff::{Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp, Zoned};
 use sipguard::{
-    policy::{is_service_name, protocol_name, protocol_named},
+    policy::{ALL, is_service_name, protocol_name, protocol_named},
     prefix::{self, PrefixError},
     when::{self, WhenError},
 };
@@ -49,11 +49,36 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     }
 }
 
+/// How long an entry lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lasts {
+    /// So long.
+    For(SignedDuration),
+    /// Until it is removed.
+    Forever,
+}
+
+/// Programs that ban say -1 for what has no end.
+pub(super) fn lasts(text: &str) -> Result<Lasts, WhenError> {
+    match text {
+        "never" | "-1" => Ok(Lasts::Forever),
+        _ => when::duration(text).map(Lasts::For),
+    }
+}
+
 pub(super) fn service(text: &str) -> Result<String, String> {
     if is_service_name(text) {
         Ok(text.to_owned())
     } else {
         Err("no service has such a name: it has 1 to 15 of a-z, 0-9, _ and -".to_owned())
+    }
+}
+
+pub(super) fn service_or_all(text: &str) -> Result<String, String> {
+    if text == ALL {
+        Ok(text.to_owned())
+    } else {
+        service(text)
     }
 }
 

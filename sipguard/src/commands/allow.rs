@@ -1,39 +1,48 @@
 //! `sipguard allow` and `sipguard deny`.
 //!
-//! JSON, one object: `{"action":"allow","prefixes":["203.0.113.7"],"services":["sip","web"],"until":null,"in_force":true}`. `until` is when
-//! it ends by itself, in RFC 3339; `in_force` is false where nothing is, so that it waits for the next apply.
+//! JSON, one object: `{"action":"allow","prefixes":["203.0.113.7"],"services":["sip","web"],"until":null,"in_force":true,"effects":[…]}`.
+//! `until` is when it ends by itself, in RFC 3339; `in_force` is false where nothing is, so that it waits for the next apply. `effects` is what
+//! `effect.rs` says.
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use jiff::Timestamp;
 use serde_json::json;
 use sipguard::{
     lifecycle::{self, Changed, Word},
-    policy::Action,
+    policy::{ALL, Action},
     prefix, when,
 };
 
-use super::{Context, needs_root, write_json};
+use super::{Context, effect, needs_root, write_json};
 use crate::{
-    cli::{Say, flat},
+    cli::{Lasts, Say, flat},
     output::{joined, local},
 };
 
 pub(super) fn run(say: &Say, action: Action, context: &Context, out: &mut dyn Write) -> Result<()> {
     needs_root()?;
     let prefixes = flat(&say.prefixes);
-    let until = say
-        .until
-        .or_else(|| Some(when::after(say.lasts?, Timestamp::now())));
+    let until = match (say.until, say.lasts) {
+        (Some(until), _) => Some(until),
+        (None, Some(Lasts::For(lasts))) => Some(when::after(lasts, Timestamp::now())),
+        (None, Some(Lasts::Forever) | None) => None,
+    };
     let word = Word {
         action,
         until,
         comment: say.comment.clone(),
     };
-    let Changed { services, in_force } = lifecycle::add(&prefixes, say.service.as_deref(), &word)?;
-    let prefixes: Vec<_> = prefixes.into_iter().map(prefix::format).collect();
+    let service = match say.service.as_deref() {
+        Some(ALL) => None,
+        None if action == Action::Allow => the_only_one()?,
+        named => named.map(str::to_owned),
+    };
+    let Changed { services, in_force } = lifecycle::add(&prefixes, service.as_deref(), &word)?;
+    let effects = effect::of(&prefixes, &services)?;
     if context.json {
+        let prefixes: Vec<_> = prefixes.into_iter().map(prefix::format).collect();
         return write_json(
             out,
             &json!({
@@ -42,6 +51,7 @@ pub(super) fn run(say: &Say, action: Action, context: &Context, out: &mut dyn Wr
                 "services": services,
                 "until": until,
                 "in_force": in_force,
+                "effects": effect::json(&effects),
             }),
         );
     }
@@ -49,13 +59,29 @@ pub(super) fn run(say: &Say, action: Action, context: &Context, out: &mut dyn Wr
         context.warn("nothing is in force; this waits for the next `sipguard apply`");
     }
     if !context.is_quiet() {
-        let done = match action {
-            Action::Allow => "allowed",
-            Action::Deny => "denied",
-        };
-        let (prefixes, services) = (joined(prefixes), joined(services));
         let end = until.map_or_else(String::new, |until| format!(", until {}", local(until)));
-        writeln!(out, "{done} {prefixes} for {services}{end}")?;
+        effect::write(out, &effects, &end)?;
     }
     Ok(())
+}
+
+/// Who is let in to one service seldom has business with another: where there are several, it must be said which.
+fn the_only_one() -> Result<Option<String>> {
+    let Some(live) = lifecycle::live()? else {
+        return Ok(None);
+    };
+    let names: Vec<_> = live
+        .generation
+        .description
+        .services
+        .iter()
+        .map(|found| found.service.name.as_str())
+        .collect();
+    if let [first, _, ..] = *names {
+        bail!(
+            "say to which service: --service {first}, or --service {ALL} for all of them ({})",
+            joined(names)
+        );
+    }
+    Ok(None)
 }

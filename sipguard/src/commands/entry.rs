@@ -118,25 +118,21 @@ pub(super) fn words<'a>(
         let left = SignedDuration::from_nanos(i64::try_from(left).unwrap_or(i64::MAX));
         Some((action, Some(left), Origin::CommandLine))
     };
-    let permanent =
-        |bit, action, origin| (value.permanent & bit != 0).then_some((action, None, origin));
+    let said = value.permanent | value.config();
+    let permanent = |bit, action, origin| (said & bit != 0).then_some((action, None, origin));
     let config = description.origins.get(usize::from(value.origin));
-    // Of two words of the config file the kernel keeps the origin of the one that counts.
-    let both = ALLOW_CONFIG | DENY_CONFIG;
-    let hidden = value.permanent & both == both;
     [
         timed(Action::Deny, value.deny_until),
         timed(Action::Allow, value.allow_until),
         permanent(DENY_OWN, Action::Deny, Origin::CommandLine),
-        permanent(DENY_CONFIG, Action::Deny, Origin::Config),
         permanent(ALLOW_OWN, Action::Allow, Origin::CommandLine),
+        permanent(DENY_CONFIG, Action::Deny, Origin::Config),
         permanent(ALLOW_CONFIG, Action::Allow, Origin::Config),
     ]
     .into_iter()
     .flatten()
     .map(move |(action, left, origin)| {
-        let known =
-            config.filter(|_| origin == Origin::Config && !(hidden && action == Action::Allow));
+        let known = config.filter(|_| origin == Origin::Config);
         let mut entry = Entry {
             prefix,
             service,

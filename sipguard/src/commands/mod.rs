@@ -10,6 +10,7 @@ mod confirm;
 mod difference;
 mod doctor;
 mod down;
+mod effect;
 mod entry;
 mod import;
 mod init;

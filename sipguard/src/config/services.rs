@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     policy::{
-        Action, Entry, MAX_PORTS, MAX_SERVICES, Mode, Ports, Service, is_service_name,
+        ALL, Action, Entry, MAX_PORTS, MAX_SERVICES, Mode, Ports, Service, is_service_name,
         protocol_name,
     },
     prefix::{self, Excerpt, PrefixError},
@@ -76,7 +76,7 @@ fn service(
         document.problem(
             name.span(),
             format!(
-                "{} is no name for a service; write 1 to 15 of a-z, 0-9, _ and -",
+                "{} is no name for a service; write 1 to 15 of a-z, 0-9, _ and -, and not {ALL}",
                 Excerpt::of(text)
             ),
         );

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use sipguard_ebpf::abi::{ALLOW_CONFIG, DENY_CONFIG};
 
 use super::{Error, Live, Session, live, now};
 use crate::{
@@ -105,7 +104,7 @@ fn nothing_to_remove(
             };
             let value = live.generation.value(service.slot, prefix)?;
             // What has ended may still be there.
-            let config = value.filter(|value| value.permanent & (ALLOW_CONFIG | DENY_CONFIG) != 0);
+            let config = value.filter(|value| value.config() != 0);
             if let Some(value) = config {
                 let origin = description.origins.get(usize::from(value.origin));
                 return Ok(Error::NotOwn {

@@ -183,7 +183,7 @@ fn confirmed(generation: &Generation) -> Result<Confirmed, Error> {
             return;
         };
         for (bit, action) in [(ALLOW_CONFIG, Action::Allow), (DENY_CONFIG, Action::Deny)] {
-            if entry.value.permanent & bit != 0 {
+            if entry.value.config() & bit != 0 {
                 entries.push(Entry {
                     prefix: entry.prefix,
                     service,

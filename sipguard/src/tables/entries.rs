@@ -2,7 +2,7 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sipguard_ebpf::{
-    abi::{ALLOW_CONFIG, DENY_CONFIG, Key, Lengths, SERVICES, Value},
+    abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Key, Lengths, SERVICES, Value},
     prefix::{Prefix, V4, V6},
 };
 
@@ -149,16 +149,15 @@ fn config_word(entry: &Entry) -> Value {
     }
 }
 
-/// Both words on one prefix, whatever their order. The origin is that of the config file's word that wins; of several that win, the
-/// source that stands first.
+/// Both words on one prefix, whatever their order: the config file has one word, which is deny where its lists disagree; the command line
+/// at most one without an end, which stands in its place, and one with an end. The origin is that of the config file's word; of several
+/// sources that say it, the one that stands first.
 pub(super) fn merge(one: Value, other: Value) -> Value {
     let rank = |value: &Value| {
-        let rank = if value.permanent & DENY_CONFIG != 0 {
-            0
-        } else if value.permanent & ALLOW_CONFIG != 0 {
-            1
-        } else {
-            2
+        let rank = match value.config() {
+            0 => 2,
+            config if config & DENY_CONFIG == 0 => 1,
+            _ => 0,
         };
         (rank, value.origin)
     };
@@ -167,10 +166,14 @@ pub(super) fn merge(one: Value, other: Value) -> Value {
     } else {
         (other, one)
     };
+    let config = first.config();
+    let own = (first.permanent | second.permanent) & (ALLOW_OWN | DENY_OWN);
+    let (permanent, overruled) = if own == 0 { (config, 0) } else { (own, config) };
     Value {
         deny_until: first.deny_until.max(second.deny_until),
         allow_until: first.allow_until.max(second.allow_until),
-        permanent: first.permanent | second.permanent,
+        permanent,
+        overruled,
         ..first
     }
 }

@@ -1,6 +1,6 @@
 //! The command line's words on a prefix: permanent or with an end, which becomes a time of the boot clock.
 
-use sipguard_ebpf::abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Value};
+use sipguard_ebpf::abi::{ALLOW_OWN, DENY_OWN, Value};
 
 use super::{Now, entries::merge};
 use crate::{policy::Action, state::OwnEntry};
@@ -40,14 +40,15 @@ pub fn with_own<'e>(
     own: impl IntoIterator<Item = &'e OwnEntry>,
     now: Now,
 ) -> Option<Value> {
-    let config = value.map(|value| Value {
-        deny_until: 0,
-        allow_until: 0,
-        permanent: value.permanent & (ALLOW_CONFIG | DENY_CONFIG),
-        ..value
-    });
+    let config = value
+        .filter(|value| value.config() != 0)
+        .map(|value| Value {
+            permanent: value.config(),
+            origin: value.origin,
+            ..Value::default()
+        });
     own.into_iter()
         .filter_map(|entry| word(entry, now))
-        .chain(config.filter(|config| config.permanent != 0))
+        .chain(config)
         .reduce(merge)
 }

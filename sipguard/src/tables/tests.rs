@@ -9,7 +9,10 @@ use sipguard_ebpf::{
 };
 
 use super::*;
-use crate::policy::{Action, Entry, Mode, Service};
+use crate::{
+    policy::{Action, Entry, Mode, Service},
+    state::State,
+};
 
 mod model;
 
@@ -170,7 +173,6 @@ fn words_on_one_prefix_become_one_value_whatever_their_order() {
     ];
     let mut own = vec![
         own("203.0.113.0/24", Action::Allow, Some(10)),
-        own("203.0.113.0/24", Action::Deny, Some(7)),
         own("203.0.113.0/24", Action::Deny, None),
         own("203.0.113.128/25", Action::Allow, None),
     ];
@@ -186,9 +188,9 @@ fn words_on_one_prefix_become_one_value_whatever_their_order() {
     assert_eq!(
         value("203.0.113.0/24", 0),
         Some(Value {
-            deny_until: 12_000_000_000,
             allow_until: 15_000_000_000,
-            permanent: ALLOW_CONFIG | DENY_CONFIG | DENY_OWN,
+            permanent: DENY_OWN,
+            overruled: DENY_CONFIG,
             origin: 2,
             ..Value::default()
         })
@@ -430,7 +432,8 @@ fn what_the_config_file_says_stays_when_own_entries_change() {
         both,
         Value {
             deny_until: 6_000_000_000,
-            permanent: ALLOW_CONFIG | DENY_OWN,
+            permanent: DENY_OWN,
+            overruled: ALLOW_CONFIG,
             ..config
         }
     );

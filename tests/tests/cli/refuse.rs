@@ -237,7 +237,7 @@ fn a_state_that_cannot_be_kept_stops_everything() {
         let scene = applied(sandbox);
         let changing = [
             "apply",
-            "allow 198.51.100.7",
+            "allow 198.51.100.7 --service all",
             "deny 203.0.113.5",
             "remove any",
         ];
@@ -256,7 +256,11 @@ fn a_state_that_cannot_be_kept_stops_everything() {
 
         mount("tmpfs", STATE, "tmpfs", flags, Some(c"size=4k")).expect("tmpfs can be mounted");
         fs::write(Path::new(STATE).join("filler"), [0; 4096]).expect("there is one page");
-        for line in ["apply", "allow 198.51.100.7", "deny 203.0.113.5"] {
+        for line in [
+            "apply",
+            "allow 198.51.100.7 --service all",
+            "deny 203.0.113.5",
+        ] {
             fails(
                 run(&scene, line),
                 &format!(

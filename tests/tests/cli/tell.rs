@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 use sipguard_tests::{
     netns::sandbox,
-    scene::{SCANNER, Scene},
+    scene::{PROVIDER, SCANNER, Scene},
 };
 
 use super::{applied, configured, fails, lines, parsed, run, shell};
@@ -319,14 +319,22 @@ fn allow_deny_and_remove_say_what_they_did() {
     sandbox(|sandbox| {
         let scene = applied(sandbox);
         assert!(!scene.passes("eth0", SCANNER, 5060));
-        let allow = run(&scene, "allow 198.51.100.7").succeeded();
-        assert_eq!(allow.stdout, "allowed 198.51.100.7 for sip and web\n");
+        let allow = run(&scene, "allow 198.51.100.7 --service all").succeeded();
+        assert_eq!(
+            allow.stdout,
+            "198.51.100.7 is allowed for sip and web now\n"
+        );
         assert!(scene.passes("eth0", SCANNER, 5060));
         assert_eq!(
             parsed(&scene, "deny 198.51.100.7 any --service sip --json"),
             json!({
                 "action": "deny", "prefixes": ["0.0.0.0/0", "198.51.100.7", "::/0"], "services": ["sip"],
                 "until": null, "in_force": true,
+                "effects": [
+                    { "prefix": "0.0.0.0/0", "service": "sip", "action": "deny", "by": "0.0.0.0/0", "enforced": true, "exceptions": 2 },
+                    { "prefix": "198.51.100.7", "service": "sip", "action": "deny", "by": "198.51.100.7", "enforced": true, "exceptions": 0 },
+                    { "prefix": "::/0", "service": "sip", "action": "deny", "by": "::/0", "enforced": true, "exceptions": 1 },
+                ],
             })
         );
         assert!(!scene.passes("eth0", SCANNER, 5060));
@@ -337,10 +345,10 @@ fn allow_deny_and_remove_say_what_they_did() {
 
         let removed = lines(&run(&scene, "remove 198.51.100.7 --service sip --json").succeeded());
         let entry = |action| json!({ "prefix": "198.51.100.7", "service": "sip", "action": action, "until": null, "comment": null });
-        assert_eq!(removed, [entry("allow"), entry("deny")]);
+        assert_eq!(removed, [entry("deny")]);
         assert_eq!(
             run(&scene, "remove 198.51.100.7").succeeded().stdout,
-            "removed: allow 198.51.100.7 for web\n"
+            "removed: allow 198.51.100.7 for web\n198.51.100.7 is denied for web now: any decides\n"
         );
         assert_eq!(
             parsed(&scene, "down --json"),
@@ -360,6 +368,70 @@ fn allow_deny_and_remove_say_what_they_did() {
         assert_eq!(apply["released"], json!([]));
         assert_eq!(apply["entries"], json!({ "config": 5, "command_line": 5 }));
         assert_eq!(apply["interfaces"][0]["state"], "attached");
+    });
+}
+
+#[test]
+fn the_newest_word_wins_and_says_what_came_of_it() {
+    sandbox(|sandbox| {
+        let scene = applied(sandbox);
+        let said = |line: &str| run(&scene, line).succeeded().stdout;
+        let passes = |source: &str| scene.passes("eth0", source, 5060);
+
+        said("allow 198.51.100.7 --service sip --for 1d");
+        assert!(passes(SCANNER));
+        assert_eq!(
+            said("deny 198.51.100.7"),
+            "198.51.100.7 is denied for sip and web now\n"
+        );
+        assert!(!passes(SCANNER), "the timed allow is gone");
+        said("allow 198.51.100.7 --service sip");
+        assert!(passes(SCANNER));
+        said("deny 198.51.100.7 --service sip --for 1h");
+        said("allow 198.51.100.7 --service sip --for 1m");
+        assert!(passes(SCANNER), "the newer one with an end counts");
+        // What the config file denies.
+        said("allow 203.0.113.66 --service sip");
+        assert!(passes("203.0.113.66"));
+        assert_eq!(
+            said("remove 203.0.113.66 --service sip"),
+            "removed: allow 203.0.113.66 for sip\n203.0.113.66 is denied for sip now\n"
+        );
+        assert!(!passes("203.0.113.66"));
+
+        // What goes on inside.
+        assert_eq!(
+            said("deny 203.0.0.0/16 --service sip"),
+            "203.0.0.0/16 is denied for sip now\n\
+             1 more specific entry inside it goes on allowing; `sipguard list 203.0.0.0/16` shows it\n"
+        );
+        assert!(passes(PROVIDER));
+        assert_eq!(
+            said("deny any --service sip"),
+            "any is denied for sip now\n\
+             4 more specific entries inside it go on allowing; `sipguard list` shows them\n"
+        );
+    });
+}
+
+#[test]
+fn allow_asks_for_the_service_where_there_are_several() {
+    sandbox(|sandbox| {
+        let scene = applied(sandbox);
+        fails(
+            run(&scene, "allow 198.51.100.7"),
+            "say to which service: --service sip, or --service all for all of them (sip and web)",
+        );
+        assert!(!scene.passes("eth0", SCANNER, 5060));
+        for end in ["never", "-1"] {
+            let line = format!("allow 198.51.100.7 --service sip --for {end}");
+            let said = run(&scene, &line).succeeded().stdout;
+            assert_eq!(said, "198.51.100.7 is allowed for sip now\n");
+        }
+        scene.configure("interfaces = [\"eth0\"]\n[services.sip]\nudp = [5060]\n");
+        run(&scene, "apply").succeeded();
+        run(&scene, "allow 198.51.100.9").succeeded();
+        assert!(scene.passes("eth0", "198.51.100.9", 5060));
     });
 }
 

@@ -189,7 +189,7 @@ const ROWS: &[(&str, &str)] = &[
     // Services.
     (
         "[services.SIP]\nudp = [1]",
-        "1:11: \"SIP\" is no name for a service; write 1 to 15 of a-z, 0-9, _ and -",
+        "1:11: \"SIP\" is no name for a service; write 1 to 15 of a-z, 0-9, _ and -, and not all",
     ),
     (
         "[services.sip]\nallow = []",

@@ -70,24 +70,41 @@ fn model(
     service: u8,
 ) -> (Reason, u8) {
     let name = &policy.services[usize::from(service)].name;
-    let own = own.iter().filter(|entry| entry.service == *name);
-    let own = own.filter(|entry| entry.until.is_none_or(|until| until.as_second() > second));
-    let own = own.map(|entry| (entry.prefix, entry.until.is_some(), entry.action));
+    let own: Vec<_> = own.iter().filter(|entry| entry.service == *name).collect();
+    // A word counts unless a newer one on the same prefix replaces it, and until its end.
+    let own = own.iter().enumerate().filter(|&(place, entry)| {
+        own[place + 1..].iter().all(|newer| {
+            newer.prefix != entry.prefix || newer.until.is_some() && entry.until.is_none()
+        }) && entry.until.is_none_or(|until| until.as_second() > second)
+    });
+    let own = own.map(|(_, entry)| {
+        let rank = if entry.until.is_some() { 2 } else { 1 };
+        (entry.prefix, rank, entry.action)
+    });
     let config = policy
         .entries
         .iter()
         .filter(|entry| entry.service == service);
-    let config = config.map(|entry| (entry.prefix, false, entry.action));
+    let config = config.map(|entry| (entry.prefix, 0, entry.action));
     let best = own
         .chain(config)
         .filter(|(prefix, ..)| prefix.contains(&address))
-        .max_by_key(|&(prefix, timed, action)| (prefix.prefix_len(), timed, action));
+        .max_by_key(|&(prefix, rank, action)| (prefix.prefix_len(), rank, action));
     match (best, policy.services[usize::from(service)].default) {
         (Some((prefix, _, Action::Allow)), _) => (Reason::Allowed, prefix.prefix_len()),
         (Some((prefix, _, Action::Deny)), _) => (Reason::Denied, prefix.prefix_len()),
         (None, Action::Allow) => (Reason::Open, 0),
         (None, Action::Deny) => (Reason::Unlisted, 0),
     }
+}
+
+/// What the state keeps of words that are said one after the other.
+fn kept(said: &[OwnEntry]) -> Vec<OwnEntry> {
+    let mut state = State::default();
+    for entry in said {
+        state.add([entry.clone()]);
+    }
+    state.entries
 }
 
 proptest! {
@@ -102,7 +119,7 @@ proptest! {
     ) {
         let mut policy = with_entries(config);
         policy.services[1].default = default;
-        let tables = compile(&policy, &own_entries);
+        let tables = compile(&policy, &kept(&own_entries));
         for second in [0, 1, 3, 9] {
             let boot_ns = NOW.boot_ns + u64::try_from(second).unwrap() * 1_000_000_000;
             for &address in &addresses {
@@ -122,6 +139,7 @@ proptest! {
         prefix in prefix(),
     ) {
         let policy = with_entries(config);
+        let own_entries = kept(&own_entries);
         let of_prefix: Vec<_> = own_entries
             .iter()
             .filter(|entry| entry.prefix == prefix && entry.service == "sip")
