@@ -6,13 +6,12 @@ mod words;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sipguard::config;
 
 pub(crate) use self::{
     arguments::{
         Against, Apply, Check, Completions, Import, List, ListFormat, Man, Remove, Say, Stats,
     },
-    words::{Lasts, flat},
+    words::{Lasts, Prefixes, flat},
 };
 
 /// Lets only listed sources reach SIP and the web page of this host.
@@ -44,9 +43,14 @@ pub(crate) struct Cli {
 /// What every command takes.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Global {
-    /// The config file
-    #[arg(long, global = true, value_name = "FILE", default_value = config::PATH, help_heading = "Global options")]
-    pub(crate) config: PathBuf,
+    /// The config file [default: /etc/sipguard/sipguard.toml]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    pub(crate) config: Option<PathBuf>,
     /// Answer in JSON, for programs
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
@@ -183,6 +187,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   sipguard list
+  sipguard list 203.0.113.0/24                      what covers it, and what is inside it
   sipguard list --service sip
   sipguard list --own --format commands > own.sh    what to run to add the same again
   sipguard list --action deny --format prefixes     one a line, as a list file has them
@@ -227,14 +232,19 @@ Examples:
     /// Ask whether an address gets through, and why
     ///
     /// Asks the kernel's own program what it would do with a packet from this address, and names the entry that decides. Nothing is sent,
-    /// and the counters don't move. Without a port, every guarded port is asked for. Ends with exit code 0 for pass and 3 for drop (of
-    /// any of them).
+    /// and the counters don't move. With `--config FILE` the file is asked instead (alone, without what `allow` and `deny` added), which needs
+    /// no privileges.
+    ///
+    /// Without a port or a service, every guarded port is asked for. Ends with exit code 0 for pass and 3 for drop; where no port and no
+    /// service was named, with 0 if any service lets the address in.
     ///
     /// With `--pcap`, tells what the config file (alone, without what `allow` and `deny` added) would do with every packet of a capture,
     /// whatever is in force; with `--against live`, also what would change.
     #[command(after_help = "\
 Examples:
   sipguard check 203.0.113.7
+  sipguard check 203.0.113.7 --service sip
+  sipguard check 203.0.113.7 --config ./new.toml
   sipguard check 2001:db8::7 --port 5060 --proto tcp
   sipguard check --config ./new.toml --pcap monday.pcapng
   sipguard check --config ./new.toml --pcap monday.pcapng --against live

@@ -13,6 +13,32 @@ use crate::{
     tables::Tables,
 };
 
+/// A config file's policy alone: what the command line added is no part of it.
+pub struct Compiled {
+    /// What the kernel would look things up in.
+    pub tables: Tables,
+    /// What the policy says, save its entries. The numbers of its services are not those in force.
+    pub description: Description,
+}
+
+impl Compiled {
+    /// Of a config file.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn of_file(file: &Path) -> Result<Self, Error> {
+        let policy: Policy = config::load(file)?;
+        let mut slots = Slots::default();
+        slots.assign(policy.services.iter().map(|service| service.name.as_str()))?;
+        let tables = Tables::compile(&policy, &slots, &[], lifecycle::now())?;
+        let description = lifecycle::describe(&policy, &slots, &tables, file, String::new());
+        Ok(Self {
+            tables,
+            description,
+        })
+    }
+}
+
 /// A policy to be asked.
 pub struct Rehearsal {
     /// What the policy says, save its entries. The numbers of its services are not those in force.
@@ -33,12 +59,12 @@ impl Rehearsal {
     /// # Errors
     /// What is wrong with the file.
     pub fn of_file(file: &Path) -> Result<Self, Error> {
-        let policy: Policy = config::load(file)?;
-        let mut slots = Slots::default();
-        slots.assign(policy.services.iter().map(|service| service.name.as_str()))?;
-        let tables = Tables::compile(&policy, &slots, &[], lifecycle::now())?;
+        let Compiled {
+            tables,
+            description,
+        } = Compiled::of_file(file)?;
         Ok(Self {
-            description: lifecycle::describe(&policy, &slots, &tables, file, String::new()),
+            description,
             from: From::Tables(Box::new(tables)),
             checkers: [None, None],
         })

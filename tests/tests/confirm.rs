@@ -460,10 +460,10 @@ fn while_it_waits() {
         );
         scene.sipguard(["apply", "--dry-run"]).succeeded();
         scene
-            .sipguard(["check", SCANNER, "--port", "5061"])
+            .sipguard(["check", "--live", SCANNER, "--port", "5061"])
             .exited(3);
         scene
-            .sipguard(["check", SCANNER, "--port", "5060"])
+            .sipguard(["check", "--live", SCANNER, "--port", "5060"])
             .exited(0);
 
         scene.sipguard(["down"]).succeeded();

@@ -60,12 +60,17 @@ fn everything_passes_and_is_counted() {
         let told = scene.sipguard(["stats"]).succeeded().stdout;
         assert!(told.contains("monitor mode"), "{told}");
         assert!(told.contains("to drop 4"), "{told}");
-        let check = scene.sipguard(["check", SCANNER]).exited(3).stdout;
+        let check = scene
+            .sipguard(["check", "--live", SCANNER])
+            .exited(3)
+            .stdout;
         assert!(
             check.contains("monitor mode: it passes all the same"),
             "{check}"
         );
-        let check = scene.sipguard(["check", SCANNER, "--port", "80", "--proto", "udp", "--json"]);
+        let check = scene.sipguard([
+            "check", "--live", SCANNER, "--port", "80", "--proto", "udp", "--json",
+        ]);
         assert!(check.exited(3).stdout.contains("\"enforced\":false"));
     });
 }

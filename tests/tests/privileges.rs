@@ -63,7 +63,13 @@ fn three_capabilities_do_for_every_command() {
         assert!(!scene.passes("eth0", SCANNER, 5060) && scene.passes("eth0", PROVIDER, 5060));
         run("allow 198.51.100.7 --service all --for 1h");
         assert!(scene.passes("eth0", SCANNER, 5060));
-        for line in ["status", "stats", "list", "check 203.0.113.5", &checked] {
+        for line in [
+            "status",
+            "stats",
+            "list",
+            "check --live 203.0.113.5",
+            &checked,
+        ] {
             run(line);
         }
         run("remove 198.51.100.7");
@@ -93,7 +99,7 @@ fn two_capabilities_do_for_looking_and_for_single_entries() {
         assert!(!scene.passes("eth0", PROVIDER, 5060));
         with(TWO, &scene, "remove 203.0.113.5").succeeded();
         assert!(scene.passes("eth0", PROVIDER, 5060));
-        refused(&with(TWO, &scene, "check 203.0.113.5"));
+        refused(&with(TWO, &scene, "check --live 203.0.113.5"));
         scene.configure(&POLICY.replace("5060", "5061"));
         refused(&with(TWO, &scene, "apply"));
         assert!(!scene.passes("eth0", SCANNER, 5060), "what was in force is");

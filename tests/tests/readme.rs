@@ -261,8 +261,15 @@ mode = "monitor"
 
 /// Runs a command of a page on a gateway, as a shell does; returns what it printed.
 fn run(scene: &Scene, command: &str) -> String {
+    // A reader names no config file, and so asks what is in force.
     let script = format!(
-        "cd {SCRATCH}\nsudo() {{ \"$@\"; }}\nsipguard() {{ {} --config {} \"$@\"; }}\n{command}",
+        "cd {SCRATCH}
+        sudo() {{ \"$@\"; }}
+        sipguard() {{
+            case $* in *--config*|*--pcap*) ;; check*) set -- \"$@\" --live ;; esac
+            {} --config {} \"$@\"
+        }}
+        {command}",
         sipguard().display(),
         scene.config().display()
     );

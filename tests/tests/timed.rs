@@ -361,7 +361,10 @@ fn people_see_how_long_and_programs_until_when() {
             .expect("RFC 3339");
         let state = Store::system().load().expect("a readable state");
         assert_eq!(state.entries[0].until, Some(end));
-        let check = scene.sipguard(["check", SCANNER]).exited(3).stdout;
+        let check = scene
+            .sipguard(["check", "--live", SCANNER])
+            .exited(3)
+            .stdout;
         assert!(
             check.contains("for another 1h 59m") || check.contains("for another 2h"),
             "{check}"

@@ -31,11 +31,19 @@ pub(crate) struct Stats {
 
 #[derive(Args, Debug)]
 pub(crate) struct List {
+    /// Only what covers this address or network, and what is inside it
+    #[arg(value_name = "PREFIX")]
+    pub(crate) prefix: Option<Prefixes>,
     /// Only this service's
     #[arg(short, long, value_name = "NAME", value_parser = service)]
     pub(crate) service: Option<String>,
-    /// Only those that allow, or deny
-    #[arg(short, long, value_name = "ACTION")]
+    /// Only those that allow, or deny; the format prefixes can't tell them apart and needs it
+    #[arg(
+        short,
+        long,
+        value_name = "ACTION",
+        required_if_eq("format", "prefixes")
+    )]
     pub(crate) action: Option<Action>,
     /// Only what `allow` and `deny` added
     #[arg(long)]
@@ -168,11 +176,17 @@ pub(crate) struct Check {
     /// Where it goes to [default: every guarded port]
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
+    /// To the ports of this service
+    #[arg(short, long, value_name = "NAME", value_parser = service, conflicts_with = "port")]
+    pub(crate) service: Option<String>,
+    /// Ask what is in force, though --config names a file
+    #[arg(long, conflicts_with = "pcap")]
+    pub(crate) live: bool,
     /// By which protocol [default: udp and tcp with --port, else every guarded one]
     #[arg(long, value_name = "PROTOCOL", value_parser = protocol())]
     pub(crate) proto: Option<Protocol>,
     /// Judge every packet of a capture (pcap or pcapng) by the config file; - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["address", "port", "proto"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["address", "port", "proto", "service"])]
     pub(crate) pcap: Option<PathBuf>,
     /// Tell what would change against this
     #[arg(long, value_name = "WHAT", requires = "pcap", conflicts_with_all = ["address", "port", "proto"])]

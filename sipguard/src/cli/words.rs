@@ -16,6 +16,15 @@ use sipguard_ebpf::abi::Protocol;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Prefixes(Vec<IpNet>);
 
+impl Prefixes {
+    /// Whether one of them covers the prefix, or is inside it.
+    pub(crate) fn touch(&self, prefix: IpNet) -> bool {
+        let Self(some) = self;
+        some.iter()
+            .any(|one| one.contains(&prefix) || prefix.contains(one))
+    }
+}
+
 impl FromStr for Prefixes {
     type Err = PrefixError;
 

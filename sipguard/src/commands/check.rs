@@ -14,12 +14,17 @@ use etherparse::{IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, Pac
 use ipnet::IpNet;
 use serde::Serialize;
 use sipguard::{
-    datapath::Checker,
+    datapath::{Checker, Description},
     lifecycle,
     policy::{Mode, Ports, protocol_name},
-    state::Store,
+    rehearsal::Compiled,
+    state::{State, Store},
+    tables::{HostTables, Now, PrefixKey, Tables},
 };
-use sipguard_ebpf::abi::{Action, Answer, LinkKind, Protocol, Reason};
+use sipguard_ebpf::{
+    abi::{Action, LinkKind, Protocol, Reason, Value},
+    verdict::judge,
+};
 
 use super::{
     Context, Outcome, capture,
@@ -44,6 +49,60 @@ struct Verdict<'a> {
     enforced: Option<bool>,
 }
 
+/// What is asked.
+enum Asked {
+    /// What is in force, through the kernel's own program.
+    Live(Box<Checker>),
+    /// A config file, here.
+    File(Box<Tables>, Now),
+}
+
+impl Asked {
+    fn judge(&mut self, frame: &[u8]) -> Result<Judged> {
+        Ok(match self {
+            Self::Live(checker) => {
+                let answer = checker.judge(frame)?;
+                Judged {
+                    reason: Reason::COUNTED
+                        .into_iter()
+                        .find(|reason| *reason as u8 == answer.reason),
+                    slot: answer.service,
+                    length: answer.length,
+                }
+            }
+            Self::File(tables, now) => {
+                let (_, verdict) = judge(frame, &HostTables::new(tables, now.boot_ns));
+                Judged {
+                    reason: Some(verdict.reason).filter(|reason| *reason != Reason::None),
+                    slot: verdict.service,
+                    length: verdict.length,
+                }
+            }
+        })
+    }
+
+    /// What is said of exactly this prefix.
+    fn value(&self, slot: u8, prefix: IpNet) -> Result<Option<Value>> {
+        Ok(match self {
+            Self::Live(checker) => checker.generation.value(slot, prefix)?,
+            Self::File(tables, _) => match PrefixKey::new(prefix, slot) {
+                PrefixKey::V4(key) => tables.entries4.get(&key),
+                PrefixKey::V6(key) => tables.entries6.get(&key),
+            },
+        })
+    }
+}
+
+/// What becomes of a frame.
+struct Judged {
+    /// None where its port is not guarded.
+    reason: Option<Reason>,
+    /// The service's number in the kernel, or [`sipguard_ebpf::abi::NO_SERVICE`].
+    slot: u8,
+    /// The length of the prefix whose entry decided.
+    length: u8,
+}
+
 pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Result<Outcome> {
     if let Some(file) = &check.pcap {
         capture::run(file, check.against, context, out)?;
@@ -51,54 +110,49 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
     }
     // The command line takes one or the other.
     let address = check.address.context("name an address or a capture")?;
-    let Some(live) = live()? else {
-        bail!("nothing is in force that could be asked: run `sipguard apply` first");
-    };
-    let state = Store::system().load()?;
-    let comments = Comments::new(&state);
     let now = lifecycle::now();
-    let mut checker = Checker::over(live.number, LinkKind::Ethernet)?;
-    let description = checker.generation.description.clone();
-
-    let guarded = description
-        .services
-        .iter()
-        .flat_map(|found| &found.service.ports);
-    let asked = asked(check, guarded)?;
+    let (mut asked, description, state) = if context.config_is_named && !check.live {
+        let Compiled {
+            tables,
+            description,
+        } = Compiled::of_file(&context.config)?;
+        let asked = Asked::File(Box::new(tables), now);
+        (asked, description, State::default())
+    } else {
+        let Some(live) = live()? else {
+            bail!(
+                "nothing is in force that could be asked: run `sipguard apply` first, or name a config file with --config"
+            );
+        };
+        let checker = Checker::over(live.number, LinkKind::Ethernet)?;
+        let description = checker.generation.description.clone();
+        (
+            Asked::Live(Box::new(checker)),
+            description,
+            Store::system().load()?,
+        )
+    };
+    let comments = Comments::new(&state);
     let mut verdicts = Vec::new();
-    for (n, (protocol, port)) in (1..).zip(asked) {
+    for (n, (protocol, port)) in (1..).zip(ports(check, &description)?) {
         let frame = frame(address, protocol, port)?;
-        let answer = checker.judge(&frame)?;
-        let reason = Reason::COUNTED
-            .into_iter()
-            .find(|reason| *reason as u8 == answer.reason);
-        let service = description.service_at(answer.service);
-        let entry =
-            match (decided_by(&answer, address), service) {
-                (Some(prefix), Some(found)) => checker
-                    .generation
-                    .value(found.slot, prefix)?
-                    .and_then(|value| {
-                        words(
-                            prefix,
-                            value,
-                            &found.service.name,
-                            &description,
-                            &comments,
-                            now,
-                        )
-                        .next()
-                    }),
-                _ => None,
-            };
+        let judged = asked.judge(&frame)?;
+        let service = description.service_at(judged.slot);
+        let entry = match (decided_by(&judged, address), service) {
+            (Some(prefix), Some(found)) => asked.value(found.slot, prefix)?.and_then(|value| {
+                let name = &found.service.name;
+                words(prefix, value, name, &description, &comments, now).next()
+            }),
+            _ => None,
+        };
         let mode = service.map_or(description.mode, |found| found.service.mode);
         verdicts.push(Verdict {
             n,
-            action: match reason.map_or(Action::Pass, Reason::action) {
+            action: match judged.reason.map_or(Action::Pass, Reason::action) {
                 Action::Pass => "pass",
                 Action::Drop => "drop",
             },
-            reason: reason.map(Reason::name),
+            reason: judged.reason.map(Reason::name),
             service: service.map(|found| found.service.name.as_str()),
             source: address,
             protocol: protocol_name(protocol),
@@ -114,7 +168,13 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
     } else if !context.is_quiet() {
         write(out, &verdicts, context.palette)?;
     }
-    let dropped = verdicts.iter().any(|verdict| verdict.action == "drop");
+    let is_dropped = |verdict: &Verdict<'_>| verdict.action == "drop";
+    // Whoever is let in to one service is seldom let in to all.
+    let dropped = if check.port.is_none() && check.service.is_none() {
+        verdicts.iter().all(is_dropped)
+    } else {
+        verdicts.iter().any(is_dropped)
+    };
     Ok(if dropped {
         Outcome::Dropped
     } else {
@@ -123,10 +183,28 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
 }
 
 /// Which ports are meant.
-fn asked<'p>(
-    check: &Check,
-    guarded: impl Iterator<Item = (&'p Protocol, &'p std::collections::BTreeSet<u16>)>,
-) -> Result<Vec<(Protocol, u16)>> {
+fn ports(check: &Check, description: &Description) -> Result<Vec<(Protocol, u16)>> {
+    if let Some(name) = &check.service
+        && description.service(name).is_none()
+    {
+        let known = description.services.iter();
+        let known: Vec<_> = known.map(|found| found.service.name.as_str()).collect();
+        return Err(lifecycle::Error::NoService {
+            name: name.clone(),
+            known: known.join(", "),
+        }
+        .into());
+    }
+    let guarded = description
+        .services
+        .iter()
+        .filter(|found| {
+            check
+                .service
+                .as_ref()
+                .is_none_or(|name| *name == found.service.name)
+        })
+        .flat_map(|found| &found.service.ports);
     let asked: Vec<_> = match (check.port, check.proto) {
         (Some(port), Some(protocol)) => vec![(protocol, port)],
         (Some(port), None) => vec![(Protocol::Udp, port), (Protocol::Tcp, port)],
@@ -186,14 +264,11 @@ fn frame(source: IpAddr, protocol: Protocol, port: u16) -> Result<Vec<u8>> {
 }
 
 /// The prefix of the entry that decided, if one did.
-fn decided_by(answer: &Answer, source: IpAddr) -> Option<IpNet> {
-    let by_entry = [Reason::Allowed, Reason::Denied]
-        .iter()
-        .any(|reason| *reason as u8 == answer.reason);
-    if !by_entry {
+fn decided_by(judged: &Judged, source: IpAddr) -> Option<IpNet> {
+    if !matches!(judged.reason, Some(Reason::Allowed | Reason::Denied)) {
         return None;
     }
-    IpNet::new(source, answer.length)
+    IpNet::new(source, judged.length)
         .ok()
         .map(|prefix| prefix.trunc())
 }

@@ -50,6 +50,9 @@ pub(super) struct Entry<'a> {
     pub(super) comment: Option<&'a str>,
     /// False where it waits for the next apply.
     pub(super) in_force: bool,
+    /// The command line's word stands in its place. Only there where it is so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) overruled: bool,
 }
 
 fn as_people_write_it<S: Serializer>(prefix: &IpNet, serializer: S) -> Result<S::Ok, S::Error> {
@@ -144,6 +147,7 @@ pub(super) fn words<'a>(
             file: known.and_then(|origin| origin.file.as_deref()),
             comment: None,
             in_force: true,
+            overruled: origin == Origin::Config && value.overruled != 0,
         };
         if origin == Origin::CommandLine
             && let Some(own) = comments.of(&entry)

@@ -3,13 +3,15 @@
 //! JSON, one object a line and entry, sorted by address:
 //! `{"prefix":"203.0.113.0/24","service":"sip","action":"allow","until":null,"seconds_left":null,"origin":"config","source":"providers",
 //! "file":null,"comment":null,"in_force":true}`. `origin` is `config` or `command line`; `in_force` is false for what waits for the next
-//! apply.
+//! apply. `"overruled":true` is added where the command line's word stands in the place of the config file's.
 
 mod feed;
 
 use std::{collections::HashSet, io::Write};
 
 use anyhow::{Result, bail};
+use ipnet::IpNet;
+use jiff::Timestamp;
 use sipguard::{
     datapath,
     lifecycle::{self, Live},
@@ -24,8 +26,8 @@ use super::{
     live, write_json,
 };
 use crate::{
-    cli::{List, ListFormat},
-    output::Palette,
+    cli::{List, ListFormat, Prefixes},
+    output::{Grouped, Palette, count},
 };
 
 pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result<()> {
@@ -35,6 +37,7 @@ pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result
         service: list.service.as_deref(),
         action: list.action.map(Into::into),
         own: list.own,
+        prefix: list.prefix.as_ref(),
     };
     let mut entries = Vec::new();
     if let Some(live) = &live {
@@ -58,7 +61,7 @@ pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result
     match list.format {
         ListFormat::Commands => listing.each(|entry| command(out, entry)),
         ListFormat::Prefixes => listing.prefixes(out),
-        ListFormat::Table => listing.table(out, context.palette),
+        ListFormat::Table => listing.table(out, context),
         ListFormat::Ipset => listing.feed()?.ipset(out),
         ListFormat::Nft => listing.feed()?.nft(out),
         ListFormat::Toml => match &live {
@@ -73,6 +76,7 @@ struct Wanted<'a> {
     service: Option<&'a str>,
     action: Option<policy::Action>,
     own: bool,
+    prefix: Option<&'a Prefixes>,
 }
 
 impl Wanted<'_> {
@@ -95,19 +99,25 @@ impl Wanted<'_> {
         }
     }
 
+    fn is_part(&self) -> bool {
+        self.service.is_some() || self.action.is_some() || self.own || self.prefix.is_some()
+    }
+
     fn may_have(&self, live: &Live, entry: &datapath::Entry) -> bool {
-        self.service.is_none_or(|name| {
-            live.generation
-                .description
-                .service(name)
-                .is_some_and(|service| service.slot == entry.service)
-        })
+        self.prefix.is_none_or(|prefix| prefix.touch(entry.prefix))
+            && self.service.is_none_or(|name| {
+                live.generation
+                    .description
+                    .service(name)
+                    .is_some_and(|service| service.slot == entry.service)
+            })
     }
 
     fn has(&self, entry: &Entry<'_>) -> bool {
         self.service.is_none_or(|service| service == entry.service)
             && self.action.is_none_or(|action| action == entry.action)
             && (!self.own || entry.origin == Origin::CommandLine)
+            && self.prefix.is_none_or(|prefix| prefix.touch(entry.prefix))
     }
 }
 
@@ -120,7 +130,7 @@ struct Listing<'a> {
 
 impl Listing<'_> {
     /// Hands over every wanted entry: those in force by address, then those that wait for an apply.
-    fn each(&self, mut each: impl FnMut(&Entry<'_>) -> Result<()>) -> Result<()> {
+    fn each<'s>(&'s self, mut each: impl FnMut(&Entry<'s>) -> Result<()>) -> Result<()> {
         let now = lifecycle::now();
         let comments = Comments::new(self.state);
         let mut seen = HashSet::new();
@@ -175,6 +185,7 @@ impl Listing<'_> {
                 file: None,
                 comment: own.comment.as_deref(),
                 in_force: false,
+                overruled: false,
             };
             if self.wanted.has(&entry) {
                 each(&entry)?;
@@ -183,61 +194,96 @@ impl Listing<'_> {
         Ok(())
     }
 
-    /// In columns that fit the widest prefix, without a table of a million rows being built.
-    fn table(&self, out: &mut dyn Write, palette: Palette) -> Result<()> {
-        let (mut prefixes, mut services, mut timed, mut any) =
-            ("PREFIX".len(), "SERVICE".len(), false, false);
+    /// Hands over the rows of the table: one for all services in which the same is said of a prefix by the same.
+    fn rows<'s>(&'s self, mut each: impl FnMut(&Row<'s>) -> Result<()>) -> Result<()> {
+        let mut rows: Vec<Row<'s>> = Vec::new();
         self.each(|entry| {
-            prefixes = prefixes.max(prefix::format(entry.prefix).len());
-            services = services.max(entry.service.len());
-            timed |= entry.until.is_some();
-            any = true;
+            if rows.first().is_some_and(|row| row.prefix != entry.prefix) {
+                rows.drain(..).try_for_each(|row| each(&row))?;
+            }
+            let new = Row::of(entry);
+            match rows.iter_mut().find(|row| row.says_as(&new)) {
+                Some(row) => row.services.extend(new.services),
+                None => rows.push(new),
+            }
             Ok(())
         })?;
-        if !any {
+        rows.iter().try_for_each(each)
+    }
+
+    /// In columns that fit the widest prefix, without a table of a million rows being built.
+    fn table(&self, out: &mut dyn Write, context: &Context) -> Result<()> {
+        /// What a terminal shows in one line, unless it was made wider.
+        const WIDTH: usize = 80;
+        let mut widths = ["PREFIX".len(), "SERVICES".len()];
+        let (mut timed, mut allow, mut deny) = (false, 0, 0);
+        self.rows(|row| {
+            widths[0] = widths[0].max(prefix::format(row.prefix).len());
+            widths[1] = widths[1].max(row.services.join(" ").len());
+            timed |= row.left.is_some();
+            match row.action {
+                policy::Action::Allow => allow += 1,
+                policy::Action::Deny => deny += 1,
+            }
+            Ok(())
+        })?;
+        if allow + deny == 0 {
             writeln!(out, "{}", self.nothing())?;
             return Ok(());
         }
-        let title = palette.title;
+        let [prefixes, services] = widths;
+        let Palette {
+            title,
+            dim,
+            good,
+            bad,
+            ..
+        } = context.palette;
         let left_title = if timed { "LEFT     " } else { "" };
         writeln!(
             out,
-            "{title}{:<prefixes$}  {:<services$}  ACTION  {left_title}FROM{title:#}",
-            "PREFIX", "SERVICE"
+            "{title}{:<prefixes$}  ACTION  {:<services$}  {left_title}FROM{title:#}",
+            "PREFIX", "SERVICES"
         )?;
-        self.each(|entry| {
-            let style = match (entry.in_force, entry.action) {
-                (false, _) => palette.dim,
-                (true, policy::Action::Deny) => palette.bad,
-                (true, policy::Action::Allow) => palette.good,
+        let before = prefixes + services + "  allow     ".len() + left_title.len();
+        let room = if context.is_verbose() {
+            usize::MAX
+        } else {
+            WIDTH.saturating_sub(before)
+        };
+        self.rows(|row| {
+            let style = match row.action {
+                _ if !row.counts => dim,
+                policy::Action::Deny => bad,
+                policy::Action::Allow => good,
             };
-            let left = match entry.left() {
+            let left = match &row.left {
                 Some(left) => format!("{left:<9}"),
                 None if timed => format!("{:<9}", "-"),
                 None => String::new(),
             };
-            let waits = if entry.in_force {
-                ""
-            } else {
-                " (waits for `sipguard apply`)"
-            };
             writeln!(
                 out,
-                "{:<prefixes$}  {:<services$}  {style}{:<6}{style:#}  {left}{}{waits}",
-                prefix::format(entry.prefix),
-                entry.service,
-                entry.action.name(),
-                entry.says_who(),
+                "{:<prefixes$}  {style}{:<6}{style:#}  {:<services$}  {left}{}",
+                prefix::format(row.prefix),
+                row.action.name(),
+                row.services.join(" "),
+                cut(&row.from, room),
             )?;
             Ok(())
-        })
+        })?;
+        writeln!(
+            out,
+            "\n{}: {} allow, {} deny",
+            count(allow + deny, "row", "rows"),
+            Grouped(allow as u64),
+            Grouped(deny as u64)
+        )?;
+        Ok(())
     }
 
     fn nothing(&self) -> &'static str {
-        match (
-            self.live,
-            self.wanted.service.is_some() || self.wanted.action.is_some() || self.wanted.own,
-        ) {
+        match (self.live, self.wanted.is_part()) {
             (None, _) => "nothing is in force; `sipguard apply` puts the config file in force",
             (Some(_), true) => "no such entries",
             (Some(_), false) => "no entries: every source is unlisted",
@@ -264,6 +310,52 @@ impl Listing<'_> {
             Ok(())
         })
     }
+}
+
+/// One row of the table.
+struct Row<'a> {
+    prefix: IpNet,
+    action: policy::Action,
+    services: Vec<&'a str>,
+    until: Option<Timestamp>,
+    left: Option<String>,
+    from: String,
+    /// Whether packets are judged by it now.
+    counts: bool,
+}
+
+impl<'a> Row<'a> {
+    fn of(entry: &Entry<'a>) -> Self {
+        let note = match (entry.in_force, entry.overruled) {
+            (false, _) => "waits for apply: ",
+            (true, true) => "overruled: ",
+            (true, false) => "",
+        };
+        Self {
+            prefix: entry.prefix,
+            action: entry.action,
+            services: vec![entry.service],
+            until: entry.until,
+            left: entry.left(),
+            from: format!("{note}{}", entry.says_who()),
+            counts: entry.in_force && !entry.overruled,
+        }
+    }
+
+    /// Whether both say the same, of whatever services.
+    fn says_as(&self, other: &Self) -> bool {
+        (self.prefix, self.action, self.until, &self.from)
+            == (other.prefix, other.action, other.until, &other.from)
+    }
+}
+
+/// The beginning of a text that has no room.
+fn cut(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(room.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
 }
 
 /// What to run to say the same again; where it comes from stands in a comment of the shell.
@@ -306,5 +398,13 @@ mod tests {
     fn comments_reach_the_shell_as_one_word() {
         assert_eq!(quoted("new trunk"), "'new trunk'");
         assert_eq!(quoted("$(rm) it's"), r"'$(rm) it'\''s'");
+    }
+
+    #[test]
+    fn long_texts_are_cut_to_their_room() {
+        assert_eq!(cut("command line", 12), "command line");
+        assert_eq!(cut("command line", 10), "command l…");
+        assert_eq!(cut("command line", 9), "command…");
+        assert_eq!(cut("command line", 0), "…");
     }
 }

@@ -31,7 +31,7 @@ use anyhow::Result;
 use rustix::thread::{CapabilitySet, capabilities};
 use serde::Serialize;
 use sipguard::{
-    datapath,
+    config, datapath,
     lifecycle::{self, Live},
     policy::Action,
 };
@@ -77,6 +77,8 @@ pub(crate) enum Verbosity {
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     pub(crate) config: PathBuf,
+    /// Whether somebody named it.
+    pub(crate) config_is_named: bool,
     pub(crate) json: bool,
     pub(crate) verbosity: Verbosity,
     /// Whether somebody watches the output being written.
@@ -88,7 +90,8 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(global: &Global, stdout: &Stdout) -> Self {
         Self {
-            config: global.config.clone(),
+            config: global.config.clone().unwrap_or_else(|| config::PATH.into()),
+            config_is_named: global.config.is_some(),
             json: global.json,
             verbosity: match (global.quiet, global.verbose) {
                 (true, _) => Verbosity::Quiet,

@@ -20,7 +20,7 @@ fn output_that_nobody_reads() {
             "man",
             "completions zsh",
             "--help",
-            "check ::1",
+            "check --live ::1",
         ] {
             let closed = shell(&scene, &format!("sipguard {line} | true")).succeeded();
             assert_eq!(closed.stderr, "", "{line}");
@@ -31,7 +31,7 @@ fn output_that_nobody_reads() {
             "stats",
             "man",
             "completions zsh",
-            "check ::1",
+            "check --live ::1",
         ] {
             let full = shell(&scene, &format!("sipguard {line} > /dev/full")).exited(1);
             assert_eq!(

@@ -28,7 +28,7 @@ fn wrong_usage_ends_with_2() {
                 "203.0.113.5/24 has host bits set; write 203.0.113.0/24",
             ),
             (
-                "check 10.0.0.0/8",
+                "check --live 10.0.0.0/8",
                 "10.0.0.0/8 is a network; name one of its addresses",
             ),
             ("status --colour never", "unexpected argument '--colour'"),
@@ -64,7 +64,7 @@ fn without_rights_there_is_one_clear_line() {
             "allow any",
             "deny any",
             "remove any",
-            "check ::1",
+            "check --live ::1",
         ] {
             fails(
                 powerless(line),
@@ -286,7 +286,7 @@ fn a_state_that_cannot_be_kept_stops_everything() {
             fs::write(&file, content).expect("the state folder is writable");
             for line in changing
                 .into_iter()
-                .chain(["status", "stats", "list", "check ::1"])
+                .chain(["status", "stats", "list", "check --live ::1"])
             {
                 fails(run(&scene, line), &format!("{} {wanted}", file.display()));
             }
@@ -325,8 +325,8 @@ fn what_does_not_exist_is_named() {
         fails(run(&scene, "allow 192.0.2.1"), unnamed);
         fails(run(&scene, "remove 192.0.2.1"), unnamed);
         fails(
-            run(&scene, "check 192.0.2.1"),
-            "nothing is in force that could be asked: run `sipguard apply` first",
+            run(&scene, "check --live 192.0.2.1"),
+            "nothing is in force that could be asked: run `sipguard apply` first, or name a config file with --config",
         );
         drop(scene);
     });
@@ -365,7 +365,7 @@ fn what_another_version_left_is_replaced() {
             "status",
             "list",
             "stats",
-            "check ::1",
+            "check --live ::1",
             "allow ::1",
             "remove ::1",
         ] {
@@ -378,7 +378,7 @@ fn what_another_version_left_is_replaced() {
 
         fs::remove_dir_all(Path::new(BPFFS).join("sipguard/generations/2"))
             .expect("pins can be removed");
-        for line in ["status", "list", "stats", "check ::1", "allow ::1"] {
+        for line in ["status", "list", "stats", "check --live ::1", "allow ::1"] {
             fails(
                 run(&scene, line),
                 "eth0: filtered by what can't be read any more, because its pins were removed; run `sipguard apply` to replace it",

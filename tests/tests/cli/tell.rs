@@ -1,14 +1,14 @@
 //! What commands tell of what is in force, and of what they did.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use serde_json::json;
 use sipguard_tests::{
-    netns::sandbox,
+    netns::{sandbox, sipguard},
     scene::{PROVIDER, SCANNER, Scene},
 };
 
-use super::{applied, configured, fails, lines, parsed, run, shell};
+use super::{CONFIG, applied, configured, fails, lines, parsed, run, shell};
 
 #[test]
 fn the_first_steps() {
@@ -207,9 +207,13 @@ fn monitor_mode_is_said_aloud() {
             counted.contains("would drop  unlisted         1"),
             "{counted}"
         );
-        let check = run(&scene, "check 198.51.100.7 --port 5060 --proto udp --json").exited(3);
+        let check = run(
+            &scene,
+            "check --live 198.51.100.7 --port 5060 --proto udp --json",
+        )
+        .exited(3);
         assert_eq!(lines(&check)[0]["enforced"], false);
-        let check = run(&scene, "check 198.51.100.7 --port 5060").exited(3);
+        let check = run(&scene, "check --live 198.51.100.7 --port 5060").exited(3);
         assert!(
             check
                 .stdout
@@ -251,17 +255,56 @@ fn entries_are_listed_and_can_be_fed_back_in() {
         assert_eq!(
             list,
             "\
-PREFIX             SERVICE  ACTION  FROM
-192.0.2.1          web      allow   command line: it's mine
-198.51.100.10      sip      allow   config: admins
-198.51.100.10      web      allow   config: admins
-203.0.113.0/24     sip      deny    command line
-203.0.113.0/24     sip      allow   config: providers
-203.0.113.66       sip      deny    config: blocked (/var/lib/blocked.txt)
-2001:db8:f::/48    web      allow   command line: it's mine
-2001:db8:100::/48  sip      allow   config: providers
+PREFIX             ACTION  SERVICES  FROM
+192.0.2.1          allow   web       command line: it's mine
+198.51.100.10      allow   sip web   config: admins
+203.0.113.0/24     deny    sip       command line
+203.0.113.0/24     allow   sip       overruled: config: providers
+203.0.113.66       deny    sip       config: blocked (/var/lib/blocked.txt)
+2001:db8:f::/48    allow   web       command line: it's mine
+2001:db8:100::/48  allow   sip       config: providers
+
+7 rows: 5 allow, 2 deny
 "
         );
+        let list = run(&scene, "list 203.0.113.64/26").succeeded().stdout;
+        let prefixes: Vec<_> = list
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert_eq!(
+            prefixes,
+            [
+                "PREFIX",
+                "203.0.113.0/24",
+                "203.0.113.0/24",
+                "203.0.113.66",
+                "",
+                "3"
+            ]
+        );
+        assert_eq!(
+            run(&scene, "list 10.0.0.0/8").succeeded().stdout,
+            "no such entries\n"
+        );
+        run(&scene, "list --format prefixes").exited(2);
+        let comment = "a comment that is as long as nobody would want to see it in one line";
+        scene
+            .sipguard(["deny", "192.0.2.2", "--comment", comment])
+            .succeeded();
+        let list = run(&scene, "list 192.0.2.2").succeeded().stdout;
+        assert!(
+            list.lines().all(|line| line.chars().count() <= 80) && list.contains('…'),
+            "{list}"
+        );
+        let whole = run(&scene, "list 192.0.2.2 -v").succeeded().stdout;
+        assert!(whole.contains(comment), "{whole}");
+        run(&scene, "remove 192.0.2.2").succeeded();
+        // What is overruled is not handed on.
+        let nft = run(&scene, "list --format nft --service sip")
+            .succeeded()
+            .stdout;
+        assert_eq!(nft.matches("203.0.113.0/24").count(), 1, "{nft}");
         let list = lines(&run(&scene, "list --json --action deny").succeeded());
         assert_eq!(
             list,
@@ -305,7 +348,7 @@ PREFIX             SERVICE  ACTION  FROM
         run(&scene, "down").succeeded();
         let list = run(&scene, "list --service web").succeeded().stdout;
         assert!(
-            list.contains("command line: it's mine (waits for `sipguard apply`)"),
+            list.contains("waits for apply: command line: it's mine"),
             "{list}"
         );
         let waiting = lines(&run(&scene, "list --json").succeeded());
@@ -446,31 +489,33 @@ fn check_names_what_decides() {
         .succeeded();
         for (line, code, wanted) in [
             (
-                "check 203.0.113.5",
-                3,
+                "check --live 203.0.113.5",
+                0,
                 "203.0.113.5 → udp 5060 5061, tcp 5060 (sip): pass, allowed by 203.0.113.0/24 (config: providers)\n\
                  203.0.113.5 → tcp 80 (web): drop, not listed\n",
             ),
             (
-                "check 203.0.113.66 --port 5060 --proto udp",
+                "check --live 203.0.113.66 --port 5060 --proto udp",
                 3,
                 "203.0.113.66 → udp 5060 (sip): drop, denied by 203.0.113.66 (config: blocked (/var/lib/blocked.txt))\n",
             ),
             (
-                "check 2001:db8:100::66 --port 80 --proto tcp",
+                "check --live 2001:db8:100::66 --port 80 --proto tcp",
                 0,
                 "2001:db8:100::66 → tcp 80 (web): pass, allowed by 2001:db8:100::66 (command line: test)\n",
             ),
             (
-                "check 198.51.100.7 --port 22",
+                "check --live 198.51.100.7 --port 22",
                 0,
                 "198.51.100.7 → udp+tcp 22: pass, not guarded\n",
             ),
-            ("check 198.51.100.7 -q", 3, ""),
+            ("check --live 198.51.100.7 -q", 3, ""),
+            ("check --live 203.0.113.5 --service sip -q", 0, ""),
+            ("check --live 203.0.113.5 --service web -q", 3, ""),
         ] {
             assert_eq!(run(&scene, line).exited(code).stdout, wanted);
         }
-        let check = lines(&run(&scene, "check 203.0.113.5 --json").exited(3));
+        let check = lines(&run(&scene, "check --live 203.0.113.5 --json").exited(0));
         assert_eq!(check.len(), 4);
         assert_eq!(
             check[3],
@@ -480,7 +525,13 @@ fn check_names_what_decides() {
             })
         );
         assert_eq!(check[0]["entry"]["source"], "providers");
-        let check = lines(&run(&scene, "check 203.0.113.5 --port 9 --proto sctp --json").exited(0));
+        let check = lines(
+            &run(
+                &scene,
+                "check --live 203.0.113.5 --port 9 --proto sctp --json",
+            )
+            .exited(0),
+        );
         assert_eq!(
             check,
             [json!({
@@ -489,12 +540,51 @@ fn check_names_what_decides() {
             })]
         );
         fails(
-            run(&scene, "check 203.0.113.5 --proto sctp"),
+            run(&scene, "check --live 203.0.113.5 --proto sctp"),
             "no such port is guarded: every packet passes; name one with --port",
         );
         let totals = parsed(&scene, "stats --json")["totals"].take();
         let none = json!({ "packets": 0, "bytes": 0 });
         assert_eq!(totals, json!({ "pass": none, "drop": none }));
+    });
+}
+
+/// By the file that is named, whatever is in force, and without privileges.
+#[test]
+fn check_asks_the_file_that_is_named() {
+    sandbox(|sandbox| {
+        let scene = configured(sandbox, CONFIG);
+        fs::write(scene.config().with_file_name("blocked.txt"), "").expect("there is room");
+        let told = run(&scene, "check 203.0.113.5 --service sip")
+            .succeeded()
+            .stdout;
+        assert_eq!(
+            told,
+            "203.0.113.5 → udp 5060 5061, tcp 5060 (sip): pass, allowed by 203.0.113.0/24 (config: providers)\n"
+        );
+        run(&scene, "apply").succeeded();
+        run(&scene, "allow 198.51.100.7 --service sip").succeeded();
+        scene.configure(&CONFIG.replace("203.0.113.0/24", "203.0.112.0/24"));
+        run(&scene, "check 203.0.113.5 --service sip").exited(3);
+        run(&scene, "check 203.0.113.5 --service sip --live").exited(0);
+        // What the command line added is no part of the file.
+        run(&scene, "check 198.51.100.7").exited(3);
+        fails(
+            run(&scene, "check 203.0.113.5 --service ssh"),
+            "there is no service called ssh; the services are sip, web",
+        );
+        let config = scene.config();
+        let mut nobody = Command::new("setpriv");
+        nobody
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+            .arg(sipguard())
+            .arg("--config")
+            .arg(&config)
+            .args(["check", "203.0.112.5", "--port", "5060"]);
+        scene.gateway.run(&mut nobody).succeeded();
+        fs::remove_file(&config).expect("it is there");
+        let told = run(&scene, "check 203.0.113.5").exited(1).stderr;
+        assert!(told.contains("sipguard.toml"), "{told}");
     });
 }
 
@@ -518,24 +608,24 @@ allow = ["providers"]
         assert!(status.contains(ports), "{status}");
         for (line, code, wanted) in [
             (
-                "check 203.0.113.5",
+                "check --live 203.0.113.5",
                 0,
                 format!(
                     "203.0.113.5 → {ports} (signalling): pass, allowed by 203.0.113.0/24 (config: providers)\n"
                 ),
             ),
             (
-                "check 2001:db8::7 --port 2905 --proto sctp",
+                "check --live 2001:db8::7 --port 2905 --proto sctp",
                 3,
                 "2001:db8::7 → sctp 2905 (signalling): drop, not listed\n".to_owned(),
             ),
             (
-                "check 198.51.100.7 --port 5060 --proto udplite",
+                "check --live 198.51.100.7 --port 5060 --proto udplite",
                 3,
                 "198.51.100.7 → udplite 5060 (signalling): drop, not listed\n".to_owned(),
             ),
             (
-                "check 198.51.100.7 --port 5060 --proto udp",
+                "check --live 198.51.100.7 --port 5060 --proto udp",
                 0,
                 "198.51.100.7 → udp 5060: pass, not guarded\n".to_owned(),
             ),

@@ -21,7 +21,7 @@ pub(super) struct Feed(BTreeMap<(String, Action), Vec<Element>>);
 
 impl Feed {
     pub(super) fn add(&mut self, entry: &Entry<'_>) {
-        if entry.in_force {
+        if entry.in_force && !entry.overruled {
             let key = (entry.service.to_owned(), entry.action);
             let list = self.0.entry(key).or_default();
             let element = (entry.prefix, entry.seconds_left);
