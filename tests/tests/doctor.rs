@@ -171,6 +171,16 @@ fn a_bridge_of_guarded_ports_is_guarded() {
 }
 
 #[test]
+fn a_route_that_unpacks() {
+    on_a_gateway(|gateway| {
+        gateway.sipguard(&["apply"]).succeeded();
+        let route = "fc00::1/128 encap seg6local action End.DT6 table main dev eth0 table 77";
+        gateway.host.ip(&format!("-6 route add {route}"));
+        gateway.mend("seg6local");
+    });
+}
+
+#[test]
 fn guarded_ports_that_are_not_reserved() {
     on_a_gateway(|gateway| {
         Gateway::config(&POLICY.replace("5060", "5060, 50600"));

@@ -9,9 +9,11 @@ mod in_force;
 mod jit;
 mod kernel;
 mod listeners;
+mod nat;
 mod native;
 mod others;
 mod reserved;
+mod seg6local;
 mod world;
 
 use std::{fs, io::Write, path::PathBuf};
@@ -81,6 +83,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("world", world::check),
     ("listeners", listeners::check),
     ("reserved", reserved::check),
+    ("nat", nat::check),
+    ("seg6local", seg6local::check),
     ("boot", boot::check),
 ];
 
