@@ -279,6 +279,12 @@ fn install_sshd(system: &System<'_>, key: &Path) {
             run("sh", &["-ec", unpack, path(&file), root]);
         }
     }
+    // A machine that has them is not sent them.
+    for program in ["usr/sbin/sshd", "usr/bin/sudo"] {
+        if !system.root.join(program).exists() {
+            fs::copy(Path::new("/").join(program), system.root.join(program)).unwrap();
+        }
+    }
     // Whoever comes first counts.
     let passwd = fs::read_to_string(system.root.join("etc/passwd")).unwrap();
     system.write("etc/passwd", &format!("{PASSWD}{passwd}"));

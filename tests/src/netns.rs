@@ -113,11 +113,7 @@ pub fn join(one: End<'_>, other: End<'_>) -> [Mac; 2] {
     let macs = [mac(), mac()];
     let [first, second] = macs.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"));
     // The other namespace has no name, but this process has it open.
-    let namespace = format!(
-        "/proc/{}/fd/{}",
-        process::id(),
-        other.host.namespace.as_raw_fd()
-    );
+    let namespace = other.host.namespace();
     // Several queues would be emptied in any order.
     let queues = "numtxqueues 1 numrxqueues 1";
     one.host.ip(&format!(
@@ -169,6 +165,12 @@ impl Host {
         };
         host.ip("link set lo up");
         host
+    }
+
+    /// A path to its network namespace, for programs that enter one, as long as this process has it.
+    #[must_use]
+    pub fn namespace(&self) -> String {
+        format!("/proc/{}/fd/{}", process::id(), self.namespace.as_raw_fd())
     }
 
     /// Runs `inside` on a thread in this host's network namespace.

@@ -5,6 +5,7 @@
 )]
 
 use std::{
+    collections::HashSet,
     env, fs,
     path::{Path, PathBuf},
     process::{self, Command},
@@ -95,6 +96,7 @@ impl<'a> System<'a> {
             let inside = format!("{}{folder}", path(&root));
             run("mount", &["--rbind", folder, &inside]);
         }
+        hide_undeclared(&root);
         // The copy has no systemd running, wherever this runs.
         run("mount", &["-t", "tmpfs", "tmpfs", path(&root.join("run"))]);
         let _ = fs::remove_file(root.join("etc/resolv.conf"));
@@ -186,6 +188,36 @@ impl<'a> System<'a> {
             }
         }
         found
+    }
+}
+
+/// Takes away from a copy of this system what the tests' own `PATH` has not: only what is declared in xtask/src/setup/programs.rs is on every
+/// machine, and in there neither sudo's own `PATH`, nor a shell that sshd starts, nor a whole path gets at more.
+fn hide_undeclared(root: &Path) {
+    let paths = env::var_os("PATH").unwrap();
+    let mut declared = HashSet::new();
+    for folder in env::split_paths(&paths) {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            // With all the names on the way to the program itself: `awk`, then `/etc/alternatives/awk`, then `mawk`.
+            let mut next = Some(entry.unwrap().path());
+            while let Some(file) = next {
+                declared.insert(file.file_name().unwrap().to_owned());
+                let target = fs::read_link(&file).ok();
+                next = target.map(|target| file.parent().unwrap().join(target));
+            }
+        }
+    }
+    for folder in ["bin", "sbin", "games"]
+        .map(|name| ["", "usr", "usr/local"].map(|it| root.join(it).join(name)))
+        .as_flattened()
+    {
+        let own = fs::symlink_metadata(folder).is_ok_and(|it| it.is_dir());
+        for entry in fs::read_dir(folder).into_iter().flatten().filter(|_| own) {
+            let entry = entry.unwrap();
+            if !declared.contains(&entry.file_name()) && !entry.file_type().unwrap().is_dir() {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
     reason = "a test that panics is a test that fails"
 )]
 
-use std::{fs, net::UdpSocket, path::Path, process::Command};
+use std::{env, fs, net::UdpSocket, path::Path, process::Command};
 
 use rustix::mount::{MountFlags, mount, mount_bind};
 use sipguard_tests::netns::{BPFFS, End, Finished, Host, SCRATCH, join, sandbox};
@@ -68,8 +68,9 @@ impl Gateway<'_> {
         };
         assert_eq!(name, check);
         let folder = sipguard_tests::netns::sipguard();
-        let folder = folder.parent().unwrap().display();
-        let path = format!("{folder}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin");
+        let mut path = folder.parent().unwrap().as_os_str().to_owned();
+        path.push(":");
+        path.push(env::var_os("PATH").unwrap());
         let mut shell = Command::new("sh");
         // It is not this machine's systemd that is asked.
         shell.env("PATH", path).env("SYSTEMD_OFFLINE", "1");

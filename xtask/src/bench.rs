@@ -30,7 +30,7 @@ use clap::Args;
 use crate::{
     demo, machine,
     netns::{self, Sandbox},
-    setup,
+    setup::{self, Purpose},
 };
 use report::Report;
 
@@ -94,8 +94,11 @@ const FULL: Effort = Effort {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.built {
-        setup::run()?;
-        setup::peers();
+        setup::run(&[Purpose::Bench])?;
+        // What can't be had is absent from the tables.
+        if let Err(error) = setup::programs(Purpose::Rivals) {
+            eprintln!("{error:#}");
+        }
         demo::build()?;
     }
     if !machine::is_root() {

@@ -20,7 +20,7 @@ use clap::Args;
 use crate::{
     machine,
     netns::{self, Sandbox},
-    setup,
+    setup::{self, Purpose},
 };
 use attempts::Outcome;
 use capture::Capture;
@@ -30,22 +30,22 @@ use report::{Check, Report};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// All is set up and built: what the demo says to itself through sudo
+    /// All is set up and built: what the demo says to itself, as root, with the programs that it may use
     #[arg(long, hide = true)]
     built: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.built {
-        setup::run()?;
+        setup::run(&[Purpose::Demo])?;
         build()?;
-    }
-    if !machine::is_root() {
-        let mut again = machine::as_root(env::current_exe()?)?;
-        ensure!(
-            again.args(["demo", "--built"]).status()?.success(),
-            "the demo failed"
-        );
+        // sudo has a `PATH` of its own.
+        let mut again = machine::as_root("env")?;
+        again
+            .arg(machine::variable("PATH", &setup::path(Purpose::Demo)?))
+            .arg(env::current_exe()?)
+            .args(["demo", "--built"]);
+        ensure!(again.status()?.success(), "the demo failed");
         return Ok(());
     }
     let possible = Command::new("unshare")

@@ -49,7 +49,7 @@ impl Target {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    setup::run()?;
+    setup::run(&[])?;
     let fuzzer = setup::fuzzer::ensure()?;
     let folder = machine::workspace().join("target/fuzz");
     let (seeds, build) = (folder.join("seeds"), folder.join("build"));

@@ -27,7 +27,11 @@ use self::{
     plan::{Event, Job, PLAN, Plan},
     report::Results,
 };
-use crate::{machine, qemu::Machine, setup};
+use crate::{
+    machine,
+    qemu::Machine,
+    setup::{self, Purpose},
+};
 
 /// Where tests find the command beside them, as they do below `target/`.
 const SIPGUARD: &str = "/target/debug/sipguard";
@@ -49,8 +53,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let kernels = chosen(&arguments.kernels)?;
     let binaries = matrix::binaries(&arguments.test)?;
-    setup::run()?;
-    setup::machines()?;
+    setup::run(&[Purpose::Kernels])?;
     let folder = machine::workspace().join("target/kernels");
     let programs = folder.join("programs");
     fs::create_dir_all(&programs).with_context(|| format!("creating {}", programs.display()))?;

@@ -2,7 +2,8 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -23,6 +24,17 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .chain(SYSTEM_FOLDERS.map(PathBuf::from))
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
+}
+
+/// The name of the Debian release that this is.
+pub(crate) fn debian() -> Option<String> {
+    let release = fs::read_to_string("/etc/os-release").ok()?;
+    let value = |key: &str| {
+        let mut lines = release.lines();
+        let value = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+        Some(value.trim_matches('"').to_owned())
+    };
+    (value("ID")? == "debian").then(|| value("VERSION_CODENAME"))?
 }
 
 pub(crate) fn cargo() -> Command {
@@ -53,6 +65,14 @@ pub(crate) fn ask_for_sudo() -> Result<()> {
     let status = Command::new("sudo").arg("--validate").status()?;
     ensure!(status.success(), "this step needs root, and sudo said no");
     Ok(())
+}
+
+/// A variable of the environment, as `env` takes it.
+pub(crate) fn variable(name: &str, value: &Path) -> OsString {
+    let mut variable = OsString::from(name);
+    variable.push("=");
+    variable.push(value);
+    variable
 }
 
 /// What a quick program prints, which has to succeed.

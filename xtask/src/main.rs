@@ -1,8 +1,10 @@
 //! `cargo xtask`: what a developer of sipguard runs.
 
 mod bench;
+mod debootstrap;
 mod demo;
 mod deploy;
+mod fresh;
 mod fuzz;
 mod kernels;
 mod machine;
@@ -23,6 +25,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::setup::Purpose;
+
 /// Sets this machine up for sipguard, shows what sipguard does, and runs its tests.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
@@ -31,7 +35,7 @@ struct Arguments {
     task: Task,
 }
 
-// Every task calls `setup::run` first: one command is enough on a new machine.
+// Every task calls `setup` first: one command is enough on a new machine.
 #[derive(Subcommand)]
 enum Task {
     /// Install what building and testing need; does nothing when all is there
@@ -55,6 +59,8 @@ enum Task {
     KernelsGuest,
     /// Boot a gateway in a machine of software, and deploy, upgrade, reboot and purge there (as root, too)
     Vm(vm::Arguments),
+    /// Do what README says on a new machine: Debian's smallest system, rustup's stable Rust, and a clone (as root, too)
+    Fresh(fresh::Arguments),
     /// Run every test (as root, through sudo where needed)
     Test(test::Arguments),
 }
@@ -72,7 +78,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::Setup => {
-            setup::run()?;
+            setup::run(&[Purpose::Demo, Purpose::Test])?;
             println!("everything is set up");
             Ok(())
         }
@@ -85,6 +91,7 @@ fn run(task: Task) -> Result<()> {
         Task::Kernels(arguments) => kernels::run(&arguments),
         Task::KernelsGuest => kernels::guest(),
         Task::Vm(arguments) => vm::run(&arguments),
+        Task::Fresh(arguments) => fresh::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
     }
 }

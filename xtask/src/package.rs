@@ -27,7 +27,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// Makes the packages and their checksums, and returns all three.
 pub(crate) fn build() -> Result<Vec<PathBuf>> {
-    setup::run()?;
+    setup::run(&[])?;
     let packager = setup::packager::ensure()?;
     let target = host()?;
     let command = compile(&target)?;

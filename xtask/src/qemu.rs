@@ -1,7 +1,7 @@
 //! Booting another kernel in a machine of software: QEMU without KVM, so that it runs wherever a program runs.
 //!
 //! The machine has processors, memory and one serial console, and nothing else but what the caller gives it. What its console says
-//! is in a file, which outlives it. [`crate::setup::machines`] installs QEMU.
+//! is in a file, which outlives it. [`crate::setup::run`] installs QEMU.
 
 use std::{
     ffi::OsString,

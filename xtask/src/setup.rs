@@ -6,36 +6,43 @@ mod emulator;
 pub(crate) mod fuzzer;
 mod linker;
 pub(crate) mod packager;
+mod path;
 mod programs;
+mod sources;
 mod sshd;
 mod suite;
 mod tool;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
-pub(crate) use self::{emulator::program as emulator, suite::Suite};
+pub(crate) use self::{
+    emulator::program as emulator,
+    programs::{Purpose, package},
+    sources::{Source, mirror},
+    suite::Suite,
+};
 
-pub(crate) fn run() -> Result<()> {
-    programs::ensure()?;
-    sshd::ensure()?;
+/// Installs what building needs, and what these purposes need.
+pub(crate) fn run(purposes: &[Purpose]) -> Result<()> {
+    programs::ensure(purposes)?;
+    if purposes.contains(&Purpose::Test) {
+        sshd::ensure()?;
+    }
+    if purposes.contains(&Purpose::Kernels) || purposes.contains(&Purpose::Vm) {
+        emulator::ensure()?;
+    }
     compiler::ensure()?;
     linker::ensure()
 }
 
-/// Installs what the benchmark compares sipguard with. What can't be had is absent from its tables.
-pub(crate) fn peers() {
-    if let Err(error) = programs::peers() {
-        eprintln!("{error:#}");
-    }
+/// Installs the programs of a purpose that builds nothing.
+pub(crate) fn programs(purpose: Purpose) -> Result<()> {
+    programs::ensure(&[purpose])
 }
 
-/// Installs what boots other kernels (see [`crate::qemu`]); only the tasks that do so need it.
-pub(crate) fn machines() -> Result<()> {
-    programs::machines()?;
-    emulator::ensure()
-}
-
-/// Installs what makes and reaches a gateway to boot.
-pub(crate) fn gateways() -> Result<()> {
-    programs::gateways()
+/// The `PATH` on which there is what a purpose declares, and nothing else but what every system has.
+pub(crate) fn path(purpose: Purpose) -> Result<PathBuf> {
+    path::ensure(purpose)
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, IsTerminal as _, Write as _},
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -22,8 +23,17 @@ pub(crate) const LIMIT: Duration = Duration::from_mins(30);
 pub(crate) fn run(what: &str, command: &mut Command, limit: Duration) -> Result<()> {
     let target = machine::workspace().join("target");
     fs::create_dir_all(&target).with_context(|| format!("creating {}", target.display()))?;
-    let log = target.join("setup.log");
-    let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+    run_and_log(what, command, limit, &target.join("setup.log"))
+}
+
+/// Keeps its output in a file of its own.
+pub(crate) fn run_and_log(
+    what: &str,
+    command: &mut Command,
+    limit: Duration,
+    log: &Path,
+) -> Result<()> {
+    let output = File::create(log).with_context(|| format!("creating {}", log.display()))?;
 
     let started = Instant::now();
     let progress = Progress::start(what);
@@ -51,7 +61,7 @@ pub(crate) fn run(what: &str, command: &mut Command, limit: Duration) -> Result<
         return Ok(());
     }
     progress.end("failed after", started.elapsed());
-    let output = fs::read(&log).unwrap_or_default();
+    let output = fs::read(log).unwrap_or_default();
     let output = String::from_utf8_lossy(&output);
     let lines: Vec<&str> = output.lines().collect();
     let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");

@@ -1,11 +1,15 @@
-//! `cargo xtask test`: every test of the workspace, as root, because they load programs into the kernel.
+//! `cargo xtask test`: every test of the workspace, as root, because they load programs into the kernel; and with no other programs on their
+//! `PATH` than those that are declared for them.
 
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use crate::{machine, package, setup};
+use crate::{
+    machine, package,
+    setup::{self, Purpose},
+};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -15,7 +19,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    setup::run()?;
+    setup::run(&[Purpose::Test])?;
     let chosen = arguments
         .cargo
         .iter()
@@ -34,14 +38,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         test.arg("--workspace");
     }
     succeed(&mut build)?;
+    // Built as the user, with all that the machine has, and run as root, with what is declared: nothing in `target/` ends up belonging to
+    // root. sudo has a `PATH` of its own, so that ours comes behind it.
+    let path = setup::path(Purpose::Test)?;
+    let path = machine::variable("PATH", &path);
+    let path = path.to_str().context("the checkout's path is no text")?;
+    let mut runner = vec!["env", path];
     if !machine::is_root() {
         machine::ask_for_sudo()?;
-        // Built as the user, run as root: nothing in `target/` ends up belonging to root.
-        test.args([
-            "--config",
-            r#"target."cfg(all())".runner = ["sudo", "--preserve-env"]"#,
-        ]);
+        runner.splice(..0, ["sudo", "--preserve-env"]);
     }
+    let runner = serde_json::to_string(&runner)?;
+    test.args([
+        "--config",
+        &format!(r#"target."cfg(all())".runner = {runner}"#),
+    ]);
     // What fails is told at once, not one failure a run.
     succeed(test.arg("--no-fail-fast").args(&arguments.cargo))
 }

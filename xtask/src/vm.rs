@@ -22,7 +22,8 @@ use clap::Args;
 use crate::{
     machine,
     netns::{self, Sandbox},
-    package, setup,
+    package,
+    setup::{self, Purpose},
 };
 use image::Image;
 use steps::Steps;
@@ -36,9 +37,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.built {
-        setup::run()?;
-        setup::machines()?;
-        setup::gateways()?;
+        setup::run(&[Purpose::Vm])?;
         package::build()?;
         // Made now, for what root makes in `target/` could not be removed by who owns that.
         fs::create_dir_all(image::folder())?;
@@ -49,18 +48,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ensure!(status.success(), "it failed, as said above");
         return Ok(());
     }
+    // In the sandbox, apt's own files are out of sight.
+    let mirror = setup::mirror()?;
     netns::sandbox(|sandbox| {
         let mut steps = Steps::new();
-        let told = prepare_and_tell(sandbox, &mut steps);
+        let told = prepare_and_tell(sandbox, &mirror, &mut steps);
         steps.print();
         told
     })
 }
 
-fn prepare_and_tell(sandbox: &Sandbox, steps: &mut Steps) -> Result<()> {
+fn prepare_and_tell(sandbox: &Sandbox, mirror: &str, steps: &mut Steps) -> Result<()> {
     let mut image = None;
     steps.step("the gateway's Debian", || {
-        let (made, how) = image::ensure()?;
+        let (made, how) = image::ensure(mirror)?;
         image = Some(made);
         Ok(how.to_owned())
     })?;

@@ -10,6 +10,7 @@ use super::{
     report::{Line, Outcome, Progress, table},
     ssh::Ssh,
 };
+use crate::setup::{self, Purpose};
 
 #[derive(Args)]
 pub(crate) struct Fleet {
@@ -33,6 +34,7 @@ impl Fleet {
         for (index, host) in self.hosts.iter().enumerate() {
             ensure!(!self.hosts[..index].contains(host), "{host} is named twice");
         }
+        setup::programs(Purpose::Deploy)?;
         let progress = Progress::new();
         let one = |host: &Address| {
             let line = progress.line(host);

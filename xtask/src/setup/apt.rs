@@ -39,7 +39,7 @@ pub(super) fn download(packages: &[&str], folder: &Path) -> Result<()> {
 }
 
 /// The list of packages of a new machine is empty or old; one look a run is enough.
-fn update() -> Result<()> {
+pub(super) fn update() -> Result<()> {
     static DONE: OnceLock<()> = OnceLock::new();
     if DONE.get().is_none() {
         apt_get("reading the list of packages", &["update"], LIST_LIMIT)?;

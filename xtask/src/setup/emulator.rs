@@ -27,7 +27,7 @@ pub(super) fn ensure() -> Result<()> {
     if folder.is_dir() || version().is_none_or(|version| version >= GOOD) {
         return Ok(());
     }
-    let Some(release) = debian() else {
+    let Some(release) = machine::debian() else {
         return Ok(());
     };
     let partial = folder.with_extension("partial");
@@ -57,15 +57,4 @@ fn version() -> Option<u32> {
     let said = machine::answer(Command::new(PROGRAM).arg("--version"))?;
     let (_, version) = said.split_once("version ")?;
     version.split('.').next()?.parse().ok()
-}
-
-/// The name of the Debian release that this is.
-fn debian() -> Option<String> {
-    let release = fs::read_to_string("/etc/os-release").ok()?;
-    let value = |key: &str| {
-        let mut lines = release.lines();
-        let value = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
-        Some(value.trim_matches('"').to_owned())
-    };
-    (value("ID")? == "debian").then(|| value("VERSION_CODENAME"))?
 }

@@ -1,135 +1,109 @@
-//! The programs that the tests and the demo drive.
+//! The programs that tasks start, and where Debian has them.
 
 use anyhow::{Context as _, Result, bail};
 
 use super::apt;
 use crate::machine;
 
+/// What a program is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// `cargo xtask demo`
+    Demo,
+    /// `cargo xtask test`
+    Test,
+    /// `cargo xtask bench`, sipguard's own part of it
+    Bench,
+    /// What the benchmark compares sipguard with; what can't be had is absent from its tables
+    Rivals,
+    /// `cargo xtask kernels`, and what else boots Debian's kernels
+    Kernels,
+    /// `cargo xtask vm`
+    Vm,
+    /// `cargo xtask deploy` and `undeploy`
+    Deploy,
+    /// `cargo xtask fresh`
+    Fresh,
+}
+
+use Purpose::{Bench, Demo, Deploy, Fresh, Kernels, Rivals, Test, Vm};
+
 struct Program {
+    name: &'static str,
+    /// Debian's package.
+    package: &'static str,
+    why: &'static str,
+    needed_by: &'static [Purpose],
+}
+
+const fn program(
     name: &'static str,
     package: &'static str,
     why: &'static str,
+    needed_by: &'static [Purpose],
+) -> Program {
+    Program {
+        name,
+        package,
+        why,
+        needed_by,
+    }
 }
 
-const fn program(name: &'static str, package: &'static str, why: &'static str) -> Program {
-    Program { name, package, why }
-}
-
+/// Demo and tests find these on their `PATH`, and what Debian's smallest system has ([`super::path`]).
+#[rustfmt::skip]
 const PROGRAMS: &[Program] = &[
-    program(
-        "sipp",
-        "sip-tester",
-        "the gateway and the provider that calls it",
-    ),
-    program("svmap", "sipvicious", "the scanner that looks for gateways"),
-    program(
-        "sipsak",
-        "sipsak",
-        "single SIP requests, over TCP and IPv6 too",
-    ),
-    program(
-        "ip",
-        "iproute2",
-        "hosts and links: network namespaces, veth, VLAN",
-    ),
-    program(
-        "unshare",
-        "util-linux",
-        "tells whether such hosts can be made",
-    ),
-    program("ping", "iputils-ping", "shows that ICMP goes on"),
-    program("curl", "curl", "fetches the gateway's web page"),
-    program(
-        "strace",
-        "strace",
-        "kills sipguard at each of its system calls, to see what a crash leaves",
-    ),
-    program(
-        "tcpdump",
-        "tcpdump",
-        "counts packets, to compare sipguard's counters with",
-    ),
-    program(
-        "systemd-analyze",
-        "systemd",
-        "runs the service as a gateway would",
-    ),
-    program(
-        "udevadm",
-        "udev",
-        "tells what becomes of an interface that appears",
-    ),
-    program("nft", "nftables", "turns connection tracking on"),
-    program("ssh", "openssh-client", "deploys to gateways"),
-    program("lintian", "lintian", "finds what is wrong with a package"),
-    program(
-        "readelf",
-        "binutils",
-        "tells which systems the packaged command runs on",
-    ),
-    program(
-        "editcap",
-        "wireshark-common",
-        "turns captures into the other formats that are read",
-    ),
+    // SIP
+    program("sipp", "sip-tester", "the gateway and the provider that calls it", &[Demo, Bench]),
+    program("svmap", "sipvicious", "the scanner that looks for gateways", &[Demo, Test]),
+    program("sipsak", "sipsak", "single SIP requests, over TCP and IPv6 too", &[Demo, Test]),
+    // Networks
+    program("ip", "iproute2", "hosts and links: network namespaces, veth, VLAN", &[Demo, Test, Bench, Kernels, Vm]),
+    program("ss", "iproute2", "tells who listens", &[Demo, Bench]),
+    program("ping", "iputils-ping", "shows that ICMP goes on", &[Demo, Test, Kernels]),
+    program("curl", "curl", "fetches the gateway's web page", &[Demo]),
+    program("ethtool", "ethtool", "changes queues, and has a cable deliver frames as a driver does", &[Test, Bench]),
+    program("sysctl", "procps", "changes settings of the kernel as an administrator would", &[Test]),
+    program("wg", "wireguard-tools", "sets a WireGuard tunnel up", &[Kernels]),
+    // Captures
+    program("tcpdump", "tcpdump", "counts packets, to compare sipguard's counters with", &[Demo, Test]),
+    program("editcap", "wireshark-common", "turns captures into the other formats that are read", &[Test]),
+    program("mergecap", "wireshark-common", "puts captures of several interfaces into one", &[Test]),
+    // Other filters
+    program("nft", "nftables", "turns connection tracking on, and prints rules to import", &[Test, Rivals, Kernels]),
+    program("iptables", "iptables", "makes rules to import", &[Test, Rivals]),
+    program("ip6tables", "iptables", "makes rules to import", &[Test]),
+    program("iptables-save", "iptables", "prints rules to import", &[Test]),
+    program("ip6tables-save", "iptables", "prints rules to import", &[Test]),
+    program("ipset", "ipset", "sets of prefixes, to import and to drop by", &[Test, Rivals]),
+    program("fail2ban-server", "fail2ban", "bans addresses to import", &[Test]),
+    program("fail2ban-client", "fail2ban", "prints banned addresses to import", &[Test]),
+    program("xdp-filter", "xdp-tools", "drops in XDP, too", &[Rivals]),
+    // The system
+    program("unshare", "util-linux", "tells whether namespaces can be made, and makes them", &[Demo, Fresh]),
+    program("strace", "strace", "kills sipguard at each of its system calls, to see what a crash leaves", &[Test]),
+    program("systemctl", "systemd", "starts and stops the service", &[Test]),
+    program("systemd-analyze", "systemd", "reads the service's unit as a gateway would", &[Test]),
+    program("udevadm", "udev", "tells what becomes of an interface that appears", &[Test]),
+    // The package, and where it goes
+    program("lintian", "lintian", "finds what is wrong with a package", &[Test]),
+    program("readelf", "binutils", "tells which systems the packaged command runs on", &[Test]),
+    program("ssh", "openssh-client", "logs in on gateways", &[Test, Vm, Deploy]),
+    program("ssh-keygen", "openssh-client", "makes the keys that gateways let in", &[Test, Vm]),
+    // Other systems
+    program("qemu-system-x86_64", "qemu-system-x86", "a machine of software, for another kernel than this one", &[Kernels, Vm]),
+    program("xz", "xz-utils", "unpacks a kernel's modules", &[Kernels]),
+    program("strip", "binutils", "takes debug information off what a small machine holds", &[Kernels]),
+    program("debootstrap", "debootstrap", "fetches and unpacks a Debian", &[Vm, Fresh]),
+    program("mkfs.ext4", "e2fsprogs", "makes a disk of it", &[Vm]),
+    program("modprobe", "kmod", "loads what a gateway's cable needs", &[Vm]),
+    program("slirp4netns", "slirp4netns", "the way to package sources out of a network of its own", &[Fresh]),
+    program("git", "git", "clones what is tried", &[Fresh]),
 ];
 
-/// What the benchmark measures beside sipguard.
-const PEERS: &[Program] = &[
-    program("nft", "nftables", "drops at three of its hooks"),
-    program("iptables", "iptables", "drops what ipset has not"),
-    program("ipset", "ipset", "sets of prefixes"),
-    program("xdp-filter", "xdp-tools", "drops in XDP, too"),
-    program(
-        "ethtool",
-        "ethtool",
-        "has a cable deliver frames as a driver does",
-    ),
-    program("iptables-save", "iptables", "prints rules to import"),
-    program(
-        "fail2ban-client",
-        "fail2ban",
-        "prints banned addresses to import",
-    ),
-];
-
-/// What boots other kernels.
-const MACHINES: &[Program] = &[
-    program(
-        "qemu-system-x86_64",
-        "qemu-system-x86",
-        "a machine of software, for another kernel than this one",
-    ),
-    program("xz", "xz-utils", "unpacks a kernel's modules"),
-    program("nft", "nftables", "turns connection tracking on"),
-    program("wg", "wireguard-tools", "sets a WireGuard tunnel up"),
-];
-
-/// What makes a gateway's system, and logs in there.
-const GATEWAYS: &[Program] = &[
-    program("debootstrap", "debootstrap", "fetches and unpacks a Debian"),
-    program("mkfs.ext4", "e2fsprogs", "makes a disk of it"),
-    program("ssh", "openssh-client", "logs in on the gateway"),
-];
-
-pub(super) fn ensure() -> Result<()> {
-    install(PROGRAMS)
-}
-
-pub(super) fn gateways() -> Result<()> {
-    install(GATEWAYS)
-}
-
-pub(super) fn machines() -> Result<()> {
-    install(MACHINES)
-}
-
-pub(super) fn peers() -> Result<()> {
-    install(PEERS)
-}
-
-fn install(programs: &'static [Program]) -> Result<()> {
-    let missing = missing(programs);
+/// Installs what is missing of what these purposes need.
+pub(super) fn ensure(purposes: &[Purpose]) -> Result<()> {
+    let missing = missing(purposes);
     if missing.is_empty() {
         return Ok(());
     }
@@ -146,12 +120,13 @@ fn install(programs: &'static [Program]) -> Result<()> {
     eprintln!("programs that are missing, their Debian packages, and what for:\n{listed}");
 
     let mut packages: Vec<&str> = missing.iter().map(|program| program.package).collect();
+    packages.sort_unstable();
     packages.dedup();
     apt::install(&packages).with_context(|| {
         format!("install these programs by hand, then run this again:\n{listed}\nthe reason")
     })?;
 
-    let still: Vec<&str> = self::missing(programs)
+    let still: Vec<&str> = self::missing(purposes)
         .iter()
         .map(|program| program.name)
         .collect();
@@ -161,9 +136,25 @@ fn install(programs: &'static [Program]) -> Result<()> {
     Ok(())
 }
 
-fn missing(programs: &'static [Program]) -> Vec<&'static Program> {
-    programs
-        .iter()
+/// The names of the programs that a purpose needs.
+pub(super) fn names(purpose: Purpose) -> impl Iterator<Item = &'static str> {
+    let all = PROGRAMS.iter();
+    let needed = all.filter(move |program| program.needed_by.contains(&purpose));
+    needed.map(|program| program.name)
+}
+
+/// Debian's package of a program, as far as any task declares it.
+pub(crate) fn package(name: &str) -> Option<&'static str> {
+    let program = PROGRAMS.iter().find(|program| program.name == name)?;
+    Some(program.package)
+}
+
+fn missing(purposes: &[Purpose]) -> Vec<&'static Program> {
+    let needed = PROGRAMS.iter().filter(|program| {
+        let by = program.needed_by;
+        by.iter().any(|purpose| purposes.contains(purpose))
+    });
+    needed
         .filter(|program| machine::find(program.name).is_none())
         .collect()
 }

@@ -9,10 +9,9 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::apt;
+use super::{apt, sources::mirror};
 use crate::{machine, step};
 
-const MIRROR: &str = "http://deb.debian.org/debian";
 const LIMIT: Duration = Duration::from_mins(10);
 /// How old a list of packages may be before it is read anew.
 const FRESH: Duration = Duration::from_hours(24);
@@ -26,14 +25,14 @@ pub(crate) struct Suite {
 impl Suite {
     /// Reads its lists, unless they are fresh.
     pub(crate) fn open(name: &str, folder: &Path) -> Result<Self> {
-        let keyring = keyring()?;
+        let (keyring, mirror) = (keyring()?, mirror()?);
         let folder = folder.join("apt");
         for empty in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(folder.join(empty))?;
         }
         fs::write(
             folder.join("sources.list"),
-            format!("deb [signed-by={keyring} arch=amd64] {MIRROR} {name} main\n"),
+            format!("deb [signed-by={keyring} arch=amd64] {mirror} {name} main\n"),
         )?;
         let at = folder.canonicalize()?;
         let at = at.display();
@@ -122,7 +121,7 @@ Acquire::Retries "3";
     }
 }
 
-/// Where the keys of Debian's archive are; installs them on a system that is not Debian.
+/// Where the keys of Debian's archive are; installs them where they are missing.
 fn keyring() -> Result<&'static str> {
     const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
     if !Path::new(KEYRING).exists() {

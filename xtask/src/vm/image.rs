@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 
 use super::network;
 use crate::{
+    debootstrap,
     machine::{self, said},
     netns, step,
 };
@@ -62,7 +63,7 @@ pub(super) fn folder() -> PathBuf {
 /// Makes the image unless it is there, and says which of both.
 ///
 /// To be called in a sandbox: the tree is made in memory, in its mount namespace, so that nothing of it can stay.
-pub(super) fn ensure() -> Result<(Image, &'static str)> {
+pub(super) fn ensure(mirror: &str) -> Result<(Image, &'static str)> {
     let image = Image { folder: folder() };
     let network = network::configuration();
     let recipe = [
@@ -92,15 +93,7 @@ pub(super) fn ensure() -> Result<(Image, &'static str)> {
             .args(["-t", "tmpfs", "tmpfs"])
             .arg(&root),
     )?;
-    let mut debootstrap = Command::new("debootstrap");
-    debootstrap
-        .args(["--variant=minbase", "--include", PACKAGES, RELEASE])
-        .arg(&root);
-    step::run(
-        &format!("fetching and unpacking Debian ({RELEASE})"),
-        &mut debootstrap,
-        step::LIMIT,
-    )?;
+    debootstrap::make(RELEASE, PACKAGES, &root, mirror)?;
     customise(&image, &root, &network)?;
     collect(&image, &root)?;
     said(Command::new("umount").arg(&root))?;
