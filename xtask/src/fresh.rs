@@ -8,7 +8,8 @@ mod outside;
 mod system;
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -70,9 +71,15 @@ struct Failure {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let folder = workspace().join("target/fresh");
     let clone = folder.join("clone");
+    let lock;
     if !arguments.cloned {
         setup::programs(Purpose::Fresh)?;
         fs::create_dir_all(&folder)?;
+        lock = File::create(folder.join("lock")).context("creating a lock")?;
+        ensure!(
+            lock.try_lock().is_ok(),
+            "another `cargo xtask fresh` is at work in this checkout"
+        );
         make_clone(&arguments.commit, &clone)?;
     }
     if !is_root() {

@@ -41,7 +41,10 @@ const ENVIRONMENT: [&str; 7] = [
     "RUSTUP_UPDATE_ROOT",
     "CARGO_HTTP_MULTIPLEXING",
 ];
-const CERTIFICATES: &str = "etc/ssl/certs/ca-certificates.crt";
+/// Whom this machine trusts, where Debian keeps it.
+const TRUSTED: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Whom the new machine trusts: a place that installing packages does not write over.
+const CERTIFICATES: &str = "/etc/trusted.crt";
 /// For one command, which builds everything.
 const LIMIT: Duration = Duration::from_hours(2);
 
@@ -123,12 +126,12 @@ impl<'a> System<'a> {
         write("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")?;
         write("etc/apt/sources.list", &self.base.apt_sources)?;
         write("etc/apt/apt.conf.d/90fetch", &self.base.apt_settings)?;
-        let certificates = env::var_os("SSL_CERT_FILE")
-            .map_or_else(|| Path::new("/").join(CERTIFICATES), PathBuf::from);
-        if certificates.exists() {
-            let to = self.root.join(CERTIFICATES);
-            fs::create_dir_all(to.parent().context("a folder")?)?;
-            fs::copy(&certificates, to).context("copying the certificates")?;
+        let trusted = env::var_os("SSL_CERT_FILE").map_or_else(|| TRUSTED.into(), PathBuf::from);
+        if trusted.exists() {
+            let copy = format!("{}{CERTIFICATES}", self.root.display());
+            fs::copy(&trusted, copy).context("copying the certificates")?;
+            let https = format!("Acquire::https::CAInfo \"{CERTIFICATES}\";\n");
+            write("etc/apt/apt.conf.d/91certificates", &https)?;
         }
         Ok(())
     }
@@ -174,6 +177,9 @@ impl<'a> System<'a> {
             .args([&self.root, toolchain])
             .arg(name)
             .arg(task);
+        if Path::new(&format!("{}{CERTIFICATES}", self.root.display())).exists() {
+            start.arg(machine::variable("SSL_CERT_FILE", Path::new(CERTIFICATES)));
+        }
         let own = ENVIRONMENT
             .iter()
             .flat_map(|name| [(*name).to_owned(), name.to_uppercase()]);
