@@ -9,6 +9,7 @@ mod services;
 mod sources;
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -76,9 +77,19 @@ pub fn parse(text: &str, file: &Path) -> Result<Policy, Problems> {
         document.finish(policy)
     } else {
         // What stands behind a syntax error may be misread.
+        let mut addresses = BTreeSet::new();
         for error in errors {
             let span = error.span().unwrap_or_default();
-            document.problem(span, error.message().replace('\n', ", "));
+            if let Some(address) = document.bare_address(&span) {
+                // One address may be wrong TOML in several ways.
+                if addresses.insert(address.start) {
+                    let text = &document.text()[address.clone()];
+                    let message = format!("an address is written in quotes: \"{text}\"");
+                    document.problem(address, message);
+                }
+            } else {
+                document.problem(span, error.message().replace('\n', ", "));
+            }
         }
         Err(document.into_problems())
     }

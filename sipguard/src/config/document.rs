@@ -11,7 +11,10 @@ use toml::{
 };
 
 use super::problems::Problems;
-use crate::{policy::Policy, prefix::Excerpt};
+use crate::{
+    policy::Policy,
+    prefix::{self, Excerpt},
+};
 
 pub(super) type Key<'i> = Spanned<DeString<'i>>;
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
@@ -52,6 +55,19 @@ impl<'t> Document<'t> {
             before.bytes().filter(|&byte| byte == b'\n').count() + 1,
             before[line..].chars().count() + 1,
         )
+    }
+
+    /// The address without quotes that is, or was begun, at a place in the text, which TOML takes for a number.
+    pub(super) fn bare_address(&self, span: &Range<usize>) -> Option<Range<usize>> {
+        let is_part = |letter: char| letter.is_ascii_hexdigit() || ".:/".contains(letter);
+        let (before, behind) = self.text.split_at_checked(span.start)?;
+        let start = before.trim_end_matches(is_part).len();
+        let end = span.start
+            + behind
+                .find(|letter| !is_part(letter))
+                .unwrap_or(behind.len());
+        let word = &self.text[start..end];
+        prefix::parse(word).is_ok().then_some(start..end)
     }
 
     pub(super) fn problem(&mut self, span: Range<usize>, message: impl Into<String>) {

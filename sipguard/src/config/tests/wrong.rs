@@ -9,6 +9,14 @@ const ROWS: &[(&str, &str)] = &[
         "1:8: string values must be quoted, expected literal string",
     ),
     ("a = 1\na = 2", "2:1: duplicate key"),
+    (
+        "[sources]\na = [203.0.113.0/24]",
+        "2:6: an address is written in quotes: \"203.0.113.0/24\"",
+    ),
+    (
+        "[sources]\na = [\n  198.51.100.10,\n  2001:db8::/32,\n]",
+        "3:3: an address is written in quotes: \"198.51.100.10\"\n4:3: an address is written in quotes: \"2001:db8::/32\"",
+    ),
     ("\n  [sources\n", "2:11: unclosed table, expected `]`"),
     // Keys.
     (
