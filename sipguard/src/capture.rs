@@ -2,16 +2,12 @@
 //! first packet to the last with no more than one of them in memory, so that a pipe will do and size does not matter.
 
 mod link;
+mod pcap;
+mod pcapng;
 mod window;
 
 use std::io::{self, Read};
 
-use nom::{Err::Incomplete, IResult, Needed};
-use pcap_parser::{
-    Block, LegacyPcapBlock, PcapError, PcapHeader, parse_block_be, parse_block_le,
-    parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified, parse_pcap_header,
-    traits::PcapNGPacketBlock as _,
-};
 use sipguard_ebpf::abi::LinkKind;
 
 use self::{link::Framing, window::Window};
@@ -109,178 +105,7 @@ struct Reader<R> {
     scratch: Vec<u8>,
 }
 
-/// An interface of a pcapng section.
-struct Interface {
-    framing: Result<Framing, i32>,
-    /// In bytes; 0 where there is no limit.
-    snap_length: u32,
-}
-
-type FrameParser = fn(&[u8]) -> IResult<&[u8], LegacyPcapBlock<'_>, PcapError<&[u8]>>;
-
 impl<R: Read> Reader<R> {
-    fn pcap<E: From<CaptureError>>(
-        &mut self,
-        each: &mut impl FnMut(Packet<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let header = self.pcap_header()?;
-        // Above these bits stands how long a frame check sequence is; the bytes of one behind a frame change no verdict.
-        let framing = Framing::of(header.network.0 & 0xffff);
-        let parse: FrameParser = if header.is_modified_format() {
-            parse_pcap_frame_modified
-        } else if header.is_bigendian() {
-            parse_pcap_frame_be
-        } else {
-            parse_pcap_frame
-        };
-        while self.window.have(1).map_err(CaptureError::from)? {
-            while let Err(Incomplete(Needed::Size(more))) = parse(self.window.bytes()) {
-                let have = self.window.bytes().len();
-                self.need(have.saturating_add(more.get()), || "packet".to_owned())?;
-            }
-            let offset = self.window.offset();
-            let Ok((rest, block)) = parse(self.window.bytes()) else {
-                return Err(self.damaged("packet", "it can't be read").into());
-            };
-            let length = self.window.bytes().len() - rest.len();
-            self.packets += 1;
-            let packet = Captured {
-                number: self.packets,
-                bytes: block.data,
-                truncated: block.origlen > block.caplen,
-                position: offset + length as u64,
-            };
-            packet.hand_over(framing, &mut self.scratch, each)?;
-            self.window.consume(length);
-        }
-        Ok(())
-    }
-
-    fn pcap_header(&mut self) -> Result<PcapHeader, CaptureError> {
-        const LENGTH: usize = 24;
-        let whole = self.window.have(LENGTH)?;
-        match parse_pcap_header(self.window.bytes()) {
-            Ok((_, header)) => {
-                self.window.consume(LENGTH);
-                Ok(header)
-            }
-            Err(Incomplete(_)) if !whole => Err(CaptureError::Cut {
-                what: "the header".to_owned(),
-                offset: 0,
-            }),
-            Err(_) => Err(CaptureError::Unknown),
-        }
-    }
-
-    fn pcapng<E: From<CaptureError>>(
-        &mut self,
-        each: &mut impl FnMut(Packet<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        const SECTION_HEADER: u32 = 0x0a0d_0d0a;
-        const INTERFACE_DESCRIPTION: u32 = 1;
-        const OBSOLETE_PACKET: u32 = 2;
-        const SIMPLE_PACKET: u32 = 3;
-        const ENHANCED_PACKET: u32 = 6;
-        /// Type and length at the beginning, length again at the end.
-        const SHORTEST: u32 = 12;
-
-        let mut big_endian = false;
-        let mut interfaces = Vec::new();
-        while self.window.have(1).map_err(CaptureError::from)? {
-            self.need(SHORTEST as usize, || "block".to_owned())?;
-            let word = |bytes: &[u8], at: usize, big_endian: bool| {
-                let bytes = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
-                if big_endian {
-                    u32::from_be_bytes(bytes)
-                } else {
-                    u32::from_le_bytes(bytes)
-                }
-            };
-            let bytes = self.window.bytes();
-            // Its type reads the same in both orders; the byte order stands behind it.
-            if word(bytes, 0, false) == SECTION_HEADER {
-                big_endian = match bytes[8..12] {
-                    [0x1a, 0x2b, 0x3c, 0x4d] => true,
-                    [0x4d, 0x3c, 0x2b, 0x1a] => false,
-                    _ if self.window.offset() == 0 => return Err(CaptureError::Unknown.into()),
-                    _ => return Err(self.damaged("block", "it has no byte order").into()),
-                };
-                interfaces.clear();
-            }
-            let kind = word(bytes, 0, big_endian);
-            let length = word(bytes, 4, big_endian);
-            if length < SHORTEST {
-                return Err(self.damaged("block", "it is shorter than any block").into());
-            }
-            let what = match kind {
-                OBSOLETE_PACKET => {
-                    let why = "packets of this obsolete form are not read; convert it with `editcap FILE NEW`";
-                    return Err(self.damaged("packet", why).into());
-                }
-                SIMPLE_PACKET | ENHANCED_PACKET => "packet",
-                SECTION_HEADER | INTERFACE_DESCRIPTION => "block",
-                // Names, statistics, secrets, notes.
-                _ => {
-                    self.skip(u64::from(length))?;
-                    continue;
-                }
-            };
-            self.need(length as usize, || what.to_owned())?;
-            let position = self.window.offset() + u64::from(length);
-            let block = &self.window.bytes()[..length as usize];
-            let parsed = if big_endian {
-                parse_block_be(block)
-            } else {
-                parse_block_le(block)
-            };
-            let (interface, captured) = match &parsed {
-                Ok((_, Block::SectionHeader(_))) => {
-                    self.window.consume(length as usize);
-                    continue;
-                }
-                Ok((_, Block::InterfaceDescription(block))) => {
-                    interfaces.push(Interface {
-                        framing: Framing::of(block.linktype.0),
-                        snap_length: block.snaplen,
-                    });
-                    self.window.consume(length as usize);
-                    continue;
-                }
-                Ok((_, Block::EnhancedPacket(block))) => (
-                    interfaces.get(block.if_id as usize),
-                    (block.packet_data(), block.origlen),
-                ),
-                Ok((_, Block::SimplePacket(block))) => {
-                    let interface = interfaces.first();
-                    let data = block.packet_data();
-                    let most = match interface {
-                        Some(Interface { snap_length, .. }) if *snap_length > 0 => *snap_length,
-                        _ => u32::MAX,
-                    };
-                    let captured = data.len().min(most as usize);
-                    (interface, (&data[..captured], block.origlen))
-                }
-                Ok(_) | Err(_) => return Err(self.damaged(what, "its lengths don't fit").into()),
-            };
-            let Some(interface) = interface else {
-                return Err(self
-                    .damaged(what, "it is of an interface that is not described")
-                    .into());
-            };
-            self.packets += 1;
-            let (bytes, original) = captured;
-            let packet = Captured {
-                number: self.packets,
-                bytes,
-                truncated: original as usize > bytes.len(),
-                position,
-            };
-            packet.hand_over(interface.framing, &mut self.scratch, each)?;
-            self.window.consume(length as usize);
-        }
-        Ok(())
-    }
-
     /// Reads on until so many bytes are there.
     fn need(&mut self, length: usize, what: impl Fn() -> String) -> Result<(), CaptureError> {
         /// A hundred times what a packet can be. A length beyond is a damaged one, and no reason to ask for so much memory.

@@ -89,27 +89,14 @@ fn service(
             "udp", "tcp", "sctp", "udplite", "allow", "deny", "default", "mode",
         ],
     );
-    let mut all = Ports::new();
-    let mut silent = true;
-    for (protocol, value) in [
-        (Protocol::Udp, udp),
-        (Protocol::Tcp, tcp),
-        (Protocol::Sctp, sctp),
-        (Protocol::UdpLite, udplite),
-    ] {
-        let Some(value) = value else { continue };
-        silent = false;
-        let ports = ports(document, value, protocol, text, guarded);
-        if !ports.is_empty() {
-            all.insert(protocol, ports);
-        }
-    }
-    if silent {
+    let ports = all_ports(document, [udp, tcp, sctp, udplite], text, guarded);
+    let ports = ports.unwrap_or_else(|| {
         document.problem(
             name.span(),
             format!("{place} guards no ports; write for example udp = [5060] below it"),
         );
-    }
+        Ports::new()
+    });
     let default = default
         .and_then(|value| {
             document.choice(
@@ -128,8 +115,55 @@ fn service(
             )
         })
         .unwrap_or(global);
+    let lists = lists(
+        document,
+        [(Action::Deny, deny), (Action::Allow, allow)],
+        sources,
+    );
+    Written {
+        service: Service {
+            name: text.to_string(),
+            ports,
+            default,
+            mode,
+        },
+        lists,
+    }
+}
+
+/// The ports of each protocol; `None` where none is named.
+fn all_ports(
+    document: &mut Document<'_>,
+    values: [Option<&Value<'_>>; 4],
+    service: &str,
+    guarded: &mut Guarded,
+) -> Option<Ports> {
+    const PROTOCOLS: [Protocol; 4] = [
+        Protocol::Udp,
+        Protocol::Tcp,
+        Protocol::Sctp,
+        Protocol::UdpLite,
+    ];
+    let mut all = None;
+    for (protocol, value) in PROTOCOLS.into_iter().zip(values) {
+        let Some(value) = value else { continue };
+        let all = all.get_or_insert_with(Ports::new);
+        let ports = ports(document, value, protocol, service, guarded);
+        if !ports.is_empty() {
+            all.insert(protocol, ports);
+        }
+    }
+    all
+}
+
+/// What is done with which sources, as indices.
+fn lists(
+    document: &mut Document<'_>,
+    values: [(Action, Option<&Value<'_>>); 2],
+    sources: &mut [Source],
+) -> Vec<(Action, usize)> {
     let mut lists = Vec::new();
-    for (action, value) in [(Action::Deny, deny), (Action::Allow, allow)] {
+    for (action, value) in values {
         let Some(value) = value else { continue };
         let example = format!("{action} = [\"providers\"]");
         for value in document.array(value, action.name(), &example) {
@@ -139,15 +173,7 @@ fn service(
     // Naming a source twice is no mistake, and its entries are needed once.
     lists.sort_unstable();
     lists.dedup();
-    Written {
-        service: Service {
-            name: text.to_string(),
-            ports: all,
-            default,
-            mode,
-        },
-        lists,
-    }
+    lists
 }
 
 fn ports(

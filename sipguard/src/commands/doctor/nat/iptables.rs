@@ -45,10 +45,28 @@ fn rule(program: &str, chain: &str, number: usize, words: &[String]) -> Rule {
         effect: Effect::Ends,
     };
     let target = words.iter().position(|word| word == "-j" || word == "-g");
-    let (matches, action) = words.split_at(target.unwrap_or(words.len()));
-    // What a rule in front of this one has to say, too; a protocol of its own is added.
-    let mut same = Vec::new();
-    let mut has_protocol = false;
+    let (matches, target) = words.split_at(target.unwrap_or(words.len()));
+    let same = conditions(&mut rule, matches);
+    let Some((name, values)) = target.get(1..).and_then(<[_]>::split_first) else {
+        return rule;
+    };
+    match name.as_str() {
+        "MASQUERADE" | "SNAT" => {
+            let before = format!("{program} -t nat -I {chain} {number}{same}");
+            rule.effect = translation(name, values, before, rule.protocols.is_some());
+        }
+        "ACCEPT" | "DROP" | "RETURN" => {}
+        // It goes on, or comes back: nothing can be said of what is behind it.
+        _ => {
+            rule.conditions.insert(format!("goes to {name}"));
+        }
+    }
+    rule
+}
+
+/// Takes note of what a rule asks of a packet; returns what one in front of it has to say as well.
+fn conditions(rule: &mut Rule, matches: &[String]) -> String {
+    let mut same = String::new();
     for option in options(matches) {
         let (denied, words) = match option.split_first() {
             Some((first, rest)) if first == "!" => (true, rest),
@@ -58,11 +76,9 @@ fn rule(program: &str, chain: &str, number: usize, words: &[String]) -> Rule {
         match words.first().map_or("", String::as_str) {
             "-o" if denied => rule.out = Out::Except(vec![value()]),
             "-o" => rule.out = Out::Among(vec![value()]),
+            // One of the protocols that it is about is said instead.
             "-p" if denied => continue,
-            "-p" => {
-                has_protocol = true;
-                rule.protocols = Some(BTreeSet::from([value()]));
-            }
+            "-p" => rule.protocols = Some(BTreeSet::from([value()])),
             // Only what is forwarded matters here.
             "--src-type" if denied && value() == "LOCAL" => {}
             "-m" | "--comment" => {}
@@ -70,60 +86,49 @@ fn rule(program: &str, chain: &str, number: usize, words: &[String]) -> Rule {
                 rule.conditions.insert(option.join(" "));
             }
         }
-        same.push(quoted(option));
+        same.extend([" ", &quoted(option)]);
     }
-    let mut action = action.iter().map(String::as_str).skip(1);
-    let name = action.next().unwrap_or_default().to_owned();
-    let values: Vec<_> = action.map(str::to_owned).collect();
+    same
+}
+
+/// What `-j MASQUERADE` and `-j SNAT` do; `before` is the command that puts a rule in front of this one, as far as its conditions.
+fn translation(target: &str, values: &[String], before: String, has_protocol: bool) -> Effect {
     let value = |option: &str| {
         let at = values.iter().position(|word| word == option)?;
-        values.get(at + 1).cloned()
+        values.get(at + 1)
     };
-    let (address, ports) = match name.as_str() {
-        "MASQUERADE" => (None, value("--to-ports").and_then(|text| ports(&text))),
-        "SNAT" => {
-            let to = value("--to-source").unwrap_or_default();
-            let (address, text) = split(&to);
-            let bare = address.contains(':') && !address.starts_with('[');
-            let address = if bare {
-                format!("[{address}]")
-            } else {
-                address.to_owned()
-            };
-            (Some(address), text.and_then(ports))
-        }
-        "ACCEPT" | "DROP" | "RETURN" => return rule,
-        _ => {
-            // It goes on, or comes back: nothing can be said of what is behind it.
-            rule.conditions.insert(format!("goes to {name}"));
-            return rule;
-        }
+    let (to, ports) = if target == "SNAT" {
+        let (address, told) = split(value("--to-source").map_or("", String::as_str));
+        let bare = address.contains(':') && !address.starts_with('[');
+        let address = if bare {
+            format!("[{address}]")
+        } else {
+            address.to_owned()
+        };
+        (format!("--to-source {address}:"), told.and_then(ports))
+    } else {
+        let told = value("--to-ports").and_then(|told| ports(told));
+        ("--to-ports ".to_owned(), told)
     };
     let kept = ["--random", "--random-fully", "--persistent"];
     let kept = values.iter().filter(|word| kept.contains(&word.as_str()));
     let flags: String = kept.flat_map(|flag| [" ", flag.as_str()]).collect();
-    let before = format!("{program} -t nat -I {chain} {number} {}", same.join(" "));
-    rule.effect = Effect::Translates {
+    let target = target.to_owned();
+    Effect::Translates {
         ports,
         keep_in: Box::new(move |protocols, ports| {
             let (first, last) = (ports.start(), ports.end());
-            let to = match &address {
-                None => format!("--to-ports {first}-{last}"),
-                Some(address) => format!("--to-source {address}:{first}-{last}"),
-            };
             let commands = protocols.iter().map(|protocol| {
-                let before = before.trim_end();
                 let protocol = if has_protocol {
                     String::new()
                 } else {
                     format!(" -p {protocol}")
                 };
-                format!("{before}{protocol} -m addrtype ! --src-type LOCAL -j {name} {to}{flags}")
+                format!("{before}{protocol} -m addrtype ! --src-type LOCAL -j {target} {to}{first}-{last}{flags}")
             });
             commands.collect::<Vec<_>>().join(" && ")
         }),
-    };
-    rule
+    }
 }
 
 /// Each option with its values, and with a `!` that is before it.
