@@ -1,45 +1,34 @@
 //! `cargo xtask kernels`: tests on other kernels than this machine's, booted in machines of software.
 
-mod build;
-mod debian;
+pub(crate) mod boot;
+pub(crate) mod build;
+pub(crate) mod debian;
 mod guest;
-mod image;
-mod matrix;
-mod modules;
-mod plan;
+pub(crate) mod image;
+pub(crate) mod matrix;
+pub(crate) mod modules;
+pub(crate) mod plan;
 mod report;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use self::{
+    boot::{Boot, Programs, TESTS},
     build::Built,
     debian::Unpacked,
     image::Image,
     matrix::{Exception, KERNELS, Kernel, MODULES, PROGRAMS},
     modules::Modules,
-    plan::{Event, Job, PLAN, Plan},
+    plan::Job,
     report::Results,
 };
 use crate::{
     machine,
-    qemu::Machine,
     setup::{self, Purpose},
 };
-
-/// Where tests find the command beside them, as they do below `target/`.
-const SIPGUARD: &str = "/target/debug/sipguard";
-const TESTS: &str = "/target/debug/deps";
-const GUEST: &str = "/guest";
-/// No kernel takes that long, not even beside other work.
-const LIMIT: Duration = Duration::from_mins(40);
-const MEMORY: u32 = 1536;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -58,8 +47,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let programs = folder.join("programs");
     fs::create_dir_all(&programs).with_context(|| format!("creating {}", programs.display()))?;
     let matrix = Matrix {
-        sipguard: build::sipguard(&programs)?,
-        guest: build::guest(&programs)?,
+        programs: Programs {
+            guest: build::guest(&programs)?,
+            sipguard: build::sipguard(&programs)?,
+        },
         tests: build::tests(&binaries, &programs)?,
     };
     let mut all = Vec::new();
@@ -95,8 +86,7 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Kernel>> {
 
 /// What runs on every kernel.
 struct Matrix {
-    sipguard: PathBuf,
-    guest: PathBuf,
+    programs: Programs,
     tests: Vec<Built>,
 }
 
@@ -105,41 +95,15 @@ impl Matrix {
         let mut results = Results::new(&unpacked.release);
         let initrd = folder.join("initramfs");
         let expected = self.image(kernel, unpacked, &mut results, &initrd)?;
-        let machine = Machine {
-            kernel: unpacked.image.clone(),
-            initrd,
-            command_line: format!("rdinit={GUEST} -- kernels-guest"),
-            memory: MEMORY,
-            processors: 2,
+        let boot = Boot {
+            kernel: &unpacked.image,
+            release: &unpacked.release,
+            initrd: &initrd,
             arguments: Vec::new(),
-            console: folder.join("console.log"),
-            messages: Some(folder.join("kernel.log")),
+            folder,
         };
-        let mut up = None;
-        let mut ended = 0;
-        let mut end = Err("the machine ended before its tests".to_owned());
-        let off = machine
-            .start()?
-            .until_off(LIMIT, |line| match serde_json::from_str(line) {
-                Ok(Event::Up(release)) => up = Some(release),
-                Ok(Event::Ended(test)) => {
-                    ended += 1;
-                    results.end(test);
-                }
-                Ok(Event::Stuck(why)) => end = Err(why),
-                Ok(Event::Done) => end = Ok(()),
-                Err(error) => end = Err(format!("{error}: {line}")),
-            });
-        if let Err(error) = off {
-            end = Err(format!("{error:#}"));
-        }
-        if end.is_ok() && (ended != expected || up.as_deref() != Some(&unpacked.release)) {
-            end = Err(format!("{ended} of {expected} tests on {up:?}"));
-        }
-        results.close(end.err().map(|why| {
-            let log = folder.join("kernel.log");
-            format!("{why}; what the kernel said is in {}", log.display())
-        }));
+        let end = boot.run(expected, |ended| results.end(ended));
+        results.close(end.err());
         Ok(results)
     }
 
@@ -187,13 +151,10 @@ impl Matrix {
             }
         }
         let count = jobs.len();
-        image.executable(GUEST, self.guest.clone())?;
-        image.executable(SIPGUARD, self.sipguard.clone())?;
         for program in PROGRAMS {
             image.program(program)?;
         }
-        image.file(PLAN, serde_json::to_vec(&Plan { jobs })?);
-        image.write(path)?;
+        self.programs.complete(image, jobs, path)?;
         Ok(count)
     }
 }

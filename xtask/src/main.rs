@@ -4,6 +4,7 @@ mod bench;
 mod debootstrap;
 mod demo;
 mod deploy;
+mod devices;
 mod fresh;
 mod fuzz;
 mod kernels;
@@ -54,6 +55,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Run the tests of the packet path on other kernels, which are booted for it
     Kernels(kernels::Arguments),
+    /// Tell a story on each network card that QEMU models, on several kernels: what is filtered, and what is said (as root, too)
+    Devices(devices::Arguments),
     /// What the first process of a booted kernel is
     #[command(hide = true)]
     KernelsGuest,
@@ -89,6 +92,7 @@ fn run(task: Task) -> Result<()> {
         Task::Undeploy(fleet) => deploy::undeploy::run(&fleet),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Kernels(arguments) => kernels::run(&arguments),
+        Task::Devices(arguments) => devices::run(&arguments),
         Task::KernelsGuest => kernels::guest(),
         Task::Vm(arguments) => vm::run(&arguments),
         Task::Fresh(arguments) => fresh::run(&arguments),

@@ -13,23 +13,23 @@ use super::matrix::{Binary, EXCEPTIONS, KERNELS};
 use crate::machine;
 
 /// A compiled binary of the matrix.
-pub(super) struct Built {
-    pub(super) binary: &'static Binary,
+pub(crate) struct Built {
+    pub(crate) binary: &'static Binary,
     /// Without debug information.
-    pub(super) program: PathBuf,
+    pub(crate) program: PathBuf,
     /// The tests of it that run in a machine.
-    pub(super) tests: Vec<String>,
+    pub(crate) tests: Vec<String>,
 }
 
 /// Builds the command; returns where it is.
-pub(super) fn sipguard(folder: &Path) -> Result<PathBuf> {
+pub(crate) fn sipguard(folder: &Path) -> Result<PathBuf> {
     let mut build = machine::cargo();
     build.args(["build", "--package", "sipguard", "--bin", "sipguard"]);
     stripped(&executable(&artifacts(&mut build)?, "sipguard")?, folder)
 }
 
 /// Builds tests of the matrix.
-pub(super) fn tests(binaries: &[&'static Binary], folder: &Path) -> Result<Vec<Built>> {
+pub(crate) fn tests(binaries: &[&'static Binary], folder: &Path) -> Result<Vec<Built>> {
     let mut build = machine::cargo();
     build.args(["test", "--package", "sipguard-tests", "--no-run"]);
     let features: BTreeSet<&str> = binaries
@@ -57,7 +57,7 @@ pub(super) fn tests(binaries: &[&'static Binary], folder: &Path) -> Result<Vec<B
 }
 
 /// What this program consists of: the first process of the machines.
-pub(super) fn guest(folder: &Path) -> Result<PathBuf> {
+pub(crate) fn guest(folder: &Path) -> Result<PathBuf> {
     stripped(&std::env::current_exe()?, folder)
 }
 

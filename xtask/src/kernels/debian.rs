@@ -12,17 +12,17 @@ use crate::setup::Suite;
 
 /// A kernel on disk.
 #[derive(Clone, Debug)]
-pub(super) struct Unpacked {
+pub(crate) struct Unpacked {
     /// As `uname -r` says it there.
-    pub(super) release: String,
+    pub(crate) release: String,
     /// The compressed kernel.
-    pub(super) image: PathBuf,
+    pub(crate) image: PathBuf,
     /// The folder with `kernel/` in it.
-    pub(super) modules: PathBuf,
+    pub(crate) modules: PathBuf,
 }
 
 /// The newest one of its suite, below `folder`.
-pub(super) fn fetch(kernel: &Kernel, folder: &Path) -> Result<Unpacked> {
+pub(crate) fn fetch(kernel: &Kernel, folder: &Path) -> Result<Unpacked> {
     let suite = Suite::open(kernel.suite, folder)?;
     let packages = kernel_packages(&suite, kernel.package)?;
     let root = folder.join(&packages[0]);

@@ -17,7 +17,7 @@ const EXECUTABLE: u32 = 0o755;
 
 /// What will be the machine's whole file system, all of it in memory.
 #[derive(Default)]
-pub(super) struct Image {
+pub(crate) struct Image {
     files: BTreeMap<PathBuf, Content>,
 }
 
@@ -29,13 +29,13 @@ enum Content {
 
 impl Image {
     /// A program that is on this machine's `PATH`, with its libraries.
-    pub(super) fn program(&mut self, name: &str) -> Result<()> {
+    pub(crate) fn program(&mut self, name: &str) -> Result<()> {
         let path = machine::find(name).with_context(|| format!("no program {name} here"))?;
         self.executable(Path::new("/bin").join(name), path)
     }
 
     /// An executable file, with its libraries.
-    pub(super) fn executable(&mut self, to: impl Into<PathBuf>, from: PathBuf) -> Result<()> {
+    pub(crate) fn executable(&mut self, to: impl Into<PathBuf>, from: PathBuf) -> Result<()> {
         for library in libraries(&from)? {
             self.files.insert(library.clone(), Content::Copy(library));
         }
@@ -43,12 +43,12 @@ impl Image {
         Ok(())
     }
 
-    pub(super) fn file(&mut self, to: impl Into<PathBuf>, content: Vec<u8>) {
+    pub(crate) fn file(&mut self, to: impl Into<PathBuf>, content: Vec<u8>) {
         self.files.insert(to.into(), Content::Bytes(content));
     }
 
     /// Writes the archive that a kernel unpacks (Documentation/driver-api/early-userspace/buffer-format.rst).
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         self.archive(path)
             .with_context(|| format!("writing {}", path.display()))
     }

@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result};
 
 /// A kernel of Debian's.
 #[derive(Debug)]
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     /// What it is called on the command line.
-    pub(super) name: &'static str,
-    pub(super) suite: &'static str,
-    pub(super) package: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) suite: &'static str,
+    pub(crate) package: &'static str,
     /// The tests that it is there for; all where none is named.
-    pub(super) only: &'static [&'static str],
+    pub(crate) only: &'static [&'static str],
 }
 
 pub(super) const KERNELS: &[Kernel] = &[
@@ -40,19 +40,19 @@ const fn cloud(name: &'static str, suite: &'static str) -> Kernel {
 
 /// Tests that are compiled into one program.
 #[derive(Debug)]
-pub(super) struct Binary {
+pub(crate) struct Binary {
     /// As `cargo test --test` calls it.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Features of sipguard-tests that it needs.
-    pub(super) features: &'static [&'static str],
+    pub(crate) features: &'static [&'static str],
     /// The tests that need a kernel; all where there are none.
-    pub(super) only: &'static [&'static str],
+    pub(crate) only: &'static [&'static str],
     /// What is loaded before its first test, veth aside.
-    pub(super) modules: &'static [&'static str],
-    pub(super) environment: &'static [(&'static str, &'static str)],
+    pub(crate) modules: &'static [&'static str],
+    pub(crate) environment: &'static [(&'static str, &'static str)],
 }
 
-const PLAIN: Binary = Binary {
+pub(crate) const PLAIN: Binary = Binary {
     name: "",
     features: &[],
     only: &[],
@@ -281,7 +281,7 @@ pub(super) fn binaries(names: &[String]) -> Result<Vec<&'static Binary>> {
 }
 
 /// The two numbers that a release begins with.
-fn version(release: &str) -> Option<(u32, u32)> {
+pub(crate) fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }

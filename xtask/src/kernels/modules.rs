@@ -10,17 +10,17 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 /// All modules of one kernel, by their names.
-pub(super) struct Modules(HashMap<String, PathBuf>);
+pub(crate) struct Modules(HashMap<String, PathBuf>);
 
 /// A module as the kernel takes it.
-pub(super) struct Module {
-    pub(super) name: String,
-    pub(super) object: Vec<u8>,
+pub(crate) struct Module {
+    pub(crate) name: String,
+    pub(crate) object: Vec<u8>,
 }
 
 impl Modules {
     /// Those below a folder.
-    pub(super) fn of(folder: &Path) -> Result<Self> {
+    pub(crate) fn of(folder: &Path) -> Result<Self> {
         let mut found = HashMap::new();
         walk(folder, &mut found)
             .with_context(|| format!("reading the modules in {}", folder.display()))?;
@@ -29,7 +29,7 @@ impl Modules {
 
     /// These, with all that they need, in an order in which they can be loaded. What this kernel has built in, or has not at all, is left
     /// out: the tests that need it will say.
-    pub(super) fn with_needed(&self, names: &[&str]) -> Result<Vec<Module>> {
+    pub(crate) fn with_needed(&self, names: &[&str]) -> Result<Vec<Module>> {
         let mut found = Vec::new();
         for name in names {
             self.add(name, &mut found)?;

@@ -3,28 +3,28 @@
 use serde::{Deserialize, Serialize};
 
 /// Where the guest finds its plan.
-pub(super) const PLAN: &str = "/plan.json";
+pub(crate) const PLAN: &str = "/plan.json";
 
 /// What the guest is to do.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Plan {
-    pub(super) jobs: Vec<Job>,
+pub(crate) struct Plan {
+    pub(crate) jobs: Vec<Job>,
 }
 
 /// One test.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Job {
-    pub(super) name: String,
-    pub(super) program: String,
-    pub(super) arguments: Vec<String>,
-    pub(super) environment: Vec<(String, String)>,
+pub(crate) struct Job {
+    pub(crate) name: String,
+    pub(crate) program: String,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
     /// Files of modules, in the order in which they are loaded before it, where they are not yet.
-    pub(super) modules: Vec<String>,
+    pub(crate) modules: Vec<String>,
 }
 
 /// What the guest says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// It is up, as this release.
     Up(String),
     /// A test has ended.
@@ -36,10 +36,10 @@ pub(super) enum Event {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Ended {
-    pub(super) name: String,
-    pub(super) passed: bool,
-    pub(super) seconds: f64,
+pub(crate) struct Ended {
+    pub(crate) name: String,
+    pub(crate) passed: bool,
+    pub(crate) seconds: f64,
     /// What the test printed.
-    pub(super) output: String,
+    pub(crate) output: String,
 }

@@ -18,6 +18,8 @@ pub(crate) enum Purpose {
     Rivals,
     /// `cargo xtask kernels`, and what else boots Debian's kernels
     Kernels,
+    /// `cargo xtask devices`, beside that
+    Devices,
     /// `cargo xtask vm`
     Vm,
     /// `cargo xtask deploy` and `undeploy`
@@ -26,7 +28,7 @@ pub(crate) enum Purpose {
     Fresh,
 }
 
-use Purpose::{Bench, Demo, Deploy, Fresh, Kernels, Rivals, Test, Vm};
+use Purpose::{Bench, Demo, Deploy, Devices, Fresh, Kernels, Rivals, Test, Vm};
 
 struct Program {
     name: &'static str,
@@ -62,7 +64,7 @@ const PROGRAMS: &[Program] = &[
     program("ss", "iproute2", "tells who listens", &[Demo, Bench]),
     program("ping", "iputils-ping", "shows that ICMP goes on", &[Demo, Test, Kernels]),
     program("curl", "curl", "fetches the gateway's web page", &[Demo]),
-    program("ethtool", "ethtool", "changes queues, and has a cable deliver frames as a driver does", &[Test, Bench]),
+    program("ethtool", "ethtool", "changes queues, and has a cable deliver frames as a driver does", &[Test, Bench, Devices]),
     program("sysctl", "procps", "changes settings of the kernel as an administrator would", &[Test]),
     program("wg", "wireguard-tools", "sets a WireGuard tunnel up", &[Kernels]),
     // Captures
