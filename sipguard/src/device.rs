@@ -1,5 +1,6 @@
 //! What the kernel says of network interfaces, asked over netlink.
 
+mod addresses;
 pub mod driver;
 mod features;
 mod frames;
@@ -19,7 +20,9 @@ use netlink_packet_route::{
 use netlink_sys::protocols::NETLINK_ROUTE;
 use sipguard_ebpf::abi::LinkKind;
 
-pub use self::{features::NativeXdp, frames::Unfit, netlink::refusal, probe::probe};
+pub use self::{
+    addresses::addresses, features::NativeXdp, frames::Unfit, netlink::refusal, probe::probe,
+};
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,12 @@
     reason = "a test that panics is a test that fails"
 )]
 
-use std::{env, fs, net::UdpSocket, path::Path, process::Command};
+use std::{
+    env, fs,
+    net::{TcpListener, UdpSocket},
+    path::Path,
+    process::Command,
+};
 
 use rustix::mount::{MountFlags, mount, mount_bind};
 use sipguard_tests::netns::{BPFFS, End, Finished, Host, SCRATCH, join, sandbox};
@@ -67,6 +72,12 @@ impl Gateway<'_> {
             panic!("one finding of {check}, not {found:?}");
         };
         assert_eq!(name, check);
+        self.shell(command);
+        assert_eq!(self.findings(), []);
+    }
+
+    /// Runs what it says to run.
+    fn shell(&self, command: &str) {
         let folder = sipguard_tests::netns::sipguard();
         let mut path = folder.parent().unwrap().as_os_str().to_owned();
         path.push(":");
@@ -75,7 +86,6 @@ impl Gateway<'_> {
         // It is not this machine's systemd that is asked.
         shell.env("PATH", path).env("SYSTEMD_OFFLINE", "1");
         self.host.run(shell.args(["-ec", command])).succeeded();
-        assert_eq!(self.findings(), []);
     }
 }
 
@@ -378,5 +388,72 @@ fn programs_that_are_interpreted() {
         assert!(mended.status.success(), "{mended:?}");
         assert_eq!(fs::read_to_string(&file).unwrap().trim(), "1");
         assert_eq!(look(), None);
+    });
+}
+
+#[test]
+fn a_program_that_talks_to_somebody_who_is_not_let_in() {
+    on_a_gateway(|gateway| {
+        gateway.sipguard(&["apply"]).succeeded();
+        let trunk = gateway.host.enter(|| {
+            let socket = UdpSocket::bind(("203.0.113.1", 5060)).unwrap();
+            socket.connect(("192.0.2.9", 5060)).unwrap();
+            socket
+        });
+        gateway.mend("talkers");
+        drop(trunk);
+        // One that talks to anybody is seen where connections are tracked.
+        gateway
+            .host
+            .run(Command::new("nft").args([
+                "add table inet t; add chain inet t c { type filter hook output priority 0; }; add rule inet t c ct state new accept",
+            ]))
+            .succeeded();
+        gateway.host.enter(|| {
+            let socket = UdpSocket::bind(("203.0.113.1", 5060)).unwrap();
+            socket.send_to(b"REGISTER", ("192.0.2.10", 5060)).unwrap();
+            socket.send_to(b"OPTIONS", ("203.0.113.5", 5060)).unwrap();
+        });
+        let found = gateway.findings();
+        assert_eq!(
+            found,
+            [(
+                "talkers".to_owned(),
+                "sipguard allow 192.0.2.10 --service sip".to_owned()
+            )]
+        );
+    });
+}
+
+#[test]
+fn programs_that_everybody_reaches_are_named() {
+    on_a_gateway(|gateway| {
+        gateway.sipguard(&["apply"]).succeeded();
+        let bound: Vec<_> = gateway.host.enter(|| {
+            [4569, 5160]
+                .map(|port| UdpSocket::bind(("0.0.0.0", port)).unwrap())
+                .into()
+        });
+        let _local = gateway
+            .host
+            .enter(|| TcpListener::bind("127.0.0.1:5038").unwrap());
+        let _page = gateway
+            .host
+            .enter(|| TcpListener::bind("0.0.0.0:443").unwrap());
+        let said = gateway.sipguard(&["doctor"]).succeeded().stdout;
+        for wanted in [
+            "advice: reached by everybody, not guarded: SIP on udp 5160",
+            "advice: reached by everybody, not guarded: IAX2 on udp 4569",
+            "advice: reached by everybody, not guarded: a web page on tcp 443",
+        ] {
+            assert!(said.contains(wanted), "{said}");
+        }
+        assert!(!said.contains("5038"), "{said}");
+        for command in said.lines().filter_map(|line| line.strip_prefix("    ")) {
+            gateway.shell(command);
+        }
+        let said = gateway.sipguard(&["doctor"]).succeeded().stdout;
+        assert!(!said.contains("not guarded"), "{said}");
+        drop(bound);
     });
 }

@@ -14,9 +14,11 @@ mod native;
 mod others;
 mod reserved;
 mod seg6local;
+mod talkers;
+mod unguarded;
 mod world;
 
-use std::{fs, io::Write, path::PathBuf};
+use std::{collections::BTreeSet, fs, io::Write, net::IpAddr, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -70,6 +72,8 @@ struct Host {
     interfaces: Vec<Interface>,
     devices: Vec<Device>,
     own: Vec<OwnEntry>,
+    /// This host's own.
+    addresses: BTreeSet<IpAddr>,
 }
 
 type Check = fn(&Host) -> Vec<Finding>;
@@ -82,6 +86,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("native", native::check),
     ("world", world::check),
     ("listeners", listeners::check),
+    ("talkers", talkers::check),
+    ("unguarded", unguarded::check),
     ("reserved", reserved::check),
     ("nat", nat::check),
     ("seg6local", seg6local::check),
@@ -123,6 +129,7 @@ fn look(context: &Context) -> Result<Host> {
         interfaces,
         devices: device::all().context("can't ask the kernel for its interfaces")?,
         own: state.entries,
+        addresses: device::addresses().context("can't ask the kernel for its addresses")?,
     })
 }
 

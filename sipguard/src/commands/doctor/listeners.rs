@@ -57,7 +57,7 @@ fn lets_in(host: &Host, index: usize, service: &Service) -> bool {
 }
 
 /// The ports that sockets of this network namespace wait on, for more than this host.
-fn bound(protocol: Protocol) -> BTreeSet<u16> {
+pub(super) fn bound(protocol: Protocol) -> BTreeSet<u16> {
     let name = protocol_name(protocol);
     let mut ports = BTreeSet::new();
     for table in [name.to_owned(), format!("{name}6")] {

@@ -1,0 +1,179 @@
+//! Programs of this host that talk from a guarded port to addresses that are not let in: the answers are dropped. A trunk that registers from
+//! port 5060, for one.
+
+use std::{collections::BTreeSet, fs, net::IpAddr};
+
+use ipnet::IpNet;
+use sipguard::{
+    lifecycle::{self, Live},
+    policy::Action,
+    prefix,
+};
+use sipguard_ebpf::abi::Protocol;
+
+use super::{Finding, Host, wrong};
+use crate::output::joined;
+
+/// Somebody whom this host talks to, and from which port of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Talk {
+    with: IpAddr,
+    protocol: Protocol,
+    from: u16,
+}
+
+pub(super) fn check(host: &Host) -> Vec<Finding> {
+    /// So many are named.
+    const NAMED: usize = 5;
+    let Ok(Some(live)) = &host.live else {
+        return Vec::new();
+    };
+    let own = &host.addresses;
+    let mut talks = sockets();
+    talks.extend(connections(own));
+    let mut findings = Vec::new();
+    for found in &live.generation.description.services {
+        let service = &found.service;
+        let dropped: BTreeSet<IpAddr> = talks
+            .iter()
+            .filter(|talk| {
+                let ports = service.ports.get(&talk.protocol);
+                ports.is_some_and(|ports| ports.contains(&talk.from))
+            })
+            .map(|talk| talk.with)
+            .filter(|with| !own.contains(with) && !with.is_loopback())
+            .filter(|&with| is_dropped(live, with, &service.name))
+            .collect();
+        if dropped.is_empty() {
+            continue;
+        }
+        let named: Vec<_> = dropped
+            .iter()
+            .take(NAMED)
+            .map(|&address| prefix::format(address.into()))
+            .collect();
+        let more = if dropped.len() > NAMED {
+            format!(" ({} in all)", dropped.len())
+        } else {
+            String::new()
+        };
+        findings.push(wrong(
+            format!(
+                "this host talks from a port of {} to {}{more}, which the filter does not let in: the answers are dropped",
+                service.name,
+                joined(&named)
+            ),
+            format!("sipguard allow {} --service {}", named.join(" "), service.name),
+        ));
+    }
+    findings
+}
+
+fn is_dropped(live: &Live, with: IpAddr, service: &str) -> bool {
+    let effects = lifecycle::effects(
+        live,
+        &[IpNet::from(with)],
+        &[service.to_owned()],
+        lifecycle::now(),
+    );
+    effects.is_ok_and(|effects| {
+        effects
+            .iter()
+            .any(|effect| effect.action == Action::Deny && effect.enforced)
+    })
+}
+
+/// UDP sockets that talk to one peer alone (net/ipv4/udp.c, net/ipv6/udp.c): number, local address, remote address.
+fn sockets() -> BTreeSet<Talk> {
+    let mut talks = BTreeSet::new();
+    for table in ["udp", "udp6"] {
+        let text = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default();
+        talks.extend(text.lines().skip(1).filter_map(socket));
+    }
+    talks
+}
+
+fn socket(line: &str) -> Option<Talk> {
+    let mut columns = line.split_whitespace().skip(1);
+    let (_, from) = end(columns.next()?)?;
+    let (with, port) = end(columns.next()?)?;
+    (port != 0 && !with.is_unspecified()).then_some(Talk {
+        with,
+        protocol: Protocol::Udp,
+        from,
+    })
+}
+
+/// An address and port as those tables have them: words of four bytes, each as the machine reads it, then the port.
+fn end(text: &str) -> Option<(IpAddr, u16)> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let mut bytes = Vec::new();
+    for place in (0..address.len()).step_by(8) {
+        let word = u32::from_str_radix(address.get(place..place + 8)?, 16).ok()?;
+        bytes.extend(word.to_ne_bytes());
+    }
+    let address = match bytes.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
+        _ => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical(),
+    };
+    Some((address, port))
+}
+
+/// What connection tracking saw this host begin, where it is on; sockets that talk to anybody are seen nowhere else.
+fn connections(own: &BTreeSet<IpAddr>) -> BTreeSet<Talk> {
+    let text = fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap_or_default();
+    text.lines()
+        .filter_map(|line| connection(line, own))
+        .collect()
+}
+
+/// One tracked connection: the first four fields with these names are of the packet that began it (net/netfilter/nf_conntrack_standalone.c).
+fn connection(line: &str, own: &BTreeSet<IpAddr>) -> Option<Talk> {
+    let field = |name: &str| {
+        line.split_whitespace()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    };
+    let protocol = match line.split_whitespace().nth(2)? {
+        "udp" => Protocol::Udp,
+        "tcp" => Protocol::Tcp,
+        "sctp" => Protocol::Sctp,
+        _ => return None,
+    };
+    let source: IpAddr = field("src")?.parse().ok()?;
+    own.contains(&source).then_some(Talk {
+        with: field("dst")?.parse().ok()?,
+        protocol,
+        from: field("sport")?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_with_one_peer() {
+        let talk = |line| socket(line).map(|talk| (talk.with.to_string(), talk.from));
+        let line = "  12: 0100000A:13C4 057100CB:13C4 01 …";
+        let wanted = Some(("203.0.113.5".to_owned(), 5060));
+        // The table is written as this machine reads words.
+        if cfg!(target_endian = "little") {
+            assert_eq!(talk(line), wanted);
+        }
+        assert_eq!(talk("  12: 00000000:13C4 00000000:0000 07 …"), None);
+        assert_eq!(talk("broken"), None);
+    }
+
+    #[test]
+    fn connections_that_this_host_began() {
+        let own = BTreeSet::from([IpAddr::from([10, 0, 0, 1])]);
+        let line = "ipv4     2 udp      17 29 src=10.0.0.1 dst=203.0.113.5 sport=5060 dport=5080 [UNREPLIED] src=203.0.113.5 dst=10.0.0.1 \
+                    sport=5080 dport=5060 mark=0 zone=0 use=2";
+        let talk = connection(line, &own).unwrap();
+        assert_eq!(talk.with, IpAddr::from([203, 0, 113, 5]));
+        assert_eq!((talk.protocol, talk.from), (Protocol::Udp, 5060));
+        assert_eq!(connection(&line.replace("src=10", "src=11"), &own), None);
+        assert_eq!(connection("ipv4 2 icmp 1 29 src=10.0.0.1", &own), None);
+    }
+}
