@@ -112,8 +112,12 @@ Examples:
     /// Put the config file in force
     ///
     /// Makes the config file, together with what `allow` and `deny` added, what the kernel does: all of it at once, without a moment
-    /// in which nothing is filtered. If there is anything wrong, it says so and what was in force before stays in force. Running it again
-    /// changes nothing.
+    /// in which nothing is filtered. If there is anything wrong with the file, it says so and what was in force before stays in force.
+    /// Running it again changes nothing.
+    ///
+    /// Interfaces that can't be guarded are named, and the others are guarded (exit code 1); with `--all-or-nothing` nothing is changed then.
+    /// Where the disk can't be written, this and every other command does its work all the same, and ends with exit code 4: what it did will
+    /// not survive a restart.
     ///
     /// With `--confirm`, what was in force before is in force again after so long, unless `sipguard confirm` comes in time: for changes that
     /// may lock you out. The kernel sees to that, whatever becomes of your session. A config file that was taken back is not applied any

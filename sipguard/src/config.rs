@@ -44,7 +44,12 @@ pub enum ConfigError {
 
 /// Reads the config file and the list files it names.
 pub fn load(file: &Path) -> Result<Policy, ConfigError> {
-    let bytes = fs::read(file).map_err(|error| ConfigError::Read {
+    parse_bytes(&read(file)?, file)
+}
+
+/// Reads the config file, whatever is in it.
+pub fn read(file: &Path) -> Result<Vec<u8>, ConfigError> {
+    fs::read(file).map_err(|error| ConfigError::Read {
         file: file.to_owned(),
         hint: match error.kind() {
             io::ErrorKind::NotFound => "`sipguard init` writes one",
@@ -52,8 +57,12 @@ pub fn load(file: &Path) -> Result<Policy, ConfigError> {
             _ => "name another with --config",
         },
         error,
-    })?;
-    match str::from_utf8(&bytes) {
+    })
+}
+
+/// [`parse`] for a file that may be anything.
+pub fn parse_bytes(bytes: &[u8], file: &Path) -> Result<Policy, ConfigError> {
+    match str::from_utf8(bytes) {
         Ok(text) => Ok(parse(text, file)?),
         Err(error) => {
             let (valid, _) = bytes.split_at(error.valid_up_to());

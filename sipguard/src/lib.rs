@@ -13,6 +13,7 @@ pub mod config;
 pub mod datapath;
 pub mod device;
 pub mod difference;
+pub mod host;
 pub mod import;
 pub mod kernel;
 pub mod lifecycle;

@@ -30,10 +30,10 @@ fn main() -> ExitCode {
         io::Write::flush(&mut stdout)?;
         Ok(outcome)
     });
-    match result {
-        Ok(outcome) => outcome.into(),
+    let outcome = match result {
+        Ok(outcome) => outcome,
         // Whoever read our output has seen enough.
-        Err(error) if is_closed_pipe(&error) => Outcome::Done.into(),
+        Err(error) if is_closed_pipe(&error) => Outcome::Done,
         Err(error) => {
             // Only printing leaves the system's errors bare.
             let bare = error.chain().len() == 1 && error.is::<io::Error>();
@@ -43,9 +43,10 @@ fn main() -> ExitCode {
                 error
             };
             output::complain(&format!("{error:#}"), context.palette_of_errors);
-            ExitCode::FAILURE
+            Outcome::Wrong
         }
-    }
+    };
+    context.tell_troubles(outcome).into()
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

@@ -7,6 +7,7 @@ use sipguard_ebpf::abi::{Answer, LinkKind};
 use crate::{
     config,
     datapath::{self, Checker, Description},
+    host::Host,
     lifecycle::{self, Error, Live},
     policy::Policy,
     state::Slots,
@@ -26,12 +27,14 @@ impl Compiled {
     ///
     /// # Errors
     /// What is wrong with the file.
-    pub fn of_file(file: &Path) -> Result<Self, Error> {
+    pub fn of_file(host: &Host, file: &Path) -> Result<Self, Error> {
         let policy: Policy = config::load(file)?;
         let mut slots = Slots::default();
         slots.assign(policy.services.iter().map(|service| service.name.as_str()))?;
-        let tables = Tables::compile(&policy, &slots, &[], lifecycle::now())?;
-        let description = lifecycle::describe(&policy, &slots, &tables, file, String::new());
+        let now = host.now();
+        let tables = Tables::compile(&policy, &slots, &[], now)?;
+        let description =
+            lifecycle::describe(&policy, &slots, &tables, file, String::new(), now.wall);
         Ok(Self {
             tables,
             description,
@@ -58,11 +61,11 @@ impl Rehearsal {
     ///
     /// # Errors
     /// What is wrong with the file.
-    pub fn of_file(file: &Path) -> Result<Self, Error> {
+    pub fn of_file(host: &Host, file: &Path) -> Result<Self, Error> {
         let Compiled {
             tables,
             description,
-        } = Compiled::of_file(file)?;
+        } = Compiled::of_file(host, file)?;
         Ok(Self {
             description,
             from: From::Tables(Box::new(tables)),

@@ -19,7 +19,7 @@ pub use self::{
 use crate::policy::Action;
 
 /// The form in which the state is written; changes when older programs would misread it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// One entry of the command line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +89,9 @@ fn newest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OwnEntry>, D
 pub struct State {
     /// Always [`VERSION`].
     pub version: u32,
+    /// Counts how often it was written: of two copies the one with the higher number is the newer.
+    #[serde(default)]
+    pub written: u64,
     /// Counts the changes of the entries, so that a generation can say which of them it has.
     pub revision: u64,
     /// The number of the newest generation; numbers are never used again.
@@ -114,6 +117,7 @@ impl Default for State {
     fn default() -> Self {
         Self {
             version: VERSION,
+            written: 0,
             revision: 0,
             generation: 0,
             slots: Slots::default(),

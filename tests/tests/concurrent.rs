@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sipguard::{lifecycle, state::Store};
+use sipguard::{host::Host, lifecycle, state::Store};
 use sipguard_tests::{
     netns::{sandbox, sipguard},
     scene::Scene,
@@ -48,7 +48,9 @@ fn two_hundred_entries_at_once() {
         assert_eq!(kept.len(), COMMANDS);
         assert_eq!(kept.into_iter().collect::<BTreeSet<_>>(), wanted);
 
-        let live = lifecycle::live().expect("readable").expect("in force");
+        let live = lifecycle::live(&Host::system())
+            .expect("readable")
+            .expect("in force");
         let mut found = Vec::new();
         live.generation
             .for_each(|entry| found.push(entry.prefix))

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::process::Signal;
 use serde_json::Value;
-use sipguard::{datapath::Pending, lifecycle};
+use sipguard::{clock, datapath::Pending, host::Host, lifecycle};
 use sipguard_tests::{
     netns::{STATE, Sandbox, sandbox, sipguard, until},
     scene::{PROVIDER, SCANNER, Scene, bind, pins},
@@ -86,13 +86,13 @@ fn fails(scene: &Scene, arguments: &[&str], why: &str) {
 }
 
 fn pending() -> Pending {
-    let pending = lifecycle::pending().expect("the kernel answers");
+    let pending = lifecycle::pending(&Host::system()).expect("the kernel answers");
     pending.expect("an apply waits to be confirmed")
 }
 
 /// Waits for the deadline, which this thread's clock tells as the kernel's does.
 fn wait_for_the_deadline() {
-    let left = pending().left(lifecycle::now());
+    let left = pending().left(clock::now());
     thread::sleep(left.unwrap_or_default());
 }
 
@@ -139,14 +139,14 @@ fn it_takes_itself_back_though_every_process_was_killed() {
         assert_eq!(filters(scene, "eth0"), New);
         let mut last_new = 0;
         until("the old policy is back", || {
-            let before = lifecycle::now().boot_ns;
+            let before = clock::now().boot_ns;
             let new = scene.passes("eth0", SCANNER, 5060);
             if new {
                 last_new = before;
             }
             !new
         });
-        let first_old = lifecycle::now().boot_ns;
+        let first_old = clock::now().boot_ns;
         assert!(last_new < deadline, "new until the deadline");
         assert!(last_new + SECOND > deadline, "not before it");
         assert!(first_old < deadline + SECOND, "not long after it");
@@ -180,9 +180,7 @@ fn what_is_confirmed_stays() {
         assert_eq!(said["generation"], generation);
         nothing_left_over();
         assert_eq!(state_files(), ["lock", "state.json"]);
-        until("the deadline is over", || {
-            lifecycle::now().boot_ns > deadline
-        });
+        until("the deadline is over", || clock::now().boot_ns > deadline);
         assert_eq!(filters(scene, "eth0"), New);
         scene
             .sipguard(["allow", "192.0.2.71", "--service", "all"])
@@ -486,14 +484,15 @@ fn an_apply_that_fails_leaves_nothing_to_confirm() {
             "[[interface]]\nname = \"eth0\"\n[[interface]]\nname = \"br0\"\nmode = \"native\"";
         scene.configure(&text.replace("interfaces = [\"eth0\"]", both));
         for _ in 0..2 {
-            fails(scene, &["apply", "--confirm", LONG], "native mode");
+            let apply = ["apply", "--all-or-nothing", "--confirm", LONG];
+            fails(scene, &apply, "native mode");
             assert_eq!(filters(scene, "eth0"), Old);
             assert_eq!(json(scene, &["status"])["pending"], Value::Null);
             nothing_left_over();
             fails(scene, &["rollback"], "nothing is pending: no");
         }
         // It was not taken back: it was never in force.
-        fails(scene, &["apply"], "native mode");
+        fails(scene, &["apply", "--all-or-nothing"], "native mode");
         scene.configure(&text);
         scene.sipguard(["apply"]).succeeded();
         assert_eq!(filters(scene, "eth0"), New);

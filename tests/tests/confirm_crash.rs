@@ -3,7 +3,7 @@
 
 use std::{fs, thread};
 
-use sipguard::lifecycle;
+use sipguard::{clock, host::Host, lifecycle};
 use sipguard_tests::{
     kill::{calls, killed_at},
     netns::{STATE, sandbox},
@@ -54,7 +54,9 @@ fn begin_with_the_old(scene: &Scene) {
 }
 
 fn is_pending() -> bool {
-    lifecycle::pending().expect("the kernel answers").is_some()
+    lifecycle::pending(&Host::system())
+        .expect("the kernel answers")
+        .is_some()
 }
 
 fn nothing_left_over(after: &str) {
@@ -163,8 +165,8 @@ fn the_clearing_up_after_a_lapse() {
     with_scene(|scene| {
         let lapse = || {
             scene.sipguard(["apply", "--confirm", "1s"]).succeeded();
-            let pending = lifecycle::pending().expect("the kernel answers");
-            let left = pending.and_then(|pending| pending.left(lifecycle::now()));
+            let pending = lifecycle::pending(&Host::system()).expect("the kernel answers");
+            let left = pending.and_then(|pending| pending.left(clock::now()));
             thread::sleep(left.unwrap_or_default());
         };
         lapse();

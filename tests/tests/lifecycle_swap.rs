@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use sipguard::{
     datapath::{self, Attachment, Counts},
     device::{self, Hook},
-    lifecycle::{self, Applied, Live, Word},
+    host::Host,
+    lifecycle::{self, Applied, Live, Options, Word},
     policy::Action,
 };
 use sipguard_ebpf::abi::Reason;
@@ -23,14 +24,15 @@ use sipguard_tests::{
 
 fn apply(scene: &Scene) -> Applied {
     scene.gateway.enter(|| {
-        lifecycle::apply(&scene.config(), None).unwrap_or_else(|error| panic!("apply: {error}"))
+        lifecycle::apply(&Host::system(), &scene.config(), Options::default())
+            .unwrap_or_else(|error| panic!("apply: {error}"))
     })
 }
 
 fn live(scene: &Scene) -> Live {
     let live = scene
         .gateway
-        .enter(|| lifecycle::live().expect("the kernel answers"));
+        .enter(|| lifecycle::live(&Host::system()).expect("the kernel answers"));
     live.expect("something is in force")
 }
 
@@ -266,15 +268,15 @@ fn entries_come_and_go_under_a_flood() {
                 until,
                 comment: None,
             };
-            scene
-                .gateway
-                .enter(|| lifecycle::add(&prefix, Some(service), &word).expect("added"));
+            scene.gateway.enter(|| {
+                lifecycle::add(&Host::system(), &prefix, Some(service), &word).expect("added")
+            });
         };
         let take_back = |(service, _, prefix): (&str, Action, &str)| {
             let prefix = [prefix.parse().expect("a prefix")];
-            scene
-                .gateway
-                .enter(|| lifecycle::remove(&prefix, Some(service)).expect("removed"));
+            scene.gateway.enter(|| {
+                lifecycle::remove(&Host::system(), &prefix, Some(service)).expect("removed")
+            });
         };
         let traffic = flooded(&scene, times(40), |round| {
             // Each is taken back at once, or behind the next, or the one after that. Every other round they have an end.

@@ -11,7 +11,8 @@ use std::{
 use rustix::net::{RecvFlags, netdevice::name_to_index, recv};
 use sipguard::{
     datapath::{self, Checker, Counts, Description},
-    kernel, lifecycle,
+    host, kernel,
+    lifecycle::{self, Options},
 };
 use sipguard_ebpf::abi::{Action, COUNTERS, Counter, LinkKind, NO_SERVICE, Reason};
 use sipguard_tests::{
@@ -28,7 +29,7 @@ const SHORTEST: usize = 14;
 fn apply(scene: &Scene) -> u64 {
     let applied = scene
         .gateway
-        .enter(|| lifecycle::apply(&scene.config(), None));
+        .enter(|| lifecycle::apply(&host::Host::system(), &scene.config(), Options::default()));
     let applied = applied.unwrap_or_else(|error| panic!("apply: {error}"));
     applied.generation.expect("an interface is configured")
 }

@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use ipnet::IpNet;
 use sipguard::{
-    config, lifecycle,
+    clock, config,
+    host::Host,
+    lifecycle,
     policy::{Action, Policy},
     prefix,
     state::Store,
@@ -44,13 +46,13 @@ fn policy(scene: &Scene) -> Policy {
 }
 
 fn now() -> u64 {
-    lifecycle::now().boot_ns
+    clock::now().boot_ns
 }
 
 /// What the command line said, with the ends that the kernel has written down.
 fn own(scene: &Scene) -> Vec<Own> {
     let state = Store::system().load().expect("a readable state");
-    let live = lifecycle::live()
+    let live = lifecycle::live(&Host::system())
         .expect("the pins can be read")
         .expect("something is in force");
     let services = policy(scene).services;
@@ -438,7 +440,9 @@ fn the_next_change_forgets_what_has_ended() {
             .succeeded();
         let state = Store::system().load().expect("a readable state");
         assert_eq!(state.entries.len(), 1);
-        let live = lifecycle::live().expect("readable").expect("in force");
+        let live = lifecycle::live(&Host::system())
+            .expect("readable")
+            .expect("in force");
         let slot = live
             .generation
             .description

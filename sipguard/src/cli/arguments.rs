@@ -20,6 +20,9 @@ pub(crate) struct Apply {
     /// Take it back after so long, unless `sipguard confirm` comes: 60s, 5m
     #[arg(long, value_name = "DURATION", value_parser = time_to_confirm, allow_hyphen_values = true)]
     pub(crate) confirm: Option<Duration>,
+    /// Where an interface can't be guarded, change nothing
+    #[arg(long)]
+    pub(crate) all_or_nothing: bool,
 }
 
 #[derive(Args, Debug)]

@@ -7,7 +7,6 @@
 use std::io::Write;
 
 use anyhow::{Result, bail};
-use jiff::Timestamp;
 use serde_json::json;
 use sipguard::{
     lifecycle::{self, Changed, Word},
@@ -26,7 +25,7 @@ pub(super) fn run(say: &Say, action: Action, context: &Context, out: &mut dyn Wr
     let prefixes = flat(&say.prefixes);
     let until = match (say.until, say.lasts) {
         (Some(until), _) => Some(until),
-        (None, Some(Lasts::For(lasts))) => Some(when::after(lasts, Timestamp::now())),
+        (None, Some(Lasts::For(lasts))) => Some(when::after(lasts, context.host.now().wall)),
         (None, Some(Lasts::Forever) | None) => None,
     };
     let word = Word {
@@ -36,11 +35,12 @@ pub(super) fn run(say: &Say, action: Action, context: &Context, out: &mut dyn Wr
     };
     let service = match say.service.as_deref() {
         Some(ALL) => None,
-        None if action == Action::Allow => the_only_one()?,
+        None if action == Action::Allow => the_only_one(context)?,
         named => named.map(str::to_owned),
     };
-    let Changed { services, in_force } = lifecycle::add(&prefixes, service.as_deref(), &word)?;
-    let effects = effect::of(&prefixes, &services)?;
+    let Changed { services, in_force } =
+        lifecycle::add(&context.host, &prefixes, service.as_deref(), &word)?;
+    let effects = effect::of(context, &prefixes, &services)?;
     if context.json {
         let prefixes: Vec<_> = prefixes.into_iter().map(prefix::format).collect();
         return write_json(
@@ -66,8 +66,8 @@ pub(super) fn run(say: &Say, action: Action, context: &Context, out: &mut dyn Wr
 }
 
 /// Who is let in to one service seldom has business with another: where there are several, it must be said which.
-fn the_only_one() -> Result<Option<String>> {
-    let Some(live) = lifecycle::live()? else {
+fn the_only_one(context: &Context) -> Result<Option<String>> {
+    let Some(live) = lifecycle::live(&context.host)? else {
         return Ok(None);
     };
     let names: Vec<_> = live

@@ -13,7 +13,8 @@
 //! what is new, `to` for what is gone. `cut_off` is `{"address":"198.51.100.10","services":["web"]}` where the address of the SSH session
 //! loses access; `ephemeral` tells which guarded ports this host's own connections may get.
 //! `pending` is as in `status`, where the apply is to be confirmed; `kept` is true where the config file was taken back, so that the policy
-//! before it was applied instead.
+//! before it was applied instead. Only where there are interfaces that can't be guarded: `refused`, a list of
+//! `{"interface":"br0","why":"…"}`; they are told on standard error, too, and the exit code is 1.
 //!
 //! `--dry-run` has `"dry_run":true` instead of `generation`, `interfaces` and `released`; `changed` is whether an apply would do anything.
 
@@ -21,26 +22,30 @@ use std::{io::Write, time::Instant};
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use sipguard::{
-    lifecycle::{self, Applied, Outlook, Planned},
-    state::Store,
+use sipguard::lifecycle::{self, Applied, Options, Outlook, Planned, Refused};
+
+use super::{
+    Context, Outcome, difference, interface, mind, needs_root, pending::Pending, write_json,
+};
+use crate::{
+    cli::Apply,
+    output::{self, count},
+    progress,
 };
 
-use super::{Context, difference, interface, mind, needs_root, pending::Pending, write_json};
-use crate::{cli::Apply, output::count, progress};
-
-pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<()> {
+pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<Outcome> {
     needs_root()?;
     if apply.dry_run {
         return dry_run(apply, context, out);
     }
     let begin = Instant::now();
     let applied = progress::during("putting the config in force", || {
-        lifecycle::apply(&context.config, apply.confirm)
+        lifecycle::apply(&context.host, &context.config, options(apply))
     })?;
     let took = begin.elapsed();
 
-    let interfaces = interface::look(&Store::system().load()?.fallbacks)?
+    let fallbacks = lifecycle::state(&context.host).fallbacks;
+    let interfaces = interface::look(&context.host, &fallbacks)?
         .map_or_else(Vec::new, |(_, interfaces)| interfaces);
     let Applied {
         policy,
@@ -50,31 +55,32 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
     } = &applied;
     let pending = applied
         .pending
-        .map(|pending| Pending::new(pending, lifecycle::now()));
+        .map(|pending| Pending::new(pending, context.host.now()));
     warn_if_kept(applied.kept, context);
     for warning in mind::warnings(policy, absent, outlook, &context.config) {
         context.warn(&warning);
     }
+    let outcome = tell_refused(&applied.refused, context);
     if context.json {
-        return write_json(
-            out,
-            &json!({
-                "generation": applied.generation,
-                "changed": applied.changed,
-                "interfaces": interfaces,
-                "released": applied.released,
-                "entries": { "config": applied.policy.entries.len(), "command_line": applied.own },
-                "enforced": applied.generation.is_some() && mind::enforced(policy),
-                "changes": outlook.difference,
-                "cut_off": cut_off(outlook),
-                "ephemeral": outlook.ephemeral,
-                "pending": pending,
-                "kept": applied.kept,
-            }),
-        );
+        let mut json = json!({
+            "generation": applied.generation,
+            "changed": applied.changed,
+            "interfaces": interfaces,
+            "released": applied.released,
+            "entries": { "config": applied.policy.entries.len(), "command_line": applied.own },
+            "enforced": applied.generation.is_some() && mind::enforced(policy),
+            "changes": outlook.difference,
+            "cut_off": cut_off(outlook),
+            "ephemeral": outlook.ephemeral,
+            "pending": pending,
+            "kept": applied.kept,
+        });
+        add_refused(&mut json, &applied.refused);
+        write_json(out, &json)?;
+        return Ok(outcome);
     }
     if context.is_quiet() {
-        return Ok(());
+        return Ok(outcome);
     }
     for interface in interfaces {
         writeln!(out, "{}: {interface}", interface.name)?;
@@ -104,7 +110,36 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
     if context.is_verbose() {
         writeln!(out, "took {:.1} ms", took.as_secs_f64() * 1000.0)?;
     }
-    Ok(())
+    Ok(outcome)
+}
+
+fn options(apply: &Apply) -> Options {
+    Options {
+        confirm: apply.confirm,
+        all_or_nothing: apply.all_or_nothing,
+    }
+}
+
+/// Names the interfaces that can't be guarded.
+fn tell_refused(refused: &[Refused], context: &Context) -> Outcome {
+    for refused in refused {
+        output::complain(&refused.why.to_string(), context.palette_of_errors);
+    }
+    if refused.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Wrong
+    }
+}
+
+/// Only there where there are any.
+fn add_refused(json: &mut Value, refused: &[Refused]) {
+    let named = refused
+        .iter()
+        .map(|refused| json!({ "interface": refused.interface, "why": refused.why.to_string() }));
+    if !refused.is_empty() {
+        json["refused"] = named.collect();
+    }
 }
 
 fn warn_if_kept(kept: bool, context: &Context) {
@@ -118,9 +153,9 @@ fn warn_if_kept(kept: bool, context: &Context) {
 }
 
 /// Says what would be done, and does nothing.
-fn dry_run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<()> {
+fn dry_run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<Outcome> {
     let planned = progress::during("comparing", || {
-        lifecycle::plan(&context.config, apply.confirm.is_some())
+        lifecycle::plan(&context.host, &context.config, options(apply))
     })?;
     let Planned {
         policy,
@@ -132,19 +167,20 @@ fn dry_run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<()> 
     for warning in mind::warnings(policy, absent, outlook, &context.config) {
         context.warn(&warning);
     }
+    let outcome = tell_refused(&planned.refused, context);
     if context.json {
-        return write_json(
-            out,
-            &json!({
-                "dry_run": true,
-                "changed": planned.changes,
-                "entries": { "config": policy.entries.len(), "command_line": planned.own },
-                "enforced": !policy.interfaces.is_empty() && mind::enforced(policy),
-                "changes": outlook.difference,
-                "cut_off": cut_off(outlook),
-                "ephemeral": outlook.ephemeral,
-            }),
-        );
+        let mut json = json!({
+            "dry_run": true,
+            "changed": planned.changes,
+            "entries": { "config": policy.entries.len(), "command_line": planned.own },
+            "enforced": !policy.interfaces.is_empty() && mind::enforced(policy),
+            "changes": outlook.difference,
+            "cut_off": cut_off(outlook),
+            "ephemeral": outlook.ephemeral,
+        });
+        add_refused(&mut json, &planned.refused);
+        write_json(out, &json)?;
+        return Ok(outcome);
     }
     difference::write(out, &outlook.difference, context.palette)?;
     if !planned.changes {
@@ -160,7 +196,7 @@ fn dry_run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<()> 
             "nothing was changed; `sipguard apply` puts this in force"
         )?;
     }
-    Ok(())
+    Ok(outcome)
 }
 
 fn cut_off(outlook: &Outlook) -> Option<Value> {

@@ -9,7 +9,7 @@ use super::{Context, live, may_use_bpf, status};
 use crate::cli::Cli;
 
 pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
-    if may_use_bpf() && (context.json || live()?.is_some()) {
+    if may_use_bpf() && (context.json || live(context)?.is_some()) {
         return status::run(context, out);
     }
     write!(out, "{}", Cli::command().render_help())?;

@@ -109,12 +109,12 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<()> {
     needs_root()?;
-    let mut policy = Rehearsal::of_file(&context.config)?;
+    let mut policy = Rehearsal::of_file(&context.host, &context.config)?;
     let description = policy.description.clone();
     let mut other = match against {
         None => None,
         Some(Against::Live) => {
-            let live = live()?.ok_or_else(|| {
+            let live = live(context)?.ok_or_else(|| {
                 anyhow!("nothing is in force to compare with: leave out --against live, or run `sipguard apply` first")
             })?;
             Some(Rehearsal::of_live(&live))

@@ -18,7 +18,7 @@ use sipguard::{
     lifecycle,
     policy::{Mode, Ports, protocol_name},
     rehearsal::Compiled,
-    state::{State, Store},
+    state::State,
     tables::{HostTables, Now, PrefixKey, Tables},
 };
 use sipguard_ebpf::{
@@ -110,16 +110,16 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
     }
     // The command line takes one or the other.
     let address = check.address.context("name an address or a capture")?;
-    let now = lifecycle::now();
+    let now = context.host.now();
     let (mut asked, description, state) = if context.config_is_named && !check.live {
         let Compiled {
             tables,
             description,
-        } = Compiled::of_file(&context.config)?;
+        } = Compiled::of_file(&context.host, &context.config)?;
         let asked = Asked::File(Box::new(tables), now);
         (asked, description, State::default())
     } else {
-        let Some(live) = live()? else {
+        let Some(live) = live(context)? else {
             bail!(
                 "nothing is in force that could be asked: run `sipguard apply` first, or name a config file with --config"
             );
@@ -129,7 +129,7 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
         (
             Asked::Live(Box::new(checker)),
             description,
-            Store::system().load()?,
+            lifecycle::state(&context.host),
         )
     };
     let comments = Comments::new(&state);

@@ -13,7 +13,7 @@ use super::{Context, needs_root, write_json};
 
 pub(super) fn confirm(context: &Context, out: &mut dyn Write) -> Result<()> {
     needs_root()?;
-    let decided = lifecycle::confirm()?;
+    let decided = lifecycle::confirm(&context.host)?;
     let generation = decided.pending.generation;
     let says = format!("confirmed: generation {generation} stays in force");
     write(&decided, Some(generation), &says, context, out)
@@ -21,7 +21,7 @@ pub(super) fn confirm(context: &Context, out: &mut dyn Write) -> Result<()> {
 
 pub(super) fn rollback(context: &Context, out: &mut dyn Write) -> Result<()> {
     needs_root()?;
-    let decided = lifecycle::rollback()?;
+    let decided = lifecycle::rollback(&context.host)?;
     let previous = decided.pending.previous;
     let says = match previous {
         Some(previous) => format!("taken back: generation {previous} is in force again"),

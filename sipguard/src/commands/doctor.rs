@@ -25,9 +25,10 @@ use serde::Serialize;
 use sipguard::{
     config,
     device::{self, Device},
-    lifecycle::Live,
+    lifecycle::{self, Live},
     policy::Policy,
-    state::{OwnEntry, Store},
+    state::OwnEntry,
+    tables::Now,
 };
 
 use super::{
@@ -74,6 +75,7 @@ struct Host {
     own: Vec<OwnEntry>,
     /// This host's own.
     addresses: BTreeSet<IpAddr>,
+    now: Now,
 }
 
 type Check = fn(&Host) -> Vec<Finding>;
@@ -114,8 +116,8 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome> {
 }
 
 fn look(context: &Context) -> Result<Host> {
-    let state = Store::system().load()?;
-    let (live, interfaces) = match interface::look(&state.fallbacks) {
+    let state = lifecycle::state(&context.host);
+    let (live, interfaces) = match interface::look(&context.host, &state.fallbacks) {
         Ok(found) => {
             let (live, interfaces) = found.unzip();
             (Ok(live), interfaces.unwrap_or_default())
@@ -130,6 +132,7 @@ fn look(context: &Context) -> Result<Host> {
         devices: device::all().context("can't ask the kernel for its interfaces")?,
         own: state.entries,
         addresses: device::addresses().context("can't ask the kernel for its addresses")?,
+        now: context.host.now(),
     })
 }
 

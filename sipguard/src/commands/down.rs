@@ -11,7 +11,7 @@ use crate::output::joined;
 
 pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
     needs_root()?;
-    let released = lifecycle::down()?;
+    let released = lifecycle::down(&context.host)?;
     if context.json {
         return write_json(out, &json!({ "released": released }));
     }

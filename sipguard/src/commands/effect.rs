@@ -15,16 +15,21 @@ use sipguard::{
     prefix,
 };
 
+use super::Context;
 use crate::output::{Grouped, joined};
 
 /// Nothing where nothing is in force.
-pub(super) fn of(prefixes: &[IpNet], services: &[String]) -> Result<Vec<Effect>> {
-    match lifecycle::live()? {
+pub(super) fn of(
+    context: &Context,
+    prefixes: &[IpNet],
+    services: &[String],
+) -> Result<Vec<Effect>> {
+    match lifecycle::live(&context.host)? {
         Some(live) => Ok(lifecycle::effects(
             &live,
             prefixes,
             services,
-            lifecycle::now(),
+            context.host.now(),
         )?),
         None => Ok(Vec::new()),
     }

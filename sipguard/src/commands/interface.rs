@@ -7,6 +7,7 @@ use serde::Serialize;
 use sipguard::{
     datapath::{self, LinkError},
     device::{self, Hook},
+    host::Host,
     lifecycle::{self, Live},
 };
 
@@ -48,10 +49,13 @@ pub(super) struct Foreign {
 }
 
 /// What is in force, with the interfaces that are to be filtered and what is there now.
-pub(super) fn look(causes: &BTreeMap<String, String>) -> Result<Option<(Live, Vec<Interface>)>> {
+pub(super) fn look(
+    host: &Host,
+    causes: &BTreeMap<String, String>,
+) -> Result<Option<(Live, Vec<Interface>)>> {
     let mut tries = 0;
     loop {
-        let Some(live) = lifecycle::live()? else {
+        let Some(live) = lifecycle::live(host)? else {
             return Ok(None);
         };
         let interfaces = all(&live, causes)?;

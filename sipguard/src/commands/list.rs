@@ -16,7 +16,8 @@ use sipguard::{
     datapath,
     lifecycle::{self, Live},
     policy, prefix,
-    state::{State, Store},
+    state::State,
+    tables::Now,
 };
 
 use self::feed::Feed;
@@ -31,8 +32,8 @@ use crate::{
 };
 
 pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result<()> {
-    let live = live()?;
-    let state = Store::system().load()?;
+    let live = live(context)?;
+    let state = lifecycle::state(&context.host);
     let wanted = Wanted {
         service: list.service.as_deref(),
         action: list.action.map(Into::into),
@@ -50,6 +51,7 @@ pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result
         entries.sort_unstable_by_key(|entry| (entry.prefix, entry.service));
     }
     let listing = Listing {
+        now: context.host.now(),
         live: live.as_ref(),
         state: &state,
         entries,
@@ -122,6 +124,7 @@ impl Wanted<'_> {
 }
 
 struct Listing<'a> {
+    now: Now,
     live: Option<&'a Live>,
     state: &'a State,
     entries: Vec<datapath::Entry>,
@@ -131,7 +134,7 @@ struct Listing<'a> {
 impl Listing<'_> {
     /// Hands over every wanted entry: those in force by address, then those that wait for an apply.
     fn each<'s>(&'s self, mut each: impl FnMut(&Entry<'s>) -> Result<()>) -> Result<()> {
-        let now = lifecycle::now();
+        let now = self.now;
         let comments = Comments::new(self.state);
         let mut seen = HashSet::new();
         if let Some(live) = self.live {

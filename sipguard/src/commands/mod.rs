@@ -32,6 +32,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 use serde::Serialize;
 use sipguard::{
     config, datapath,
+    host::{Host, Trouble},
     lifecycle::{self, Live},
     policy::Action,
 };
@@ -48,8 +49,10 @@ pub(crate) enum Outcome {
     Done,
     /// `check` was asked for an address that is dropped.
     Dropped,
-    /// `doctor` found something.
+    /// `doctor` found something, or `apply` left an interface out.
     Wrong,
+    /// What is done will not survive a restart.
+    Unsaved,
 }
 
 impl From<Outcome> for ExitCode {
@@ -58,6 +61,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Done => Self::SUCCESS,
             Outcome::Dropped => Self::from(3),
             Outcome::Wrong => Self::FAILURE,
+            Outcome::Unsaved => Self::from(4),
         }
     }
 }
@@ -76,6 +80,7 @@ pub(crate) enum Verbosity {
 /// What every command needs to know of the command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
+    pub(crate) host: Host,
     pub(crate) config: PathBuf,
     /// Whether somebody named it.
     pub(crate) config_is_named: bool,
@@ -90,6 +95,7 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(global: &Global, stdout: &Stdout) -> Self {
         Self {
+            host: Host::system(),
             config: global.config.clone().unwrap_or_else(|| config::PATH.into()),
             config_is_named: global.config.is_some(),
             json: global.json,
@@ -112,6 +118,20 @@ impl Context {
         self.verbosity == Verbosity::Verbose
     }
 
+    /// Says what failed on the disk, and what that makes of what came of the command otherwise.
+    pub(crate) fn tell_troubles(&self, outcome: Outcome) -> Outcome {
+        let mut unsaved = false;
+        for trouble in self.host.troubles() {
+            unsaved |= matches!(trouble, Trouble::Unsaved(_));
+            output::complain(&trouble.to_string(), self.palette_of_errors);
+        }
+        if unsaved && outcome == Outcome::Done {
+            Outcome::Unsaved
+        } else {
+            outcome
+        }
+    }
+
     fn warn(&self, message: &str) {
         if !self.is_quiet() {
             output::warn(message, self.palette_of_errors);
@@ -128,7 +148,7 @@ pub(crate) fn run(
     match command {
         None => bare::run(context, out)?,
         Some(Command::Init) => init::run(context, out)?,
-        Some(Command::Apply(apply)) => apply::run(&apply, context, out)?,
+        Some(Command::Apply(apply)) => return apply::run(&apply, context, out),
         Some(Command::Confirm) => confirm::confirm(context, out)?,
         Some(Command::Rollback) => confirm::rollback(context, out)?,
         Some(Command::Down) => down::run(context, out)?,
@@ -171,9 +191,9 @@ fn needs_root() -> Result<(), datapath::Error> {
 }
 
 /// What is in force, for the commands that read.
-fn live() -> Result<Option<Live>> {
+fn live(context: &Context) -> Result<Option<Live>> {
     needs_root()?;
-    Ok(lifecycle::live()?)
+    Ok(lifecycle::live(&context.host)?)
 }
 
 /// One JSON value on one line.

@@ -14,7 +14,7 @@ pub(super) fn run(remove: &Remove, context: &Context, out: &mut dyn Write) -> Re
     needs_root()?;
     let prefixes = flat(&remove.prefixes);
     let service = remove.service.as_deref().filter(|name| *name != ALL);
-    let removed = lifecycle::remove(&prefixes, service)?;
+    let removed = lifecycle::remove(&context.host, &prefixes, service)?;
     let services: BTreeSet<_> = removed.iter().map(|entry| entry.service.clone()).collect();
     let services: Vec<_> = services.into_iter().collect();
     for entry in removed {
@@ -39,7 +39,7 @@ pub(super) fn run(remove: &Remove, context: &Context, out: &mut dyn Write) -> Re
         }
     }
     if !context.json && !context.is_quiet() {
-        effect::write(out, &effect::of(&prefixes, &services)?, "")?;
+        effect::write(out, &effect::of(context, &prefixes, &services)?, "")?;
     }
     Ok(())
 }

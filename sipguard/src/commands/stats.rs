@@ -22,9 +22,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sipguard::{
     datapath,
-    lifecycle::Live,
+    lifecycle::{self, Live},
     policy::{self, Mode},
-    state::{State, Store},
+    state::State,
 };
 use sipguard_ebpf::abi::{Action, NO_SERVICE, Reason};
 use tokio::{
@@ -89,7 +89,7 @@ pub(super) fn run(stats: &Stats, context: &Context, out: &mut dyn Write) -> Resu
             .build()?
             .block_on(watch(context, out));
     }
-    let snapshot = snapshot()?;
+    let snapshot = snapshot(context)?;
     show(out, &snapshot, context)
 }
 
@@ -105,7 +105,7 @@ async fn watch(context: &Context, out: &mut dyn Write) -> Result<()> {
             stopped = &mut stopped => return Ok(stopped?),
         }
         let taken = Instant::now();
-        let mut snapshot = snapshot()?;
+        let mut snapshot = snapshot(context)?;
         if let Some((before, then)) = &before {
             snapshot.rates(before, taken.duration_since(*then));
         }
@@ -128,9 +128,9 @@ fn show(out: &mut dyn Write, snapshot: &Snapshot, context: &Context) -> Result<(
     }
 }
 
-fn snapshot() -> Result<Snapshot> {
-    let live = live()?;
-    let state = Store::system().load()?;
+fn snapshot(context: &Context) -> Result<Snapshot> {
+    let live = live(context)?;
+    let state = lifecycle::state(&context.host);
     let mut counters = Vec::new();
     for interface in datapath::counted_interfaces()? {
         if let Some(counts) = datapath::counts(&interface)? {
@@ -138,7 +138,7 @@ fn snapshot() -> Result<Snapshot> {
         }
     }
     Ok(Snapshot {
-        time: Timestamp::now(),
+        time: context.host.now().wall,
         generation: live.map(|live| live.number),
         totals: totals(&counters),
         counters,

@@ -25,7 +25,7 @@ use serde::Serialize;
 use sipguard::{
     lifecycle::{self, Live},
     policy::{Action, Mode, Ports, Service, protocol_name},
-    state::{State, Store},
+    state::State,
 };
 
 use super::{
@@ -63,11 +63,12 @@ struct Entries {
 
 pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
     needs_root()?;
-    let state = Store::system().load()?;
-    let (live, interfaces) = interface::look(&state.fallbacks)?.unzip();
+    let host = &context.host;
+    let state = lifecycle::state(host);
+    let (live, interfaces) = interface::look(host, &state.fallbacks)?.unzip();
     // Also where nothing is in force any more.
-    let pending = lifecycle::pending()?;
-    let now = lifecycle::now();
+    let pending = lifecycle::pending(host)?;
+    let now = host.now();
     let pending = pending.map(|pending| Pending::new(pending, now));
     let now = now.wall;
     let status = Status {

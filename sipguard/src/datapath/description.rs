@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use crate::{
     policy::{Interface, Mode, Origin, Service},
+    state::Slots,
     tables::Constants,
 };
 
@@ -57,6 +58,15 @@ impl Description {
             .map(|found| (&found.service, found.slot));
         Constants::new(self.mode, services, self.prefilter_shift)
             .map_err(|error| Error::kernel("the description is damaged", &error))
+    }
+
+    /// Its services' slots.
+    pub fn slots(&self) -> Slots {
+        let mut slots = Slots::default();
+        for found in &self.services {
+            slots.set(&found.service.name, found.slot);
+        }
+        slots
     }
 
     /// The service with this name.

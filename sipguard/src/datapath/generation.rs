@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     policy::Interface,
-    tables::{Family, Region, Tables, prefilter_words, region_words},
+    tables::{Constants, Family, Region, Tables, prefilter_words, region_words},
 };
 
 /// How many entries can be added in place before a new generation is needed. Room costs memory only where it is used, but for
@@ -91,7 +91,7 @@ impl Generation {
             made.pin(&folder)?;
             for (slot, target) in (0u32..).zip(targets) {
                 if slot > 0 {
-                    ebpf = made.object(&folder, tables, target, slot)?;
+                    ebpf = made.object(&folder, &tables.constants, target, slot)?;
                 }
                 pin_program(&mut ebpf, &folder, target)?;
             }
@@ -173,19 +173,36 @@ impl Generation {
     fn object(
         &self,
         folder: &Path,
-        tables: &Tables,
+        constants: &Constants,
         target: &Target,
         slot: u32,
     ) -> Result<Ebpf, Error> {
         let mut pins = load::policy_pins(folder);
         pins.push(counters_pin(target)?);
         load::object(&Plan {
-            constants: &tables.constants,
+            constants,
             sizes: self.sizes()?,
             link: target.link,
             slot,
             pins,
         })
+    }
+
+    /// Makes the program for an interface that came after the generation, pinned as `number`: one that was not there, or was another
+    /// device of this name.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn add(&self, number: u64, target: &Target) -> Result<(), Error> {
+        let folder = pins::generation(number);
+        let name = &target.interface.name;
+        let mut interfaces = self.description.interfaces.iter();
+        let slot = interfaces.position(|interface| interface.name == *name);
+        let slot = u32::try_from(slot.unwrap_or_default()).unwrap_or_default();
+        let constants = self.description.constants()?;
+        let mut ebpf = self.object(&folder, &constants, target, slot)?;
+        pins::remove(&folder.join(format!("program-{}", pins::pin_name(name))))?;
+        pin_program(&mut ebpf, &folder, target)
     }
 
     pub(super) fn sizes(&self) -> Result<Sizes, Error> {

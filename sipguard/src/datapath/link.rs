@@ -14,10 +14,10 @@ use aya_obj::programs::XdpAttachType;
 
 use super::{Error, Generation, Pending, detach::detach, errno, pins};
 use crate::{
-    clock,
     device::{self, Device, Hook},
     kernel,
     policy::{AttachMode, Interface},
+    tables::Now,
 };
 
 /// Why a program could not be attached to an interface.
@@ -116,9 +116,8 @@ pub struct Switched {
 ///
 /// # Errors
 /// Where the pins can't be read.
-pub fn attachments() -> Result<Vec<Attachment>, Error> {
+pub fn attachments(now: Now) -> Result<Vec<Attachment>, Error> {
     let mut owners = HashMap::new();
-    let now = clock::now();
     for number in Generation::all()? {
         for (_, path) in programs(number, Role::Filter)? {
             owners.insert(program_id(&path)?, (Some(number), None));

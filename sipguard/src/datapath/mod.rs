@@ -5,6 +5,7 @@
 //! either complete or unused. The pins describe themselves: what is in force is read from the kernel, not from a file beside it.
 
 mod check;
+mod copy;
 mod counters;
 mod description;
 mod detach;
@@ -24,6 +25,7 @@ mod table;
 pub use self::log::follow as follow_log;
 pub use self::{
     check::Checker,
+    copy::{copy, keep_copy},
     counters::{Counts, clear_service, counted_interfaces, counts, forget_counters},
     description::{Description, ServiceDescription},
     detach::detach,

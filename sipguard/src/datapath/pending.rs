@@ -15,7 +15,7 @@ use aya_obj::programs::XdpAttachType;
 use sipguard_ebpf::abi::{NEW, OLD};
 
 use super::{Error, Target, load, pins, table::Table};
-use crate::{clock, tables::Now};
+use crate::tables::Now;
 
 /// The pin that holds the deadline, and the number of the generation before (0 where there was none: numbers begin at 1).
 const DEADLINE: &str = "deadline";
@@ -41,12 +41,13 @@ impl Pending {
         previous: Option<u64>,
         targets: &[Target],
         lasts: Duration,
+        now: Now,
     ) -> Result<Self, Error> {
         let lasts = u64::try_from(lasts.as_nanos()).unwrap_or(u64::MAX);
         let pending = Self {
             generation,
             previous,
-            deadline: clock::now().boot_ns.saturating_add(lasts),
+            deadline: now.boot_ns.saturating_add(lasts),
         };
         let made = pending.make(targets);
         if made.is_err() {
@@ -66,6 +67,18 @@ impl Pending {
             .update(&[0, 1], &[self.deadline, self.previous.unwrap_or_default()])
             .map_err(|error| Error::io("can't write the deadline", &error))?;
         deadline.pin(&folder.join(DEADLINE))
+    }
+
+    /// Makes the same for an interface that came while it waits, once both generations have a program for it.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn extend(&self, interface: &str) -> Result<(), Error> {
+        let folder = pins::generation(self.generation);
+        for pin in ["pending", "choice"] {
+            pins::remove(&folder.join(format!("{pin}-{}", pins::pin_name(interface))))?;
+        }
+        self.add(&folder, interface)
     }
 
     fn add(&self, folder: &Path, interface: &str) -> Result<(), Error> {

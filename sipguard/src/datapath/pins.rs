@@ -1,14 +1,15 @@
 //! Where things are pinned, and whether pins made here would last.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{CWD, RenameFlags, renameat_with, statfs},
-    io::Errno,
+    fs::{CWD, FlockOperation, RenameFlags, flock, fstatfs, renameat_with, statfs},
+    io::{Errno, retry_on_intr},
     mount::MountFlags,
 };
 
@@ -41,21 +42,34 @@ pub enum PinsError {
 }
 
 /// The folder of pins.
-#[derive(Clone, Debug)]
-pub struct Pins(());
+#[derive(Debug)]
+pub struct Pins {
+    /// For changing: nobody else does.
+    _lock: Option<File>,
+}
 
 impl Pins {
     /// For reading: `None` where nothing of ours is pinned.
     pub fn find() -> Option<Self> {
-        root().is_dir().then_some(Self(()))
+        root().is_dir().then_some(Self { _lock: None })
     }
 
-    /// For changing: mounts bpffs where it is missing.
+    /// For changing: mounts bpffs where it is missing, waits until no other process changes anything, and keeps it so until this is dropped,
+    /// or the process ends in whatever way. The lock is on the root of bpffs: it needs no disk, and whoever shares the pins shares it.
     ///
     /// # Errors
     /// See [`PinsError`]. Nothing is mounted in a mount namespace that is not the host's: pins live as long as the mount does.
     pub fn make() -> Result<Self, PinsError> {
-        if !is_bpffs() {
+        // Whoever mounts it holds the folder below, so that nobody else mounts another one over it.
+        let lock = loop {
+            let lock = locked()?;
+            if fstatfs(&lock).is_ok_and(|found| found.f_type == BPFFS_MAGIC) {
+                break lock;
+            }
+            // Somebody else may have mounted it while we waited.
+            if is_bpffs() {
+                continue;
+            }
             if !in_host_mount_namespace() {
                 return Err(PinsError::WouldVanish);
             }
@@ -67,22 +81,48 @@ impl Pins {
                 Some(c"mode=700"),
             )
             .map_err(|errno| PinsError::Mount(errno.into()))?;
-        }
+        };
         make_folder(&root())?;
         make_folder(&links())?;
         make_folder(&counters())?;
         make_folder(&generations())?;
-        Ok(Self(()))
+        Ok(Self { _lock: Some(lock) })
     }
 
-    /// Removes the folders that are left when nothing is in force any more.
-    pub fn remove(self) -> Result<(), PinsError> {
+    /// Removes the folders that are left when nothing is in force any more, but not the copy of the state.
+    pub fn remove_folders(&self) -> Result<(), PinsError> {
         // Counters of other versions are there, too.
         for name in names(&root())? {
-            remove_folder(&root().join(name))?;
+            let path = root().join(name);
+            if path.is_dir() {
+                remove_folder(&path)?;
+            }
         }
+        Ok(())
+    }
+
+    /// Removes what is left then.
+    pub fn remove(self) -> Result<(), PinsError> {
         remove_folder(&root())
     }
+}
+
+fn locked() -> Result<File, PinsError> {
+    // Where there is no such folder, that is for mounting to say.
+    let folder = File::open(BPFFS).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => PinsError::Mount(error),
+        _ => PinsError::Path {
+            path: BPFFS.into(),
+            cause: error,
+        },
+    })?;
+    retry_on_intr(|| flock(&folder, FlockOperation::LockExclusive)).map_err(|errno| {
+        PinsError::Path {
+            path: BPFFS.into(),
+            cause: errno.into(),
+        }
+    })?;
+    Ok(folder)
 }
 
 /// Whether bpffs is where it belongs.

@@ -1,5 +1,6 @@
 //! What may be copied into maps and out of them.
 
+use super::copy::CHUNK;
 use sipguard_ebpf::{
     abi::{Answer, Counter, Key, Lengths, Value},
     prefix::{V4, V6},
@@ -23,6 +24,8 @@ unsafe impl Plain for u8 {}
 unsafe impl Plain for u32 {}
 // SAFETY: an integer.
 unsafe impl Plain for u64 {}
+// SAFETY: bytes.
+unsafe impl Plain for [u8; CHUNK] {}
 // SAFETY: `repr(C)`, padding spelled out as fields, integers only; so are the ones below.
 unsafe impl Plain for Key<V4> {}
 // SAFETY: as above.

@@ -1,28 +1,22 @@
 //! Making the config what the kernel does.
 
-use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    path::Path,
-    time::Duration,
-};
-
-use sipguard_ebpf::abi::VERSION;
+use std::{path::Path, sync::Arc};
 
 use super::{
-    Error, Live, Session, change,
-    confirm::{Wanted, wanted},
-    live, now,
-    plan::{Outlook, absent},
-    swap::Swap,
+    change,
+    describe::describe,
+    error::{Error, Refused},
+    live::{live, replaceable},
+    outlook::Outlook,
+    session::{self, Session},
+    survey::{ConfigFile, Options, Survey},
+    swap::{Swap, Turned},
+    unconfirmed::confirmed,
 };
 use crate::{
-    datapath::{
-        self, Attachment, Description, Generation, Pending, ServiceDescription, Switched, Target,
-        attachments,
-    },
-    device::{self, Device},
+    datapath::{self, Generation, Pending, Pins, Switched},
+    host::Host,
     policy::Policy,
-    state::Slots,
     tables::Tables,
 };
 
@@ -34,13 +28,15 @@ pub struct Applied {
     /// Whether anything had to change.
     pub changed: bool,
     /// The policy that is in force.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// How many of the command line's entries are in force with it.
     pub own: usize,
     /// The interfaces, and how each came to this generation.
     pub interfaces: Vec<(String, Switched)>,
     /// Interfaces of the config that do not exist now.
     pub absent: Vec<String>,
+    /// Interfaces of the config that can't be guarded.
+    pub refused: Vec<Refused>,
     /// Interfaces that were guarded before and are not any more.
     pub released: Vec<String>,
     /// Until when it is to be confirmed, where it takes itself back.
@@ -52,138 +48,138 @@ pub struct Applied {
 }
 
 /// Reads the config file and makes it, with the command line's kept entries, what the kernel does. Where that is so already, nothing
-/// changes. With `confirm`, what was before is in force again after so long, unless it is confirmed; see `confirm.rs`.
+/// changes. Interfaces that can't be guarded are left out and told of. Where it is to be confirmed, what was before is in force again after
+/// so long, unless it is; see `confirm.rs`.
 ///
 /// # Errors
 /// What was wrong; what was in force before still is.
-pub fn apply(file: &Path, confirm: Option<Duration>) -> Result<Applied, Error> {
-    let Wanted {
-        policy,
-        text,
-        digest: kept,
-    } = wanted(file, confirm.is_some())?;
-    if confirm.is_some() && policy.interfaces.is_empty() {
-        return Err(Error::NothingToConfirm);
+pub fn apply(host: &Host, file: &Path, options: Options) -> Result<Applied, Error> {
+    let config = ConfigFile::read(file);
+    if Pins::find().is_none() {
+        // Before anything is made on this machine, and again once nobody else changes anything.
+        Survey::look(host, &config, &mut session::state(host), options)?;
     }
-    // Before anything is made on this machine, and again once nobody else changes anything.
-    targets(&policy, &device::all().map_err(Error::Devices)?, file)?;
-    let mut session = Session::begin()?;
-    let devices = device::all().map_err(Error::Devices)?;
-    let targets = targets(&policy, &devices, file)?;
-    let absent = absent(&policy, &devices);
-
-    let links = attachments()?;
-    refuse_pending(&links)?;
-    if confirm.is_none() {
-        session.heed(kept.is_some(), &text)?;
+    let mut session = Session::begin(host)?;
+    if let Some(waiting) = waiting(&session, options)? {
+        return Ok(waiting);
     }
-    let before = match confirm {
-        None => replaceable(live())?,
-        // It has to come back.
-        Some(_) => live()?,
-    };
-    for (_, device) in &targets {
-        datapath::refuse_foreign(device, &links)?;
+    let survey = Survey::look(host, &config, &mut session.state, options)?;
+    if survey.kept {
+        session.heed(&config.text);
     }
-    let cleared = session
-        .state
-        .slots
-        .assign(policy.services.iter().map(|service| service.name.as_str()))?;
-    let now = now();
-    let ended = change::forget_ended(&mut session, now.wall);
-    let is_kept = kept.is_some();
-    let digest = kept.unwrap_or_else(|| digest(&policy, &session.state.slots));
+    let ended = change::forget_ended(&mut session, survey.now.wall);
+    let in_force = survey.is_in_force();
     let mut applied = Applied {
-        generation: before.as_ref().map(|live| live.number),
-        changed: false,
+        generation: survey.before.as_ref().map(|live| live.number),
+        changed: !in_force,
         own: session.state.entries.len(),
         interfaces: Vec::new(),
-        absent,
+        absent: survey.absent.clone(),
+        refused: Vec::new(),
         released: Vec::new(),
         pending: None,
-        kept: is_kept,
+        kept: survey.kept,
+        outlook: Outlook::unchanged(&survey.policy),
+        policy: survey.policy.clone(),
+    };
+    if in_force {
+        if !ended.is_empty() {
+            change::commit(&mut session, survey.before.as_ref(), &ended)?;
+        }
+        if !survey.kept {
+            session.forget_unconfirmed();
+        }
+        applied.interfaces = as_they_are(&survey, &session);
+    } else {
+        put_in_force(&survey, &config, options, &mut session, &mut applied)?;
+        remember_fallbacks(&mut session, &applied);
+    }
+    applied.refused.splice(0..0, survey.refused);
+    Ok(applied)
+}
+
+/// While an apply waits to be confirmed, all that another one does is to guard the interfaces that came meanwhile, which has been done by
+/// now.
+fn waiting(session: &Session<'_>, options: Options) -> Result<Option<Applied>, Error> {
+    let Some(live) = replaceable(live(session.host))? else {
+        return Ok(None);
+    };
+    let Some(pending) = live.pending else {
+        return Ok(None);
+    };
+    if session.guarded.is_empty() || options.confirm.is_some() {
+        let left = pending.left(session.host.now()).unwrap_or_default();
+        return Err(Error::Pending {
+            generation: pending.generation,
+            seconds: left.as_secs(),
+        });
+    }
+    let policy = Arc::new(confirmed(&live.generation)?.policy);
+    Ok(Some(Applied {
+        generation: Some(live.number),
+        changed: true,
+        own: session.state.entries.len(),
+        interfaces: session.guarded.clone(),
+        absent: Vec::new(),
+        refused: Vec::new(),
+        released: Vec::new(),
+        pending: Some(pending),
+        kept: false,
         outlook: Outlook::unchanged(&policy),
         policy,
-    };
-    let nothing_to_do = match &before {
-        Some(live) => in_force(live, &digest, &targets),
-        None => targets.is_empty() && links.is_empty(),
-    };
-    if nothing_to_do {
-        if !ended.is_empty() {
-            change::commit(&session, before.as_ref(), &ended)?;
-        }
-        if !is_kept {
-            session.forget_unconfirmed()?;
-        }
-        applied.interfaces = as_they_are(&targets, &session);
-        return Ok(applied);
-    }
+    }))
+}
 
-    let tables = Tables::compile(
-        &applied.policy,
-        &session.state.slots,
-        &session.state.entries,
-        now,
-    )?;
-    applied.outlook = Outlook::of(
-        before.as_ref(),
-        &applied.policy,
-        &session.state.slots,
-        &tables,
-        &targets,
-        now,
-    )?;
-
-    let number = next_number(&mut session)?;
-    applied.changed = true;
-
+/// Makes a generation and turns the interfaces to it; to be confirmed, where that is wanted.
+fn put_in_force(
+    survey: &Survey,
+    config: &ConfigFile<'_>,
+    options: Options,
+    session: &mut Session<'_>,
+    applied: &mut Applied,
+) -> Result<(), Error> {
+    let Survey { policy, now, .. } = survey;
+    let state = &session.state;
+    let tables = Tables::compile(policy, &state.slots, &state.entries, *now)?;
+    applied.outlook = survey.outlook(&state.slots, &tables)?;
+    let number = session.next_number()?;
     applied.generation = None;
-    if !targets.is_empty() {
-        let description = describe(&applied.policy, &session.state.slots, &tables, file, digest);
-        for slot in cleared {
+    if !survey.targets.is_empty() {
+        let slots = &session.state.slots;
+        let digest = survey.digest.clone();
+        let description = describe(policy, slots, &tables, config.path, digest, now.wall);
+        for &slot in &survey.cleared {
             datapath::clear_service(slot)?;
         }
-        let targets: Vec<_> = targets.iter().map(|(target, _)| target.clone()).collect();
+        let targets = survey.targets.iter().map(|(target, _)| target.clone());
+        let targets: Vec<_> = targets.collect();
         let revision = session.state.revision;
         Generation::create(number, &tables, description, &targets, revision)?;
         applied.generation = Some(number);
     }
     let swap = Swap {
         number,
-        targets: &targets,
-        links: &links,
+        targets: &survey.targets,
+        links: &survey.links,
+        all_or_nothing: options.all_or_nothing,
     };
-    turn(
-        &swap,
-        confirm.map(|lasts| (lasts, text)),
-        before.as_ref(),
-        &mut session,
-        &mut applied,
-    )?;
-    remember_fallbacks(&mut session, &applied)?;
-    Ok(applied)
-}
-
-/// Turns the interfaces to what was made; to be confirmed, where it is said for how long and what the config file says.
-fn turn(
-    swap: &Swap<'_>,
-    confirm: Option<(Duration, String)>,
-    before: Option<&Live>,
-    session: &mut Session,
-    applied: &mut Applied,
-) -> Result<(), Error> {
-    if let Some((lasts, text)) = confirm {
-        let (pending, interfaces) = swap.until_confirmed(session, before, text, lasts)?;
+    if let Some(lasts) = options.confirm {
+        let before = survey.before.as_ref();
+        let text = config.text.clone();
+        let (pending, turned) = swap.until_confirmed(session, before, text, lasts)?;
         applied.pending = Some(pending);
-        applied.interfaces = interfaces;
+        (applied.interfaces, applied.refused) = (turned.interfaces, turned.refused);
         return Ok(());
     }
-    if !applied.kept {
-        session.forget_unconfirmed()?;
+    if !survey.kept {
+        session.forget_unconfirmed();
     }
-    applied.interfaces = swap.for_good()?;
-    applied.released = swap.release(&applied.policy)?;
+    let Turned {
+        interfaces,
+        refused,
+    } = swap.for_good()?;
+    (applied.interfaces, applied.refused) = (interfaces, refused);
+    applied.released = swap.release(policy)?;
     for old in Generation::all()? {
         if Some(old) != applied.generation {
             Generation::remove(old)?;
@@ -192,28 +188,9 @@ fn turn(
     Ok(())
 }
 
-/// Never used before, whatever became of the state on disk.
-fn next_number(session: &mut Session) -> Result<u64, Error> {
-    let pinned = Generation::all()?.last().map_or(0, |newest| newest + 1);
-    let number = session.state.next_generation().max(pinned);
-    session.state.generation = number;
-    session.store.save(&session.state)?;
-    Ok(number)
-}
-
-fn refuse_pending(links: &[Attachment]) -> Result<(), Error> {
-    match links.iter().find_map(|link| link.pending) {
-        Some(pending) => Err(Error::Pending {
-            generation: pending.generation,
-            seconds: pending.left(now()).unwrap_or_default().as_secs(),
-        }),
-        None => Ok(()),
-    }
-}
-
 /// The interfaces where nothing changes.
-fn as_they_are(targets: &[(Target, &Device)], session: &Session) -> Vec<(String, Switched)> {
-    let unchanged = |(target, _): &(Target, &Device)| {
+fn as_they_are(survey: &Survey, session: &Session<'_>) -> Vec<(String, Switched)> {
+    let unchanged = survey.targets.iter().map(|(target, _)| {
         let name = target.interface.name.clone();
         let fallback = session.state.fallbacks.get(&name).cloned();
         let switched = Switched {
@@ -221,131 +198,12 @@ fn as_they_are(targets: &[(Target, &Device)], session: &Session) -> Vec<(String,
             fallback,
         };
         (name, switched)
-    };
-    targets.iter().map(unchanged).collect()
-}
-
-/// What is in force, as far as it is known: what can't be read filters all the same, and is replaced like anything else.
-pub(super) fn replaceable(found: Result<Option<Live>, Error>) -> Result<Option<Live>, Error> {
-    match found {
-        Err(Error::Orphaned { .. } | Error::Datapath(datapath::Error::OtherVersion { .. })) => {
-            Ok(None)
-        }
-        found => found,
-    }
-}
-
-/// The config's interfaces that exist, as they are to be attached to, the lower ones first: below a device that has a program the
-/// kernel takes none.
-pub(super) fn targets<'d>(
-    policy: &Policy,
-    devices: &'d [Device],
-    file: &Path,
-) -> Result<Vec<(Target, &'d Device)>, Error> {
-    let mut targets = Vec::new();
-    for interface in &policy.interfaces {
-        let Some(device) = devices.iter().find(|device| device.name == interface.name) else {
-            continue;
-        };
-        let link = device.link.clone().map_err(|why| Error::Unfit {
-            interface: interface.name.clone(),
-            why,
-        })?;
-        targets.push((
-            Target {
-                interface: interface.clone(),
-                link,
-            },
-            device,
-        ));
-    }
-    if targets.is_empty() && !policy.interfaces.is_empty() {
-        let names = |names: Vec<&str>| names.join(", ");
-        return Err(Error::NoInterface {
-            missing: names(
-                policy
-                    .interfaces
-                    .iter()
-                    .map(|interface| interface.name.as_str())
-                    .collect(),
-            ),
-            present: names(devices.iter().map(|device| device.name.as_str()).collect()),
-            config: file.to_owned(),
-        });
-    }
-    targets.sort_by_key(|(_, device)| device::height(device, devices));
-    Ok(targets)
-}
-
-/// Whether everything is already as it would become.
-pub(super) fn in_force(live: &Live, digest: &str, targets: &[(Target, &Device)]) -> bool {
-    let behind = live.generation.revision().ok() == Some(Generation::BEHIND);
-    !behind
-        && live.generation.description.digest == digest
-        && live.links.len() == targets.len()
-        && targets.iter().all(|(target, device)| {
-            live.links.iter().any(|link| {
-                link.interface == target.interface.name
-                    && link.generation == Some(live.number)
-                    && device
-                        .xdp
-                        .iter()
-                        .any(|attached| attached.program == link.program)
-            })
-        })
-}
-
-pub(crate) fn describe(
-    policy: &Policy,
-    slots: &Slots,
-    tables: &Tables,
-    file: &Path,
-    digest: String,
-) -> Description {
-    let services = policy.services.iter().filter_map(|service| {
-        Some(ServiceDescription {
-            slot: slots.get(&service.name)?,
-            service: service.clone(),
-        })
     });
-    Description {
-        abi: VERSION,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        applied: now().wall,
-        config: std::path::absolute(file).unwrap_or_else(|_| file.to_owned()),
-        digest,
-        mode: policy.mode,
-        services: services.collect(),
-        interfaces: policy.interfaces.clone(),
-        origins: policy.origins.clone(),
-        entries: policy.entries.len(),
-        prefilter_shift: tables.constants.prefilter_shift,
-    }
-}
-
-/// A fingerprint of the program and of everything the config says.
-pub(super) fn digest(policy: &Policy, slots: &Slots) -> String {
-    let mut hasher = DefaultHasher::new();
-    datapath::object_bytes().hash(&mut hasher);
-    env!("CARGO_PKG_VERSION").hash(&mut hasher);
-    // Structures with derived serialisers and string keys have nothing in them that can't be written.
-    let text = serde_json::to_string(&(
-        policy.mode,
-        &policy.services,
-        &policy.interfaces,
-        &policy.origins,
-        slots,
-    ))
-    .unwrap_or_default();
-    text.hash(&mut hasher);
-    for entry in &policy.entries {
-        (entry.prefix, entry.service, entry.action, entry.origin).hash(&mut hasher);
-    }
-    format!("{:016x}", hasher.finish())
+    unchanged.collect()
 }
 
 /// Keeps the causes of generic mode for `status`: the kernel does not.
-fn remember_fallbacks(session: &mut Session, applied: &Applied) -> Result<(), Error> {
+fn remember_fallbacks(session: &mut Session<'_>, applied: &Applied) {
     let mut fallbacks = session.state.fallbacks.clone();
     fallbacks.retain(|name, _| {
         // Until it is confirmed, the other interfaces stay as they are.
@@ -365,7 +223,6 @@ fn remember_fallbacks(session: &mut Session, applied: &Applied) -> Result<(), Er
     }
     if fallbacks != session.state.fallbacks {
         session.state.fallbacks = fallbacks;
-        session.store.save(&session.state)?;
+        session.save();
     }
-    Ok(())
 }

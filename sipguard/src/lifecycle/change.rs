@@ -5,9 +5,15 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::{Error, Live, Session, live, now};
+use super::{
+    error::Error,
+    live::{Live, live},
+    renew::renew,
+    session::Session,
+};
 use crate::{
-    datapath::Generation,
+    datapath::{self, Generation},
+    host::Host,
     policy::Action,
     prefix,
     state::OwnEntry,
@@ -38,11 +44,16 @@ pub struct Changed {
 ///
 /// # Errors
 /// Where the state can't be kept or the kernel refuses.
-pub fn add(prefixes: &[IpNet], service: Option<&str>, word: &Word) -> Result<Changed, Error> {
-    let mut session = Session::begin()?;
-    let live = live()?;
+pub fn add(
+    host: &Host,
+    prefixes: &[IpNet],
+    service: Option<&str>,
+    word: &Word,
+) -> Result<Changed, Error> {
+    let mut session = Session::begin(host)?;
+    let live = live(host)?;
     let services = services(live.as_ref(), service)?;
-    let added = now().wall;
+    let added = host.now().wall;
     let mut changes = forget_ended(&mut session, added);
     let places = services
         .iter()
@@ -56,7 +67,7 @@ pub fn add(prefixes: &[IpNet], service: Option<&str>, word: &Word) -> Result<Cha
         comment: word.comment.clone(),
         added,
     }));
-    let in_force = commit(&session, live.as_ref(), &changes)?;
+    let in_force = commit(&mut session, live.as_ref(), &changes)?;
     Ok(Changed { services, in_force })
 }
 
@@ -64,11 +75,15 @@ pub fn add(prefixes: &[IpNet], service: Option<&str>, word: &Word) -> Result<Cha
 ///
 /// # Errors
 /// [`Error::NotOwn`] and [`Error::NoEntry`] where the command line says nothing of them.
-pub fn remove(prefixes: &[IpNet], service: Option<&str>) -> Result<Vec<OwnEntry>, Error> {
-    let mut session = Session::begin()?;
-    let live = live()?;
+pub fn remove(
+    host: &Host,
+    prefixes: &[IpNet],
+    service: Option<&str>,
+) -> Result<Vec<OwnEntry>, Error> {
+    let mut session = Session::begin(host)?;
+    let live = live(host)?;
     let services = services(live.as_ref(), service)?;
-    let mut changes = forget_ended(&mut session, now().wall);
+    let mut changes = forget_ended(&mut session, host.now().wall);
     let removed = session.state.remove(prefixes, &services);
     if removed.is_empty() {
         return Err(nothing_to_remove(live.as_ref(), prefixes, &services)?);
@@ -77,12 +92,12 @@ pub fn remove(prefixes: &[IpNet], service: Option<&str>) -> Result<Vec<OwnEntry>
         .iter()
         .map(|entry| (entry.service.clone(), entry.prefix));
     changes.extend(places);
-    commit(&session, live.as_ref(), &changes)?;
+    commit(&mut session, live.as_ref(), &changes)?;
     Ok(removed)
 }
 
 /// What has ended by itself is nowhere any more after the next change. Returns the prefixes of which something is gone.
-pub(super) fn forget_ended(session: &mut Session, now: Timestamp) -> Vec<(String, IpNet)> {
+pub(super) fn forget_ended(session: &mut Session<'_>, now: Timestamp) -> Vec<(String, IpNet)> {
     let ended = session.state.drop_ended(now);
     ended
         .into_iter()
@@ -155,26 +170,38 @@ fn services(live: Option<&Live>, wanted: Option<&str>) -> Result<Vec<String>, Er
     }
 }
 
-/// First the disk, then the kernel, then the note that the kernel has followed.
+/// First the state, then the kernel, then the note that the kernel has followed. Where a generation has no room for an entry, another one
+/// takes its place.
 pub(super) fn commit(
-    session: &Session,
+    session: &mut Session<'_>,
     live: Option<&Live>,
     changes: &[(String, IpNet)],
 ) -> Result<bool, Error> {
-    session.store.save(&session.state)?;
+    session.save();
     let Some(live) = live else { return Ok(false) };
+    let mut behind = false;
     for generation in live.generations() {
-        change(generation, session, changes)?;
+        match change(generation, session, changes) {
+            Err(Error::Datapath(datapath::Error::Full)) => behind = true,
+            done => done?,
+        }
+        behind |= generation.revision()? == Generation::BEHIND;
+    }
+    match (behind, live.pending) {
+        (false, _) => {}
+        (true, None) => renew(session, live)?,
+        // Both would have to be made anew, and the time to confirm with them.
+        (true, Some(_)) => return Err(datapath::Error::Full.into()),
     }
     Ok(true)
 }
 
 fn change(
     generation: &Generation,
-    session: &Session,
+    session: &Session<'_>,
     changes: &[(String, IpNet)],
 ) -> Result<(), Error> {
-    let now = now();
+    let now = session.host.now();
     let shift = generation.description.prefilter_shift;
     let mut crowded = BTreeSet::new();
     for ((name, prefix), said) in session.state.of(changes) {

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use sipguard_ebpf::abi::Reason;
 
-use super::{Error, Live};
+use super::{error::Error, live::Live};
 use crate::{
     policy::{Action, Mode},
     tables::Now,

@@ -1,14 +1,17 @@
-//! What a crash left is brought to the one end or the other.
+//! What a crash left is brought to the one end or the other, and interfaces that came meanwhile are guarded.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use super::{Error, Session, now};
+use super::{error::Error, live::is_attached, session::Session};
 use crate::{
-    datapath::{self, Attachment, Generation, LinkError, Pending, Role, attachments},
-    device,
+    datapath::{
+        self, Attachment, Generation, LinkError, Pending, Role, Switched, Target, attachments,
+    },
+    device::{self, Device},
+    host::Host,
     policy::{AttachMode, Interface},
     state::{Outcome, OwnEntry, State},
-    tables::with_own,
+    tables::{Now, with_own},
 };
 
 /// What the links are to run.
@@ -36,29 +39,60 @@ impl Aim {
     }
 }
 
-impl Session {
-    /// Finishes a swap that was cut off, takes back what was not confirmed in time, removes generations that nothing runs, and brings
-    /// entries that the state has and the kernel has not (or the other way round) into line.
+impl<'h> Session<'h> {
+    /// Waits for other commands to finish, and clears up what a crash has left.
+    ///
+    /// # Errors
+    /// Where the pins can't be kept, or the kernel can't be asked.
+    pub fn begin(host: &'h Host) -> Result<Self, Error> {
+        let mut session = Self::open(host)?;
+        session.settle()?;
+        Ok(session)
+    }
+
+    /// Finishes a swap that was cut off, takes back what was not confirmed in time, guards interfaces that came since, removes generations
+    /// that nothing runs, and brings entries that the state has and the kernel has not (or the other way round) into line.
     pub(super) fn settle(&mut self) -> Result<(), Error> {
-        let links = attachments()?;
-        let aim = self.aim(&links)?;
+        let now = self.host.now();
+        let links = attachments(now)?;
+        let aim = self.aim(&links, now);
+        let devices = device::all().map_err(Error::Devices)?;
+        let turning = |number, pending| {
+            Turning {
+                number,
+                pending,
+                links: &links,
+                devices: &devices,
+            }
+            .turn()
+        };
         match aim {
-            Aim::Pending(pending) => turn(&links, pending.generation, Role::Pending)?,
+            Aim::Pending(pending) => {
+                let (wanted, guarded) = turning(pending.generation, Some(pending))?;
+                self.guarded.extend(guarded);
+                // What the new policy drops stays with the one before until then.
+                if let Some(previous) = pending.previous {
+                    let turning = Turning {
+                        number: previous,
+                        pending: None,
+                        links: &links,
+                        devices: &devices,
+                    };
+                    self.guarded.extend(turning.turn_but(&wanted)?.1);
+                }
+            }
             Aim::Generation(number) => {
-                let wanted = turn(&links, number, Role::Filter)?;
+                let (wanted, guarded) = turning(number, None)?;
+                self.guarded.extend(guarded);
                 release(
                     links
                         .iter()
                         .filter(|link| !wanted.contains(&link.interface)),
                 )?;
                 Pending::remove(number)?;
-                wanted
             }
-            Aim::Nothing => {
-                release(links.iter().filter(|link| link.pending.is_some()))?;
-                Vec::new()
-            }
-        };
+            Aim::Nothing => release(links.iter().filter(|link| link.pending.is_some()))?,
+        }
         let needed = aim.generations();
         for number in Generation::all()? {
             if !needed.contains(&number) {
@@ -69,8 +103,8 @@ impl Session {
             if let Ok(generation) = Generation::open(number)
                 && generation.revision()? != self.state.revision
             {
-                match follow(&generation, &self.state) {
-                    // The next apply makes room, and must not be kept from it.
+                match follow(&generation, &self.state, now) {
+                    // The next change makes room, and must not be kept from it.
                     Err(Error::Datapath(datapath::Error::Full)) => {
                         generation.set_revision(Generation::BEHIND)?;
                     }
@@ -79,72 +113,157 @@ impl Session {
             }
         }
         if self.state.outcome() == Some(Outcome::Confirmed) {
-            self.forget_unconfirmed()?;
+            self.forget_unconfirmed();
         }
         Ok(())
     }
 
     /// The state on disk says what was decided, and where it says nothing the clock does.
-    fn aim(&mut self, links: &[Attachment]) -> Result<Aim, Error> {
+    fn aim(&mut self, links: &[Attachment], now: Now) -> Aim {
         let outcome = self.state.outcome();
         let Some(pending) = links.iter().find_map(|link| link.pending) else {
             // A crash came before anything was turned. Where no link is left, it may have been a reboot, which the apply after it tells.
             if outcome == Some(Outcome::Pending) && !links.is_empty() {
-                self.decide(Outcome::TakenBack)?;
+                self.decide(Outcome::TakenBack);
             }
             let newest = links.iter().filter_map(|link| link.generation).max();
-            return Ok(newest.map_or(Aim::Nothing, Aim::Generation));
+            return newest.map_or(Aim::Nothing, Aim::Generation);
         };
         let before = pending.previous.map_or(Aim::Nothing, Aim::Generation);
         match outcome {
-            Some(Outcome::Confirmed) => Ok(Aim::Generation(pending.generation)),
-            Some(Outcome::TakenBack) => Ok(before),
-            _ if pending.lapsed(now()) => {
-                self.decide(Outcome::TakenBack)?;
-                Ok(before)
+            Some(Outcome::Confirmed) => Aim::Generation(pending.generation),
+            Some(Outcome::TakenBack) => before,
+            _ if pending.lapsed(now) => {
+                self.decide(Outcome::TakenBack);
+                before
             }
-            _ => Ok(Aim::Pending(pending)),
+            _ => Aim::Pending(pending),
         }
     }
 }
 
-/// Turns the links that run something else, and makes those that are missing. Returns the interfaces that the generation is for.
-fn turn(links: &[Attachment], number: u64, role: Role) -> Result<Vec<String>, Error> {
-    let wanted = datapath::interfaces(number)?;
-    let devices = device::all().map_err(Error::Devices)?;
-    // Of another version it can be turned to all the same.
-    let described = Generation::open(number)
-        .map(|generation| generation.description.interfaces)
-        .unwrap_or_default();
-    let mut present: Vec<_> = devices
-        .iter()
-        .filter(|device| wanted.contains(&device.name))
-        .collect();
-    present.sort_by_key(|device| device::height(device, &devices));
-    for device in present {
-        let name = &device.name;
-        let link = links.iter().find(|link| link.interface == *name);
-        let runs = link.is_some_and(|link| match role {
-            Role::Filter => link.generation == Some(number) && link.pending.is_none(),
-            Role::Pending => link.pending.is_some(),
-        });
-        if !runs {
-            let interface = described.iter().find(|interface| interface.name == *name);
-            let interface = interface.cloned().unwrap_or_else(|| Interface {
-                name: name.clone(),
-                mode: AttachMode::Auto,
-            });
-            let turned = datapath::refuse_foreign(device, links)
-                .and_then(|()| datapath::switch(number, role, &interface, device));
-            match turned {
-                // It came back with somebody else's program on it, or below a device that has one. That is told by `status` and
-                // `apply`, and is no reason to leave the rest undone.
-                Ok(_) | Err(LinkError::Busy { .. } | LinkError::Below { .. }) => {}
-                Err(error) => return Err(error.into()),
+/// The interfaces that a generation is for, and those of them that were not filtered before.
+type Turned = (Vec<String>, Vec<(String, Switched)>);
+
+/// Turning links to a generation: those that run something else, because a swap was cut off, and those that are missing, because the
+/// interface came, or came back, after it was made.
+struct Turning<'t> {
+    number: u64,
+    /// Where it waits to be confirmed.
+    pending: Option<Pending>,
+    links: &'t [Attachment],
+    devices: &'t [Device],
+}
+
+impl Turning<'_> {
+    fn turn(&self) -> Result<Turned, Error> {
+        self.turn_but(&[])
+    }
+
+    /// Leaves these interfaces as they are.
+    fn turn_but(&self, others: &[String]) -> Result<Turned, Error> {
+        let mut wanted = datapath::interfaces(self.number)?;
+        // Of another version it can be turned to all the same.
+        let generation = Generation::open(self.number).ok();
+        let described = generation
+            .as_ref()
+            .map_or(&[][..], |generation| &generation.description.interfaces);
+        for interface in described {
+            if !wanted.contains(&interface.name) {
+                wanted.push(interface.name.clone());
             }
         }
+        wanted.retain(|name| !others.contains(name));
+        let mut present: Vec<_> = self
+            .devices
+            .iter()
+            .filter(|device| wanted.contains(&device.name))
+            .collect();
+        present.sort_by_key(|device| device::height(device, self.devices));
+        let mut guarded = Vec::new();
+        for device in present {
+            let interface = described.iter().find(|it| it.name == device.name);
+            let interface = interface.cloned().unwrap_or_else(|| Interface {
+                name: device.name.clone(),
+                mode: AttachMode::Auto,
+            });
+            match self.turn_one(generation.as_ref(), interface, device) {
+                Ok(Some(switched)) => guarded.push((device.name.clone(), switched)),
+                // It came back with somebody else's program on it, or can't be guarded as it is to be. That is told by `status` and `apply`,
+                // and is no reason to leave the rest undone.
+                Ok(None)
+                | Err(
+                    Error::Unfit { .. }
+                    | Error::Link(
+                        LinkError::Busy { .. }
+                        | LinkError::Below { .. }
+                        | LinkError::NoNative { .. }
+                        | LinkError::Failed { .. },
+                    ),
+                ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((wanted, guarded))
     }
-    Ok(wanted)
+
+    /// Returns how it came to its program where nothing filtered there.
+    fn turn_one(
+        &self,
+        generation: Option<&Generation>,
+        interface: Interface,
+        device: &Device,
+    ) -> Result<Option<Switched>, Error> {
+        let mut links = self.links.iter();
+        let attached = links.find(|link| is_attached(link, device));
+        let runs = attached.is_some_and(|link| match self.pending {
+            None => link.generation == Some(self.number) && link.pending.is_none(),
+            Some(_) => link.pending.is_some(),
+        });
+        if runs {
+            return Ok(None);
+        }
+        datapath::refuse_foreign(device, self.links)?;
+        let role = self.pending.map_or(Role::Filter, |_| Role::Pending);
+        if attached.is_none()
+            && let Some(generation) = generation
+        {
+            // It may be another kind of device than the one that had this name before, so that the program that is there may not do.
+            let link = device.link.clone().map_err(|why| Error::Unfit {
+                interface: device.name.clone(),
+                why,
+            })?;
+            let target = Target { interface, link };
+            generation.add(self.number, &target)?;
+            if let Some(pending) = self.pending {
+                add_to_previous(pending, &target)?;
+                pending.extend(&device.name)?;
+            }
+            let switched = datapath::switch(self.number, role, &target.interface, device)?;
+            return Ok(Some(switched));
+        }
+        let switched = datapath::switch(self.number, role, &interface, device)?;
+        Ok(attached.is_none().then_some(switched))
+    }
+}
+
+/// The generation before guards what it names, too, as soon as it is in force again. One of another version can't be added to.
+fn add_to_previous(pending: Pending, target: &Target) -> Result<(), Error> {
+    if let Some(number) = pending.previous
+        && let Ok(previous) = Generation::open(number)
+        && let Some(interface) = previous
+            .description
+            .interfaces
+            .iter()
+            .find(|interface| interface.name == target.interface.name)
+    {
+        let target = Target {
+            interface: interface.clone(),
+            ..target.clone()
+        };
+        previous.add(number, &target)?;
+    }
+    Ok(())
 }
 
 fn release<'l>(links: impl Iterator<Item = &'l Attachment>) -> Result<(), Error> {
@@ -155,8 +274,7 @@ fn release<'l>(links: impl Iterator<Item = &'l Attachment>) -> Result<(), Error>
 }
 
 /// Makes the kernel's own entries those of the state.
-fn follow(generation: &Generation, state: &State) -> Result<(), Error> {
-    let now = now();
+fn follow(generation: &Generation, state: &State, now: Now) -> Result<(), Error> {
     let mut own = Vec::new();
     generation.for_each(|entry| {
         let timed = entry.value.allow_until | entry.value.deny_until != 0;
@@ -168,7 +286,7 @@ fn follow(generation: &Generation, state: &State) -> Result<(), Error> {
             own.push((entry.service, entry.prefix));
         }
     })?;
-    let mut words = HashMap::<_, Vec<&OwnEntry>>::new();
+    let mut words = BTreeMap::<_, Vec<&OwnEntry>>::new();
     for entry in &state.entries {
         if let Some(service) = generation.description.service(&entry.service) {
             let key = (service.slot, entry.prefix);

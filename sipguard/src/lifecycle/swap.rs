@@ -2,43 +2,59 @@
 
 use std::time::Duration;
 
-use super::{Error, Live, Session};
+use super::{
+    error::{Error, Refused},
+    live::Live,
+    session::Session,
+};
 use crate::{
     datapath::{self, Attachment, Generation, Pending, Role, Switched, Target},
     device::{self, Device},
-    policy::Policy,
+    policy::{AttachMode, Interface, Policy},
     state::Outcome,
 };
 
 /// A generation and the interfaces that it is for, with all that is attached before.
 pub(super) struct Swap<'s> {
     pub(super) number: u64,
-    pub(super) targets: &'s [(Target, &'s Device)],
+    pub(super) targets: &'s [(Target, Device)],
     pub(super) links: &'s [Attachment],
+    /// Where one interface can't be turned, those before it are turned back.
+    pub(super) all_or_nothing: bool,
+}
+
+/// How each interface came to the generation, and those that did not.
+#[derive(Default)]
+pub(super) struct Turned {
+    pub(super) interfaces: Vec<(String, Switched)>,
+    pub(super) refused: Vec<Refused>,
 }
 
 impl Swap<'_> {
-    /// Turns one interface after the other; where one can't be, those before it are turned back.
-    pub(super) fn for_good(&self) -> Result<Vec<(String, Switched)>, Error> {
-        let switched = self.switch(Role::Filter);
-        if switched.is_err() {
+    /// Turns one interface after the other.
+    ///
+    /// # Errors
+    /// Where none can be turned; all are as they were then.
+    pub(super) fn for_good(&self) -> Result<Turned, Error> {
+        let turned = self.turn(Role::Filter);
+        if turned.is_err() {
             for (target, _) in self.targets {
                 // The first error is the one to tell; what can't be turned back now, the next command settles.
                 let _ = self.turn_back(target);
             }
             let _ = Generation::remove(self.number);
         }
-        switched
+        turned
     }
 
     /// The same for a generation that takes itself back; the state says so before the first interface is turned.
     pub(super) fn until_confirmed(
         &self,
-        session: &mut Session,
+        session: &mut Session<'_>,
         before: Option<&Live>,
         text: String,
         lasts: Duration,
-    ) -> Result<(Pending, Vec<(String, Switched)>), Error> {
+    ) -> Result<(Pending, Turned), Error> {
         let unconfirmed = session.state().unconfirmed.clone();
         let targets: Vec<_> = self
             .targets
@@ -47,25 +63,55 @@ impl Swap<'_> {
             .collect();
         let begun = session.keep(before, text).and_then(|()| {
             let previous = before.map(|live| live.number);
-            let pending = Pending::create(self.number, previous, &targets, lasts)?;
-            Ok((pending, self.switch(Role::Pending)?))
+            let now = session.host.now();
+            let pending = Pending::create(self.number, previous, &targets, lasts, now)?;
+            Ok((pending, self.turn(Role::Pending)?))
         });
         if begun.is_err() {
             // The first error is the one to tell; what can't be taken back now, the next command takes back.
-            let _ = session
-                .decide(Outcome::TakenBack)
-                .and_then(|()| session.settle())
-                .and_then(|()| session.put_back(unconfirmed));
+            session.decide(Outcome::TakenBack);
+            if session.settle().is_ok() {
+                session.put_back(unconfirmed);
+            }
         }
         begun
     }
 
-    fn switch(&self, role: Role) -> Result<Vec<(String, Switched)>, Error> {
-        let turned = self.targets.iter().map(|(target, device)| {
-            let switched = datapath::switch(self.number, role, &target.interface, device)?;
-            Ok((target.interface.name.clone(), switched))
-        });
-        turned.collect()
+    fn turn(&self, role: Role) -> Result<Turned, Error> {
+        let mut turned = Turned::default();
+        for (target, device) in self.targets {
+            let name = &target.interface.name;
+            match datapath::switch(self.number, role, &target.interface, device) {
+                Ok(switched) => turned.interfaces.push((name.clone(), switched)),
+                Err(why) => turned.refused.push(Refused::new(name, why)),
+            }
+            if self.all_or_nothing && !turned.refused.is_empty() {
+                break;
+            }
+        }
+        if !turned.refused.is_empty() && (self.all_or_nothing || turned.interfaces.is_empty()) {
+            return Err(Error::Refused(turned.refused));
+        }
+        for refused in &turned.refused {
+            // One that is filtered, but can't be as it is to be, is better filtered by the new policy than by the old one. What comes of
+            // it is told by `status`; that it is not as wanted is told already.
+            let _ = self.turn_as_it_is(role, &refused.interface);
+        }
+        Ok(turned)
+    }
+
+    fn turn_as_it_is(&self, role: Role, name: &str) -> Result<(), Error> {
+        if self.links.iter().any(|link| link.interface == name)
+            && let Some(device) = device::named(name).map_err(Error::Devices)?
+            && !device.xdp.is_empty()
+        {
+            let interface = Interface {
+                name: name.to_owned(),
+                mode: AttachMode::Auto,
+            };
+            datapath::switch(self.number, role, &interface, &device)?;
+        }
+        Ok(())
     }
 
     fn turn_back(&self, target: &Target) -> Result<(), Error> {

@@ -31,6 +31,17 @@ pub struct Unconfirmed {
     pub outcome: Outcome,
     /// The text of the config file that was applied.
     pub config: String,
+    /// The digest of the policy before it, where that was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+}
+
+impl Unconfirmed {
+    /// Whether this is the policy that was in force before it.
+    pub fn is_before(&self, confirmed: &Confirmed) -> bool {
+        let before = self.before.as_ref();
+        before.is_none_or(|digest| *digest == confirmed.digest)
+    }
 }
 
 /// The policy that was in force before.

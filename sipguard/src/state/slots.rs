@@ -38,6 +38,11 @@ impl Slots {
         found.map(|(name, _)| name.as_str())
     }
 
+    /// Gives a service the slot that it has in the kernel.
+    pub(crate) fn set(&mut self, service: &str, slot: u8) {
+        self.0.insert(service.to_owned(), slot);
+    }
+
     /// Services and their slots.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u8)> {
         self.0.iter().map(|(name, &slot)| (name.as_str(), slot))

@@ -21,6 +21,8 @@ const CONFIRMED: &str = "confirmed.json";
 /// What a file is called before it takes the other's place; what a crash leaves of it is removed.
 const NEW: &str = ".new";
 const LOCK: &str = "lock";
+/// What is appended to the name of a file that can't be used.
+const DAMAGED: &str = ".damaged";
 
 /// Why the state can't be read, written or locked.
 #[derive(Debug, Error)]
@@ -34,7 +36,7 @@ pub enum StateError {
         error: io::Error,
     },
     /// The file holds something else than a state.
-    #[error("{} is damaged: {error}; restore it from a backup, or move it away and add the entries of the command line again", file.display())]
+    #[error("{} is damaged: {error}; restore it from a backup, or add the entries of the command line again", file.display())]
     Damaged {
         /// The state file.
         file: PathBuf,
@@ -42,7 +44,7 @@ pub enum StateError {
         error: serde_json::Error,
     },
     /// The file is of a newer program.
-    #[error("{} has version {version}, which only a newer sipguard reads; install that one, or move the file away", file.display())]
+    #[error("{} has version {version}, which only a newer sipguard reads; install that one, or add the entries of the command line again", file.display())]
     Newer {
         /// The state file.
         file: PathBuf,
@@ -57,13 +59,19 @@ pub enum StateError {
         /// What the system says.
         error: io::Error,
     },
-    /// The lock can't be had.
-    #[error("cannot lock {}: {error}; {}", file.display(), hint(error))]
-    Lock {
-        /// The lock file.
+    /// The file is gone.
+    #[error("{} is gone, with the policy that was confirmed last", file.display())]
+    Missing {
+        /// The file.
         file: PathBuf,
-        /// What the system says.
-        error: io::Error,
+    },
+    /// The file could not be used and is set aside.
+    #[error("{error}; it is kept as {}", kept.display())]
+    SetAside {
+        /// What was wrong with it.
+        error: Box<StateError>,
+        /// Where it is now.
+        kept: PathBuf,
     },
 }
 
@@ -103,30 +111,55 @@ impl Store {
         self.folder.join(FILE)
     }
 
-    /// Waits until no other process changes anything, and keeps it so until the guard is dropped, or the process ends in whatever way.
-    pub fn lock(&self) -> Result<Lock, StateError> {
+    /// Waits until no other process writes here, and keeps it so until the guard is dropped, or the process ends in whatever way. Where
+    /// the disk is read-only, the lock file that is there will do; where there is none and none can be made, there is no lock: what is in
+    /// the kernel has a lock of its own ([`Pins::make`](crate::datapath::Pins::make)), which everybody takes after this one.
+    pub fn lock(&self) -> Lock {
         let path = self.folder.join(LOCK);
-        let locked = || {
-            self.make_folder()?;
-            let file = OpenOptions::new()
+        let made = self.make_folder().and_then(|()| {
+            OpenOptions::new()
                 .write(true)
                 .create(true)
                 .truncate(false)
                 .mode(0o600)
-                .open(&path)?;
-            uninterrupted(|| file.lock())?;
-            // Nobody else is writing now: what is there is a crash's.
-            for name in [FILE, CONFIRMED] {
-                match fs::remove_file(self.folder.join([name, NEW].concat())) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+                .open(&path)
+        });
+        let file = made
+            .or_else(|_| File::open(&path))
+            .ok()
+            .filter(|file| uninterrupted(|| file.lock()).is_ok());
+        Lock { _file: file }
+    }
+
+    /// Removes what a crash left. Nobody else may be writing: both locks are to be held.
+    pub fn clear(&self) {
+        for name in [FILE, CONFIRMED] {
+            // Where that can't be done, nothing can be written either, which is told where it matters.
+            let _ = fs::remove_file(self.folder.join([name, NEW].concat()));
+        }
+    }
+
+    /// Moves a state that can't be read out of the way, so that the next one has its place. Returns what to tell of it. The lock is to be
+    /// held.
+    pub fn set_aside(&self, error: StateError) -> StateError {
+        let file = match &error {
+            StateError::Read { file, .. }
+            | StateError::Damaged { file, .. }
+            | StateError::Newer { file, .. } => file,
+            StateError::Missing { .. } | StateError::Write { .. } | StateError::SetAside { .. } => {
+                return error;
             }
-            Ok(file)
         };
-        match locked() {
-            Ok(file) => Ok(Lock { _file: file }),
-            Err(error) => Err(StateError::Lock { file: path, error }),
+        let mut kept = file.clone().into_os_string();
+        kept.push(DAMAGED);
+        let kept = PathBuf::from(kept);
+        match fs::rename(file, &kept) {
+            Ok(()) => StateError::SetAside {
+                error: Box::new(error),
+                kept,
+            },
+            // It stays in its place, on a disk that can't be written.
+            Err(_) => error,
         }
     }
 
@@ -145,21 +178,25 @@ impl Store {
             Err(error) => return Err(StateError::Read { file, error }),
         };
         let read = serde_json::from_slice(&bytes).and_then(|Any { version }| {
-            if version == VERSION {
+            if (1..=VERSION).contains(&version) {
                 serde_json::from_slice(&bytes).map(Ok)
             } else {
                 Ok(Err(version))
             }
         });
         match read {
-            Ok(Ok(state)) => Ok(state),
+            Ok(Ok(state)) => Ok(State {
+                version: VERSION,
+                ..state
+            }),
             Ok(Err(version)) => Err(StateError::Newer { file, version }),
             Err(error) => Err(StateError::Damaged { file, error }),
         }
     }
 
-    /// Replaces the state on disk. The lock is to be held.
-    pub fn save(&self, state: &State) -> Result<(), StateError> {
+    /// Replaces the state on disk, and counts that in it. The lock is to be held.
+    pub fn save(&self, state: &mut State) -> Result<(), StateError> {
+        state.written += 1;
         self.stage(state)?.commit()
     }
 
@@ -180,6 +217,11 @@ impl Store {
             serde_json::to_writer(&mut file, confirmed)?;
             file.flush()
         })
+    }
+
+    /// Where the confirmed policy is kept.
+    pub fn confirmed_file(&self) -> PathBuf {
+        self.folder.join(CONFIRMED)
     }
 
     /// Reads the confirmed policy; `None` where none is kept.
@@ -301,7 +343,7 @@ impl Drop for Staged {
 #[derive(Debug)]
 #[must_use = "the lock is let go when this is dropped"]
 pub struct Lock {
-    _file: File,
+    _file: Option<File>,
 }
 
 #[cfg(test)]

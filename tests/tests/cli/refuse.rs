@@ -8,7 +8,6 @@ use std::{
 };
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
-use serde_json::json;
 use sipguard_tests::{
     netns::{BPFFS, SCRATCH, STATE, sandbox, sipguard},
     scene::{PROVIDER, SCANNER, Scene},
@@ -231,89 +230,72 @@ fn pins_that_would_vanish_are_refused() {
     });
 }
 
+/// What comes of it is told by `fail_closed.rs`; here is what is said.
 #[test]
-fn a_state_that_cannot_be_kept_stops_everything() {
+fn a_state_that_cannot_be_kept_stops_nothing() {
     sandbox(|sandbox| {
         let scene = applied(sandbox);
-        let changing = [
-            "apply",
-            "allow 198.51.100.7 --service all",
-            "deny 203.0.113.5",
-            "remove any",
-        ];
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        scene.configure(&CONFIG.replace("[5060, 5061]", "[5060]"));
-
+        let changing = ["apply", "deny 203.0.113.5", "remove 203.0.113.5"];
+        let unsaved = |hint: &str| {
+            let ports = if hint.contains("mount") {
+                "[5060]"
+            } else {
+                "[5061]"
+            };
+            scene.configure(&CONFIG.replace("[5060, 5061]", ports));
+            for line in changing {
+                let told = run(&scene, line).exited(4).stderr;
+                let wanted = format!(
+                    "sipguard: in force, but will not survive a restart: cannot write {STATE}/state.json.new: {hint}\n"
+                );
+                assert_eq!(told, wanted, "{line}");
+            }
+        };
         mount_remount(STATE, flags | MountFlags::RDONLY, "").expect("tmpfs can be remounted");
-        for line in changing {
-            let told = run(&scene, line).exited(1).stderr;
-            assert!(
-                told.ends_with("; mount its file system for writing\n"),
-                "{told}"
-            );
-        }
+        unsaved("Read-only file system (os error 30); mount its file system for writing");
         mount_remount(STATE, flags, "").expect("tmpfs can be remounted");
 
         mount("tmpfs", STATE, "tmpfs", flags, Some(c"size=4k")).expect("tmpfs can be mounted");
         fs::write(Path::new(STATE).join("filler"), [0; 4096]).expect("there is one page");
-        for line in [
-            "apply",
-            "allow 198.51.100.7 --service all",
-            "deny 203.0.113.5",
-        ] {
-            fails(
-                run(&scene, line),
-                &format!(
-                    "cannot write {STATE}/state.json.new: No space left on device (os error 28); free some space there"
-                ),
-            );
-        }
+        unsaved("No space left on device (os error 28); free some space there");
         // Under that one the first one's is still there.
         unmount(STATE, UnmountFlags::empty()).expect("it is mounted");
 
         let file = Path::new(STATE).join("state.json");
-        let kept = fs::read(&file).expect("an apply wrote it");
+        let again = "or add the entries of the command line again";
         for (content, wanted) in [
             (
                 "{",
-                "is damaged: EOF while parsing an object at line 1 column 1; restore it from a backup, or move it away and add the entries of the command line again",
+                "is damaged: EOF while parsing an object at line 1 column 1; restore it from a backup, ",
             ),
             (
                 "{\"version\":99}",
-                "has version 99, which only a newer sipguard reads; install that one, or move the file away",
+                "has version 99, which only a newer sipguard reads; install that one, ",
             ),
         ] {
+            let wanted = format!("sipguard: {} {wanted}{again}", file.display());
             fs::write(&file, content).expect("the state folder is writable");
-            for line in changing
-                .into_iter()
-                .chain(["status", "stats", "list", "check --live ::1"])
-            {
-                fails(run(&scene, line), &format!("{} {wanted}", file.display()));
+            for line in ["status", "stats", "list"] {
+                let told = run(&scene, line).succeeded().stderr;
+                assert_eq!(told, format!("{wanted}\n"), "{line}");
             }
+            let told = run(&scene, "deny 203.0.113.5").succeeded().stderr;
+            assert_eq!(
+                told,
+                format!("{wanted}; it is kept as {}.damaged\n", file.display())
+            );
         }
-        fs::write(&file, kept).expect("the state folder is writable");
 
         let lock = Path::new(STATE).join("lock");
         fs::remove_file(&lock).expect("it is there");
         fs::create_dir(&lock).expect("the state folder is writable");
         for line in changing {
-            fails(
-                run(&scene, line),
-                &format!(
-                    "cannot lock {}: Is a directory (os error 21); move away what is in its place",
-                    lock.display()
-                ),
-            );
+            run(&scene, line).succeeded();
         }
         fs::remove_dir(&lock).expect("it is empty");
-
-        let status = parsed(&scene, "status --json");
-        assert_eq!(status["generation"], 1);
-        assert_eq!(status["entries"], json!({ "config": 5, "command_line": 0 }));
-        assert!(!scene.passes("eth0", SCANNER, 5060));
+        assert!(scene.passes("eth0", SCANNER, 5060));
         assert!(scene.passes("eth0", PROVIDER, 5061));
-        run(&scene, "apply").succeeded();
-        assert_eq!(parsed(&scene, "status --json")["generation"], 2);
     });
 }
 

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use sipguard::{
-    lifecycle,
-    policy::{Action, Service, protocol_name},
-};
+use sipguard::policy::{Action, Service, protocol_name};
 use sipguard_ebpf::abi::Protocol;
 
 use super::{Finding, Host, wrong};
@@ -45,7 +42,7 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
 }
 
 fn lets_in(host: &Host, index: usize, service: &Service) -> bool {
-    let now = lifecycle::now().wall;
+    let now = host.now.wall;
     let config = host.policy.iter().flat_map(|policy| &policy.entries);
     service.default == Action::Allow
         || config

@@ -8,6 +8,7 @@ use sipguard::{
     lifecycle::{self, Live},
     policy::Action,
     prefix,
+    tables::Now,
 };
 use sipguard_ebpf::abi::Protocol;
 
@@ -42,7 +43,7 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
             })
             .map(|talk| talk.with)
             .filter(|with| !own.contains(with) && !with.is_loopback())
-            .filter(|&with| is_dropped(live, with, &service.name))
+            .filter(|&with| is_dropped(live, with, &service.name, host.now))
             .collect();
         if dropped.is_empty() {
             continue;
@@ -69,13 +70,8 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
     findings
 }
 
-fn is_dropped(live: &Live, with: IpAddr, service: &str) -> bool {
-    let effects = lifecycle::effects(
-        live,
-        &[IpNet::from(with)],
-        &[service.to_owned()],
-        lifecycle::now(),
-    );
+fn is_dropped(live: &Live, with: IpAddr, service: &str, now: Now) -> bool {
+    let effects = lifecycle::effects(live, &[IpNet::from(with)], &[service.to_owned()], now);
     effects.is_ok_and(|effects| {
         effects
             .iter()

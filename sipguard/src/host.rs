@@ -1,0 +1,80 @@
+//! The machine that a command works on: where its state is kept, and what its clocks say. Made in `main`, and handed down, so that tests
+//! can have machines of their own.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    clock,
+    state::{StateError, Store},
+    tables::Now,
+};
+
+/// What failed on a host's disk while a command did its work all the same.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The state could not be read.
+    #[error("{0}")]
+    Unread(StateError),
+    /// The policy that was confirmed last could not be read.
+    #[error("{0}; what the config file says is applied instead, though it is not confirmed")]
+    Unconfirmed(StateError),
+    /// The state could not be written.
+    #[error("in force, but will not survive a restart: {0}")]
+    Unsaved(StateError),
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Host {
+    /// What survives a restart.
+    pub store: Store,
+    clock: Arc<dyn Fn() -> Now + Send + Sync>,
+    troubles: Arc<Mutex<Vec<Trouble>>>,
+}
+
+impl Host {
+    /// This machine.
+    pub fn system() -> Self {
+        Self::new(Store::system(), clock::now)
+    }
+
+    /// One with its state and its clocks elsewhere.
+    pub fn new(store: Store, clock: impl Fn() -> Now + Send + Sync + 'static) -> Self {
+        Self {
+            store,
+            clock: Arc::new(clock),
+            troubles: Arc::default(),
+        }
+    }
+
+    /// What the clocks say.
+    pub fn now(&self) -> Now {
+        (self.clock)()
+    }
+
+    /// Notes what failed, for whoever runs the command; the last of each kind says enough.
+    pub fn note(&self, trouble: Trouble) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = std::mem::discriminant(&trouble);
+        troubles.retain(|other| std::mem::discriminant(other) != kind);
+        troubles.push(trouble);
+    }
+
+    /// What failed since this was asked last.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *troubles)
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("store", &self.store)
+            .field("troubles", &self.troubles)
+            .finish_non_exhaustive()
+    }
+}

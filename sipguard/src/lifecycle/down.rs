@@ -1,0 +1,68 @@
+//! Letting go of everything.
+
+use super::{error::Error, session};
+use crate::{
+    datapath::{self, Generation, Pins, attachments},
+    host::{Host, Trouble},
+    state::Outcome,
+};
+
+/// Detaches everything of ours and removes its pins, the counters too. What the command line added is kept for the next apply: on disk, or
+/// where that can't be written, in the kernel.
+/// Returns the interfaces that were let go.
+///
+/// # Errors
+/// Where something can't be removed.
+pub fn down(host: &Host) -> Result<Vec<String>, Error> {
+    let _lock = host.store.lock();
+    if Pins::find().is_none() {
+        return Ok(Vec::new());
+    }
+    let pins = Pins::make().map_err(datapath::Error::from)?;
+    let saved = save(host);
+    let interfaces: Vec<_> = attachments(host.now())?
+        .into_iter()
+        .map(|link| link.interface)
+        .collect();
+    for interface in &interfaces {
+        datapath::detach(interface)?;
+    }
+    for number in Generation::all()? {
+        Generation::remove(number)?;
+    }
+    for interface in datapath::counted_interfaces()? {
+        datapath::forget_counters(&interface)?;
+    }
+    pins.remove_folders().map_err(datapath::Error::from)?;
+    if saved {
+        pins.remove().map_err(datapath::Error::from)?;
+    }
+    Ok(interfaces)
+}
+
+/// Takes back what was not confirmed, and brings to the disk what it has not. Says whether nothing is left to be brought there.
+fn save(host: &Host) -> bool {
+    let (mut state, unread) = session::newest(host);
+    let on_disk = host.store.load().map_or(0, |disk| disk.written);
+    let mut behind = on_disk < state.written;
+    if let Some(error) = unread {
+        host.note(Trouble::Unread(host.store.set_aside(error)));
+    }
+    if let Some(unconfirmed) = &mut state.unconfirmed
+        && unconfirmed.outcome == Outcome::Pending
+    {
+        unconfirmed.outcome = Outcome::TakenBack;
+        behind = true;
+    }
+    if !behind {
+        return true;
+    }
+    let saved = host.store.save(&mut state);
+    if let Err(error) = saved {
+        // The first failure is the one to tell, and what is let go is let go.
+        let _ = session::copy(&state);
+        host.note(Trouble::Unsaved(error));
+        return false;
+    }
+    true
+}

@@ -1,0 +1,106 @@
+//! What is in force now, asked of the kernel.
+
+use super::error::Error;
+use crate::{
+    datapath::{self, Attachment, Generation, Pending, Pins, attachments},
+    device::Device,
+    host::Host,
+};
+
+/// What is in force: the newest generation that a link of ours runs.
+pub struct Live {
+    /// Its number.
+    pub number: u64,
+    /// The generation.
+    pub generation: Generation,
+    /// All links of ours.
+    pub links: Vec<Attachment>,
+    /// The apply that waits to be confirmed, or waited until its time was over and was not cleared up yet.
+    pub pending: Option<Pending>,
+    /// While an apply waits to be confirmed, the generation that is in force if it is taken back.
+    pub previous: Option<Generation>,
+}
+
+impl Live {
+    /// The generations in which single entries are changed, so that they stay whichever of the two is kept.
+    pub fn generations(&self) -> impl Iterator<Item = &Generation> {
+        [&self.generation].into_iter().chain(&self.previous)
+    }
+}
+
+/// What is in force now; `None` where nothing is attached. Takes no lock.
+///
+/// # Errors
+/// Where the kernel can't be asked; [`Error::Orphaned`] and [`datapath::Error::OtherVersion`] where what is in force can't be read, which
+/// filters all the same.
+pub fn live(host: &Host) -> Result<Option<Live>, Error> {
+    if Pins::find().is_none() {
+        return Ok(None);
+    }
+    let mut tries = 0;
+    loop {
+        match look(host) {
+            // An apply may have put another generation in the place of the one that we began to read.
+            Err(_) if tries < 3 => tries += 1,
+            found => return found,
+        }
+    }
+}
+
+fn look(host: &Host) -> Result<Option<Live>, Error> {
+    let links = attachments(host.now())?;
+    let pending = links.iter().find_map(|link| link.pending);
+    // Where the time to confirm is over, a link may be left that lets everything pass.
+    if links
+        .iter()
+        .all(|link| link.generation.is_none() && link.pending.is_some())
+    {
+        return Ok(None);
+    }
+    let newest = links.iter().filter_map(|link| link.generation).max();
+    let number = newest.ok_or_else(|| Error::Orphaned {
+        interfaces: links
+            .iter()
+            .map(|link| link.interface.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+    })?;
+    let generation = Generation::open(number)?;
+    let previous = pending
+        .filter(|pending| pending.generation == number)
+        .and_then(|pending| pending.previous)
+        .map(Generation::open)
+        .transpose()?;
+    Ok(Some(Live {
+        number,
+        generation,
+        links,
+        pending,
+        previous,
+    }))
+}
+
+/// The apply that waits to be confirmed, or waited until its time was over and was not cleared up yet. Takes no lock.
+///
+/// # Errors
+/// Where the kernel can't be asked.
+pub fn pending(host: &Host) -> Result<Option<Pending>, Error> {
+    let links = attachments(host.now())?;
+    Ok(links.iter().find_map(|link| link.pending))
+}
+
+/// What is in force, as far as it is known: what can't be read filters all the same, and is replaced like anything else.
+pub(super) fn replaceable(found: Result<Option<Live>, Error>) -> Result<Option<Live>, Error> {
+    match found {
+        Err(Error::Orphaned { .. } | Error::Datapath(datapath::Error::OtherVersion { .. })) => {
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
+/// Whether a link leads to this device: it stays behind where the interface went away, and another one may have got its name.
+pub(super) fn is_attached(link: &Attachment, device: &Device) -> bool {
+    let mut attached = device.xdp.iter();
+    link.interface == device.name && attached.any(|attached| attached.program == link.program)
+}

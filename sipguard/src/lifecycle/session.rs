@@ -1,0 +1,97 @@
+//! The right to change things, and the state that goes with it.
+//!
+//! The state has two places: the disk, and a copy in the kernel beside what is in force, which is as new or newer. Both are written each
+//! time, the disk first. Whoever reads takes the newer one, so that what was said while the disk could not be written, or was lost there,
+//! counts as long as what is in force does.
+
+use super::error::Error;
+use crate::{
+    datapath::{self, Generation, Pins, Switched},
+    host::{Host, Trouble},
+    state::{Lock, State, StateError},
+};
+
+/// The right to change things, for one command.
+pub struct Session<'h> {
+    pub(super) host: &'h Host,
+    pub(super) state: State,
+    /// Interfaces that were not filtered and should have been, until this session began.
+    pub(super) guarded: Vec<(String, Switched)>,
+    // In this order: who waits for the first gets it when the other is free, too.
+    _pins: Pins,
+    _lock: Lock,
+}
+
+impl<'h> Session<'h> {
+    /// Waits for other commands to finish; what was left is as it was.
+    pub(super) fn open(host: &'h Host) -> Result<Self, Error> {
+        let lock = host.store.lock();
+        let pins = Pins::make().map_err(datapath::Error::from)?;
+        host.store.clear();
+        let (state, unread) = newest(host);
+        if let Some(error) = unread {
+            host.note(Trouble::Unread(host.store.set_aside(error)));
+        }
+        Ok(Self {
+            host,
+            state,
+            guarded: Vec::new(),
+            _pins: pins,
+            _lock: lock,
+        })
+    }
+
+    /// The state, as it is on disk.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Writes the state. Where the disk does not take it, the host is told, and the command goes on.
+    pub(super) fn save(&mut self) {
+        let saved = self.host.store.save(&mut self.state);
+        let copied = copy(&self.state);
+        // Without either, what is asked for is in force until the next command, which goes back to what the disk has.
+        drop(copied);
+        if let Err(error) = saved {
+            self.host.note(Trouble::Unsaved(error));
+        }
+    }
+
+    /// The number of the next generation: never used before, whatever became of the state.
+    pub(super) fn next_number(&mut self) -> Result<u64, Error> {
+        let pinned = Generation::all()?.last().map_or(0, |newest| newest + 1);
+        let number = self.state.next_generation().max(pinned);
+        self.state.generation = number;
+        self.save();
+        Ok(number)
+    }
+}
+
+/// The state, for those who only read it. Takes no lock.
+pub fn state(host: &Host) -> State {
+    let (state, unread) = newest(host);
+    if let Some(error) = unread {
+        host.note(Trouble::Unread(error));
+    }
+    state
+}
+
+/// The newer one of both, and why there is none on disk.
+pub(super) fn newest(host: &Host) -> (State, Option<StateError>) {
+    // Others may not ask the kernel, and a copy that can't be read is none.
+    let copy = datapath::copy().ok().flatten();
+    let copy = copy.and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok());
+    match host.store.load() {
+        Ok(disk) => match copy.filter(|copy| copy.written > disk.written) {
+            Some(copy) => (copy, None),
+            None => (disk, None),
+        },
+        Err(error) => (copy.unwrap_or_default(), Some(error)),
+    }
+}
+
+/// Writes the copy.
+pub(super) fn copy(state: &State) -> Result<(), datapath::Error> {
+    // A structure with derived serialisers and string keys has nothing in it that can't be written.
+    datapath::keep_copy(&serde_json::to_vec(state).unwrap_or_default())
+}

@@ -1,0 +1,215 @@
+//! What the config wants, what the host has and what is in force, looked at once. Planning prints from it, and apply commits it.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use super::{
+    describe::digest,
+    error::{Error, Refused},
+    live::{Live, is_attached, live, replaceable},
+    outlook::Outlook,
+    unconfirmed::kept,
+};
+use crate::{
+    config::{self, ConfigError},
+    datapath::{Attachment, Generation, Pins, Target, attachments, refuse_foreign},
+    device::{self, Device},
+    host::Host,
+    policy::{Interface, Policy},
+    state::{Slots, State},
+    tables::{Now, Tables},
+};
+
+/// What is wanted of an apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// It takes itself back after so long, unless it is confirmed.
+    pub confirm: Option<Duration>,
+    /// Where an interface can't be guarded, nothing is changed.
+    pub all_or_nothing: bool,
+}
+
+/// The config file, as it was when the command began.
+pub(super) struct ConfigFile<'f> {
+    pub(super) path: &'f Path,
+    /// What it says, as text; empty where it can't be read.
+    pub(super) text: String,
+    policy: Result<Arc<Policy>, Arc<ConfigError>>,
+}
+
+impl<'f> ConfigFile<'f> {
+    pub(super) fn read(path: &'f Path) -> Self {
+        let bytes = config::read(path);
+        let text = bytes
+            .as_ref()
+            .ok()
+            .and_then(|bytes| str::from_utf8(bytes).ok());
+        Self {
+            path,
+            text: text.unwrap_or_default().to_owned(),
+            policy: bytes
+                .and_then(|bytes| config::parse_bytes(&bytes, path))
+                .map(Arc::new)
+                .map_err(Arc::new),
+        }
+    }
+
+    /// What it says; what is wrong with it matters only where it is wanted.
+    fn policy(&self) -> Result<Arc<Policy>, Error> {
+        self.policy.clone().map_err(Error::Config)
+    }
+}
+
+/// See the module.
+pub(super) struct Survey {
+    /// What is to be in force: the config file's policy, or the last confirmed one instead.
+    pub(super) policy: Arc<Policy>,
+    /// Whether it is that.
+    pub(super) kept: bool,
+    /// The fingerprint of the policy.
+    pub(super) digest: String,
+    /// The policy's interfaces that can be guarded, the lower ones first: below a device that has a program the kernel takes none.
+    pub(super) targets: Vec<(Target, Device)>,
+    /// Those that can't.
+    pub(super) refused: Vec<Refused>,
+    /// Those that don't exist now.
+    pub(super) absent: Vec<String>,
+    /// All links of ours.
+    pub(super) links: Vec<Attachment>,
+    /// What is in force, as far as it can be read.
+    pub(super) before: Option<Live>,
+    /// Slots that were taken from services that are gone.
+    pub(super) cleared: Vec<u8>,
+    /// When this was.
+    pub(super) now: Now,
+}
+
+impl Survey {
+    /// Looks; gives the policy's services slots in `state`, and changes nothing else.
+    pub(super) fn look(
+        host: &Host,
+        config: &ConfigFile<'_>,
+        state: &mut State,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let now = host.now();
+        let links = if Pins::find().is_some() {
+            attachments(now)?
+        } else {
+            Vec::new()
+        };
+        let kept = match options.confirm {
+            None => kept(host, state, &config.text, &links, now)?,
+            Some(_) => None,
+        };
+        let (policy, kept) = match kept {
+            Some(confirmed) => (Arc::new(confirmed.policy), Some(confirmed.digest)),
+            None => (config.policy()?, None),
+        };
+        if options.confirm.is_some() && policy.interfaces.is_empty() {
+            return Err(Error::NothingToConfirm);
+        }
+        let devices = device::all().map_err(Error::Devices)?;
+        let (targets, refused) = targets(&policy.interfaces, &devices, &links);
+        let absent = absent(&policy, &devices);
+        if !absent.is_empty() && absent.len() == policy.interfaces.len() {
+            let present: Vec<_> = devices.iter().map(|device| device.name.as_str()).collect();
+            return Err(Error::NoInterface {
+                missing: absent.join(", "),
+                present: present.join(", "),
+                config: config.path.to_owned(),
+            });
+        }
+        if !refused.is_empty() && (options.all_or_nothing || targets.is_empty()) {
+            return Err(Error::Refused(refused));
+        }
+        let before = match options.confirm {
+            None => replaceable(live(host))?,
+            // It has to come back.
+            Some(_) => live(host)?,
+        };
+        let names = policy.services.iter().map(|service| service.name.as_str());
+        let cleared = state.slots.assign(names)?;
+        Ok(Self {
+            digest: kept
+                .clone()
+                .unwrap_or_else(|| digest(&policy, &state.slots)),
+            kept: kept.is_some(),
+            policy,
+            targets,
+            refused,
+            absent,
+            links,
+            before,
+            cleared,
+            now,
+        })
+    }
+
+    /// Whether everything is already as it would become.
+    pub(super) fn is_in_force(&self) -> bool {
+        let Some(live) = &self.before else {
+            return self.targets.is_empty() && self.links.is_empty();
+        };
+        let behind = live.generation.revision().ok() == Some(Generation::BEHIND);
+        !behind
+            && live.generation.description.digest == self.digest
+            && live.links.len() == self.targets.len()
+            && self.targets.iter().all(|(_, device)| {
+                live.links
+                    .iter()
+                    .any(|link| link.generation == Some(live.number) && is_attached(link, device))
+            })
+    }
+
+    /// What becomes of this host.
+    pub(super) fn outlook(&self, slots: &Slots, tables: &Tables) -> Result<Outlook, Error> {
+        let before = self.before.as_ref();
+        Outlook::of(before, &self.policy, slots, tables, &self.targets, self.now)
+    }
+}
+
+/// The interfaces that exist and can be guarded, as they are to be attached to, the lower ones first; and those that can't.
+pub(super) fn targets(
+    interfaces: &[Interface],
+    devices: &[Device],
+    links: &[Attachment],
+) -> (Vec<(Target, Device)>, Vec<Refused>) {
+    let (mut targets, mut refused) = (Vec::new(), Vec::new());
+    for interface in interfaces {
+        let name = &interface.name;
+        let Some(device) = devices.iter().find(|device| device.name == *name) else {
+            continue;
+        };
+        let fits = match &device.link {
+            Ok(link) => refuse_foreign(device, links)
+                .map(|()| *link)
+                .map_err(Error::from),
+            Err(why) => Err(Error::Unfit {
+                interface: name.clone(),
+                why: why.clone(),
+            }),
+        };
+        match fits {
+            Ok(link) => targets.push((
+                Target {
+                    interface: interface.clone(),
+                    link,
+                },
+                device.clone(),
+            )),
+            Err(why) => refused.push(Refused::new(name, why)),
+        }
+    }
+    targets.sort_by_key(|(_, device)| device::height(device, devices));
+    (targets, refused)
+}
+
+/// Interfaces of the config that do not exist.
+fn absent(policy: &Policy, devices: &[Device]) -> Vec<String> {
+    policy
+        .interfaces
+        .iter()
+        .filter(|interface| devices.iter().all(|device| device.name != interface.name))
+        .map(|interface| interface.name.clone())
+        .collect()
+}
