@@ -15,6 +15,21 @@ pub trait Frame {
 
     /// The headers that the frame begins with, where they can be had without more ado; `None` says nothing of the frame.
     fn first<T: Header>(&self) -> Option<T>;
+
+    /// What the kernel says of the frame; `None` where it has not looked at it yet, so that only the frame itself can tell.
+    #[inline(always)]
+    fn said(&self) -> Option<Said> {
+        None
+    }
+}
+
+/// What the kernel says of a frame that it has begun to take apart. Such a frame begins behind what was taken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// What it begins with: an EtherType in network byte order, as it would stand in front of it.
+    pub kind: u16,
+    /// How many VLAN tags were taken off and are still to be heeded.
+    pub tags: usize,
 }
 
 /// A header's fixed part.

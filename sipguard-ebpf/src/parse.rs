@@ -10,7 +10,7 @@ use network_types::{
 
 use crate::{
     abi::{LinkKind, Protocol, Reason},
-    frame::{self, Frame},
+    frame::{self, Frame, Said},
     header::{Family, Header},
     prefix::{V4, V6},
 };
@@ -74,7 +74,8 @@ impl From<V6> for Source {
     }
 }
 
-/// Finds source, protocol and destination port; `protocols` is the mask of guarded protocols.
+/// Finds source, protocol and destination port; `protocols` is the mask of guarded protocols. Where the kernel has said what the frame is,
+/// what `link` says does not count.
 ///
 /// # Errors
 /// The reason why there is nothing to ask the policy about; [`Reason::None`] where the frame is no business of ours.
@@ -84,14 +85,21 @@ pub fn parse(
     link: LinkKind,
     protocols: u32,
 ) -> Result<Packet, Reason> {
-    if link == LinkKind::Ethernet
-        && let Some(packet) = plain::<0>(frame, protocols).or_else(|| plain::<1>(frame, protocols))
-    {
+    let said = frame.said();
+    let plain = match (said, link) {
+        (Some(said), _) => plain_behind(frame, said.kind, protocols),
+        (None, LinkKind::Ethernet) => {
+            plain::<0>(frame, protocols).or_else(|| plain::<1>(frame, protocols))
+        }
+        (None, LinkKind::Ip) => None,
+    };
+    if let Some(packet) = plain {
         return Ok(packet);
     }
-    let (family, offset) = match link {
-        LinkKind::Ethernet => ethernet(frame)?,
-        LinkKind::Ip => bare(frame)?,
+    let (family, offset) = match (said, link) {
+        (Some(Said { kind, tags }), _) => behind(frame, kind, 0, tags)?,
+        (None, LinkKind::Ethernet) => ethernet(frame)?,
+        (None, LinkKind::Ip) => bare(frame)?,
     };
     let ip = match family {
         Family::V4 => ipv4(frame, offset)?,
@@ -168,7 +176,14 @@ fn inside(frame: &(impl Frame + ?Sized), end: usize) -> Result<(), Reason> {
 struct Plain<const N: usize> {
     ethernet: EthHdr,
     tags: [VlanHdr; N],
-    ip: Ipv4Hdr,
+    ip: PlainIp,
+}
+
+/// And behind that.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct PlainIp {
+    header: Ipv4Hdr,
     ports: [u8; 4],
 }
 
@@ -176,17 +191,14 @@ const _: () = assert!(size_of::<Plain<0>>() == 38 && size_of::<Plain<1>>() == 42
 
 // SAFETY: headers without padding between them.
 unsafe impl<const N: usize> frame::Header for Plain<N> {}
+// SAFETY: as above.
+unsafe impl frame::Header for PlainIp {}
 
 /// IPv4 behind N tags, without options, that is no fragment, of a guarded protocol, its bounds checked once: half the cost of the
 /// general way, which all other frames take.
 #[inline(always)]
 fn plain<const N: usize>(frame: &(impl Frame + ?Sized), protocols: u32) -> Option<Packet> {
-    let Plain {
-        ethernet,
-        tags,
-        ip,
-        ports,
-    } = frame.first::<Plain<N>>()?;
+    let Plain { ethernet, tags, ip } = frame.first::<Plain<N>>()?;
     let mut kind = ethernet.ether_type;
     for tag in tags {
         if !is_tag(kind) {
@@ -194,10 +206,25 @@ fn plain<const N: usize>(frame: &(impl Frame + ?Sized), protocols: u32) -> Optio
         }
         kind = tag.ether_type;
     }
-    if kind != EtherType::Ipv4 as u16 || ip.vihl != 0x45 {
+    if kind != EtherType::Ipv4 as u16 {
         return None;
     }
-    if ip.frag_offset() != 0 || more_fragments(&ip) != 0 {
+    plain_ip(ip, size_of::<EthHdr>() + size_of_val(&tags), protocols)
+}
+
+/// The same where the kernel has said what the frame begins with.
+#[inline(always)]
+fn plain_behind(frame: &(impl Frame + ?Sized), kind: u16, protocols: u32) -> Option<Packet> {
+    if kind != EtherType::Ipv4 as u16 {
+        return None;
+    }
+    plain_ip(frame.first()?, 0, protocols)
+}
+
+#[inline(always)]
+fn plain_ip(ip: PlainIp, offset: usize, protocols: u32) -> Option<Packet> {
+    let PlainIp { header: ip, ports } = ip;
+    if ip.vihl != 0x45 || ip.frag_offset() != 0 || more_fragments(&ip) != 0 {
         return None;
     }
     let protocol = Header::numbered(ip.proto).protocol()?;
@@ -209,7 +236,7 @@ fn plain<const N: usize>(frame: &(impl Frame + ?Sized), protocols: u32) -> Optio
         source: V4(u32::from_be_bytes(ip.src_addr)).into(),
         protocol,
         port: u16::from_be_bytes([high, low]),
-        last: last_byte(size_of::<EthHdr>() + size_of_val(&tags), ip.tot_len),
+        last: last_byte(offset, ip.tot_len),
     })
 }
 
@@ -219,18 +246,29 @@ fn is_tag(kind: u16) -> bool {
     kind == EtherType::Ieee8021q as u16 || kind == EtherType::Ieee8021ad as u16
 }
 
-/// Behind the Ethernet header, its tags and a PPPoE session's header. A frame that ends before its IP header begins is no
-/// business of ours.
+/// Behind the Ethernet header and what follows it.
 #[inline(always)]
 fn ethernet(frame: &(impl Frame + ?Sized)) -> Result<(Family, usize), Reason> {
-    let mut kind = frame.read::<EthHdr>(0).ok_or(Reason::None)?.ether_type;
-    let mut offset = size_of::<EthHdr>();
-    let mut tags = 0;
+    let kind = frame.read::<EthHdr>(0).ok_or(Reason::None)?.ether_type;
+    behind(frame, kind, size_of::<EthHdr>(), 0)
+}
+
+/// Behind the tags and a PPPoE session's header, if `kind`, an EtherType as it stands in frames, says that they begin at `offset`; so many
+/// tags were in front of that. A frame that ends before its IP header begins is no business of ours.
+#[inline(always)]
+fn behind(
+    frame: &(impl Frame + ?Sized),
+    mut kind: u16,
+    mut offset: usize,
+    tags: usize,
+) -> Result<(Family, usize), Reason> {
+    let mut walked = 0;
     while is_tag(kind) {
-        if tags == TAGS {
+        // The first bound is the one that the verifier sees.
+        if walked == TAGS || walked + tags == TAGS {
             return Err(Reason::TooDeep);
         }
-        tags += 1;
+        walked += 1;
         kind = frame
             .read::<VlanHdr>(offset & OFFSETS)
             .ok_or(Reason::None)?

@@ -153,6 +153,7 @@ fn compiled() -> Compiled {
 fn helpers_by_program() {
     use bpf_func_id::{
         BPF_FUNC_ktime_get_boot_ns as CLOCK, BPF_FUNC_map_lookup_elem as LOOK_UP,
+        BPF_FUNC_skb_load_bytes_relative as READ, BPF_FUNC_skb_pull_data as PULL,
         BPF_FUNC_tail_call as TAIL_CALL, BPF_FUNC_xdp_get_buff_len as LENGTH,
         BPF_FUNC_xdp_load_bytes as LOAD,
     };
@@ -172,10 +173,13 @@ fn helpers_by_program() {
     let wanted = [
         ("check", vec![LOOK_UP, CLOCK]),
         ("check_frags", vec![LOOK_UP, CLOCK, LOAD]),
+        ("check_tc", vec![LOOK_UP, CLOCK, READ, PULL]),
         ("filter", vec![LOOK_UP, CLOCK]),
         ("filter_frags", vec![LOOK_UP, CLOCK, LENGTH, LOAD]),
+        ("filter_tc", vec![LOOK_UP, CLOCK, READ, PULL]),
         ("pending", vec![TAIL_CALL, CLOCK]),
         ("pending_frags", vec![TAIL_CALL, CLOCK]),
+        ("pending_tc", vec![TAIL_CALL, CLOCK]),
     ]
     .map(|(name, helpers)| (name, helpers.into_iter().map(|it| it as i32).collect()));
     assert_eq!(programs, BTreeMap::from(wanted));

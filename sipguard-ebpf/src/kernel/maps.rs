@@ -15,7 +15,7 @@ use sipguard_ebpf::{
     verdict::{Entries, Tables, Verdict},
 };
 
-use super::constants;
+use super::{constants, received::Size};
 
 // Without preallocation the kernel frees a removed entry only when no program looks at it any more, so that a program never
 // sees another entry's value; and an almost empty table takes almost no memory.
@@ -32,13 +32,13 @@ static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(COUNTER_CO
 #[map]
 static ANSWER: Array<Answer> = Array::with_max_entries(1, 0);
 
-/// Counts a verdict on a frame of `bytes` bytes.
+/// Counts a verdict on a frame of this size.
 #[inline(always)]
-pub(super) fn count(verdict: Verdict, bytes: u64) {
+pub(super) fn count(verdict: Verdict, Size { packets, bytes }: Size) {
     if let Some(counter) = COUNTERS.get_ptr_mut(counter(verdict.service, verdict.reason)) {
         // SAFETY: the element is this CPU's own, and a program is not interrupted by another of its kind on the same CPU.
         unsafe {
-            (*counter).packets += 1;
+            (*counter).packets += packets;
             (*counter).bytes += bytes;
         }
     }

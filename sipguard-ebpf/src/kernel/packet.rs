@@ -1,4 +1,4 @@
-//! A frame as the kernel hands it over.
+//! A frame as a driver hands it over.
 
 use core::mem::{MaybeUninit, size_of};
 
@@ -8,6 +8,8 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use sipguard_ebpf::frame::{Frame, Header};
+
+use super::received::{Received, Size};
 
 /// A frame; with `FRAGS` it may go on behind the piece that can be read directly.
 pub(super) struct Packet<'a, const FRAGS: bool> {
@@ -20,18 +22,6 @@ impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
         Self { ctx }
     }
 
-    /// The whole frame's length in bytes, if its packet's last byte is where `last` says. Asking for it costs more than all of a
-    /// packet's parsing: a packet that ends in the first piece is taken to be the whole frame.
-    #[inline(always)]
-    pub(super) fn len(&self, last: usize) -> u64 {
-        let first_piece = self.ctx.data_end() - self.ctx.data();
-        if FRAGS && last >= first_piece {
-            // SAFETY: the helper takes the context it was made for.
-            return unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) };
-        }
-        first_piece as u64
-    }
-
     /// A header in the piece that can be read directly.
     #[inline(always)]
     fn direct<T: Header>(&self, offset: usize) -> Option<T> {
@@ -41,11 +31,6 @@ impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
         }
         // SAFETY: the bytes lie inside the frame, any bytes are a `T`, and the read does not ask for alignment.
         Some(unsafe { (start as *const T).read_unaligned() })
-    }
-
-    #[cfg(feature = "log")]
-    pub(super) fn context(&self) -> &XdpContext {
-        self.ctx
     }
 }
 
@@ -73,5 +58,29 @@ impl<const FRAGS: bool> Frame for Packet<'_, FRAGS> {
         };
         // SAFETY: the helper has filled it, and any bytes are a `T`.
         (result == 0).then(|| unsafe { header.assume_init() })
+    }
+}
+
+impl<const FRAGS: bool> Received for Packet<'_, FRAGS> {
+    #[cfg(feature = "log")]
+    type Context = XdpContext;
+
+    /// Asking for the whole frame's length costs more than all of a packet's parsing: a packet that ends in the first piece is taken to be
+    /// the whole frame.
+    #[inline(always)]
+    fn size(&self, last: usize) -> Size {
+        let first_piece = self.ctx.data_end() - self.ctx.data();
+        let bytes = if FRAGS && last >= first_piece {
+            // SAFETY: the helper takes the context it was made for.
+            unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) }
+        } else {
+            first_piece as u64
+        };
+        Size { packets: 1, bytes }
+    }
+
+    #[cfg(feature = "log")]
+    fn context(&self) -> &XdpContext {
+        self.ctx
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aya::programs::{ProgramError, Xdp};
+use aya::programs::{Program, ProgramError, Xdp};
 use sipguard_ebpf::abi::LinkKind;
 
 use super::{Description, Error, Generation, load};
@@ -37,9 +37,12 @@ pub fn program_sizes(
             let refused = |error: &ProgramError| {
                 Error::kernel(format!("the kernel refuses the program {name}"), error)
             };
-            let program: &mut Xdp = program.try_into().map_err(|error| refused(&error))?;
-            program.load().map_err(|error| refused(&error))?;
-            let info = program.info().map_err(|error| refused(&error))?;
+            let info = match program {
+                Program::SchedClassifier(program) => program.load().and_then(|()| program.info()),
+                program => <&mut Xdp>::try_from(program)
+                    .and_then(|program| program.load().and_then(|()| program.info())),
+            };
+            let info = info.map_err(|error| refused(&error))?;
             let size = ProgramSize {
                 verified: info.verified_instruction_count(),
                 translated: info.size_translated().unwrap_or_default(),

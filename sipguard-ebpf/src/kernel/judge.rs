@@ -1,0 +1,60 @@
+//! What is done with a verdict, wherever in the kernel the frame was met.
+
+use sipguard_ebpf::{
+    abi::{Action, Answer, Reason},
+    header::Family,
+    verdict::judge,
+};
+
+use super::{
+    constants,
+    maps::{self, Policy},
+    received::Received,
+};
+
+/// Judges, counts, and says what is to be done.
+#[inline(always)]
+pub(super) fn enforce(frame: &impl Received) -> Action {
+    let (parsed, verdict) = judge(frame, &Policy);
+    if verdict.reason == Reason::None {
+        return Action::Pass;
+    }
+    let last = parsed.map_or(usize::MAX, |parsed| parsed.last);
+    maps::count(verdict, frame.size(last));
+    match verdict.action() {
+        Action::Drop if !constants::monitored(verdict.service) => {
+            #[cfg(feature = "log")]
+            aya_log_ebpf::debug!(
+                frame.context(),
+                "slot {} service {}: drop {}",
+                constants::slot(),
+                verdict.service,
+                verdict.reason.name()
+            );
+            Action::Drop
+        }
+        Action::Drop | Action::Pass => Action::Pass,
+    }
+}
+
+/// Leaves behind what [`enforce`] would find, and counts nothing.
+#[inline(always)]
+pub(super) fn answer(frame: &impl Received) {
+    let (parsed, verdict) = judge(frame, &Policy);
+    let mut answer = Answer {
+        reason: verdict.reason as u8,
+        service: verdict.service,
+        length: verdict.length,
+        ..Answer::default()
+    };
+    if let Some(parsed) = parsed {
+        answer.protocol = parsed.protocol as u8;
+        answer.port = parsed.port;
+        answer.family = match parsed.source.family {
+            Family::V4 => 4,
+            Family::V6 => 6,
+        };
+        answer.source = parsed.source.words;
+    }
+    maps::answer(answer);
+}
