@@ -262,18 +262,24 @@ fn behind(
     mut offset: usize,
     tags: usize,
 ) -> Result<(Family, usize), Reason> {
-    let mut walked = 0;
-    while is_tag(kind) {
-        // The first bound is the one that the verifier sees.
-        if walked == TAGS || walked + tags == TAGS {
-            return Err(Reason::TooDeep);
+    // Whether there is a tag is asked at the end of each turn: a loop that is entered in its middle is one that kernels before 6.4 may refuse.
+    if is_tag(kind) {
+        let mut walked = 0;
+        loop {
+            // The first bound is the one that the verifier sees.
+            if walked == TAGS || walked + tags == TAGS {
+                return Err(Reason::TooDeep);
+            }
+            walked += 1;
+            kind = frame
+                .read::<VlanHdr>(offset & OFFSETS)
+                .ok_or(Reason::None)?
+                .ether_type;
+            offset += size_of::<VlanHdr>();
+            if !is_tag(kind) {
+                break;
+            }
         }
-        walked += 1;
-        kind = frame
-            .read::<VlanHdr>(offset & OFFSETS)
-            .ok_or(Reason::None)?
-            .ether_type;
-        offset += size_of::<VlanHdr>();
     }
     if kind == EtherType::Ipv4 as u16 {
         Ok((Family::V4, offset))

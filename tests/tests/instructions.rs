@@ -5,14 +5,14 @@
 //! new figures from `cargo test -p sipguard-tests --test instructions -- --nocapture`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
     path::Path,
 };
 
 use aya_obj::{
     Object, Program,
-    generated::{self as bpf, bpf_func_id},
+    generated::{self as bpf, bpf_func_id, bpf_insn},
 };
 use jiff::SignedDuration;
 use sipguard::{config, datapath::object_bytes, policy::Action, state::OwnEntry};
@@ -183,6 +183,72 @@ fn helpers_by_program() {
     ]
     .map(|(name, helpers)| (name, helpers.into_iter().map(|it| it as i32).collect()));
     assert_eq!(programs, BTreeMap::from(wanted));
+}
+
+/// Kernels before 6.4 refuse a loop whose last instruction is no jump but falls into the first, which was come to by a jump before
+/// (`push_insn` of kernel/bpf/verifier.c, `loop_ok`): "back-edge from insn". Where the compiler puts that is luck.
+#[test]
+fn no_loop_is_closed_without_a_jump() {
+    let mut object = Object::parse(object_bytes()).expect("an object");
+    let text: HashSet<_> = object.functions.keys().map(|key| key.0).collect();
+    object.relocate_calls(&text).expect("all functions");
+    let mut found = Vec::new();
+    for (name, program) in &object.programs {
+        let code = &object.functions[&program.function_key()].instructions;
+        let mut begins = vec![0];
+        begins.extend((0..code.len()).filter_map(|at| called_function(code, at)));
+        for begin in begins {
+            if let Some((from, to)) = fallen_into(code, begin) {
+                found.push(format!("{name}: from instruction {from} into {to}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "falls into loops: {found:#?}");
+}
+
+/// The function that an instruction calls, if it calls one.
+fn called_function(code: &[bpf_insn], at: usize) -> Option<usize> {
+    let calls = u32::from(code[at].code) == bpf::BPF_JMP | bpf::BPF_CALL
+        && u32::from(code[at].src_reg()) == bpf::BPF_PSEUDO_CALL;
+    calls.then(|| (at + 1).wrapping_add_signed(code[at].imm as isize))
+}
+
+/// The first place where a loop is closed without a jump, as the kernel walks: depth first, and straight on before it follows a branch.
+fn fallen_into(code: &[bpf_insn], begin: usize) -> Option<(usize, usize)> {
+    /// The next instructions, and whether a jump leads there.
+    fn nexts(code: &[bpf_insn], at: usize) -> Vec<(usize, bool)> {
+        let number = u32::from(code[at].code);
+        let target = (at + 1).wrapping_add_signed(isize::from(code[at].off));
+        match (number & 7, number & 0xf0) {
+            // A constant of 64 bits is two.
+            (bpf::BPF_LD, _) => vec![(at + 2, false)],
+            (bpf::BPF_JMP, bpf::BPF_EXIT) => Vec::new(),
+            (bpf::BPF_JMP, bpf::BPF_CALL) => vec![(at + 1, false)],
+            (bpf::BPF_JMP, bpf::BPF_JA) => vec![(target, true)],
+            (bpf::BPF_JMP | bpf::BPF_JMP32, _) => vec![(at + 1, true), (target, true)],
+            _ => vec![(at + 1, false)],
+        }
+    }
+    let mut open = vec![begin];
+    let mut followed = vec![0; code.len()];
+    let mut on_the_way = vec![false; code.len()];
+    on_the_way[begin] = true;
+    while let Some(&at) = open.last() {
+        let Some(&(next, jumps)) = nexts(code, at).get(followed[at]) else {
+            on_the_way[at] = false;
+            open.pop();
+            continue;
+        };
+        followed[at] += 1;
+        if on_the_way[next] && !jumps {
+            return Some((at, next));
+        }
+        if followed[next] == 0 && !on_the_way[next] {
+            on_the_way[next] = true;
+            open.push(next);
+        }
+    }
+    None
 }
 
 #[test]
