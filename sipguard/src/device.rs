@@ -4,7 +4,7 @@ mod addresses;
 pub mod driver;
 mod features;
 mod frames;
-mod netlink;
+pub(crate) mod netlink;
 mod probe;
 
 use std::io;
@@ -60,16 +60,18 @@ pub struct Attached {
     pub hook: Hook,
 }
 
-/// Where an XDP program runs.
+/// Where a program meets what comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Hook {
-    /// In the driver, before the kernel allocates anything.
+    /// XDP in the driver, before the kernel allocates anything.
     Native,
-    /// Behind the driver, on any interface.
+    /// XDP behind the driver, on any interface.
     Generic,
-    /// In the network card.
+    /// XDP in the network card.
     Offloaded,
+    /// TC ingress: behind the driver, on any interface, where the kernel has said what a packet is.
+    Tc,
 }
 
 impl Hook {
@@ -79,6 +81,7 @@ impl Hook {
             Self::Native => "native",
             Self::Generic => "generic",
             Self::Offloaded => "offloaded",
+            Self::Tc => "tc",
         }
     }
 }

@@ -62,13 +62,14 @@ pub struct Interface {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AttachMode {
-    /// In the driver where it can, else in the generic hook.
+    /// In the driver where it can, else at TC ingress.
     #[default]
     Auto,
     /// In the driver or not at all.
     Native,
-    /// In the generic hook, behind the driver.
-    Generic,
+    /// At TC ingress, behind the driver. Versions that used generic XDP there called it `generic`.
+    #[serde(alias = "generic")]
+    Tc,
 }
 
 impl AttachMode {
@@ -77,7 +78,7 @@ impl AttachMode {
         match self {
             Self::Auto => "auto",
             Self::Native => "native",
-            Self::Generic => "generic",
+            Self::Tc => "tc",
         }
     }
 }

@@ -95,6 +95,16 @@ impl Compiled {
         }
     }
 
+    /// The same, for the program at TC ingress; frames have an Ethernet header, which the kernel reads for it.
+    #[must_use]
+    pub fn loaded_at_tc(&self) -> Loaded<'_> {
+        let checker = Checker::at_tc(&self.tables, self.description());
+        Loaded {
+            compiled: self,
+            checker: checker.unwrap_or_else(|error| panic!("these tests need root: {error}")),
+        }
+    }
+
     /// What a checking program answered, in the reference model's words.
     pub(crate) fn answered(&self, answer: Answer) -> Verdict {
         let reasons = [Reason::None].into_iter().chain(Reason::COUNTED);

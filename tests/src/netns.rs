@@ -30,7 +30,10 @@ use rustix::{
     mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount},
     net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with},
     process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, set_parent_process_death_signal},
-    thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
+    thread::{
+        CpuSet, LinkNameSpaceType, UnshareFlags, move_into_link_name_space, sched_getcpu,
+        sched_setaffinity, unshare_unsafe,
+    },
 };
 
 /// Where the product pins things.
@@ -457,6 +460,13 @@ pub fn sipguard() -> PathBuf {
         path.display()
     );
     path
+}
+
+/// Keeps this thread where it is: the kernel keeps the order of frames that one processor sends.
+pub fn stay_on_this_cpu() {
+    let mut one = CpuSet::new();
+    one.set(sched_getcpu());
+    sched_setaffinity(None, &one).expect("one of ours");
 }
 
 /// Waits until `done`, and fails the test where that takes forever.

@@ -240,14 +240,21 @@ pub fn pins() -> Vec<String> {
 /// The number of the link that is pinned for an interface: as long as it is the same, the interface was never without a program.
 #[must_use]
 pub fn link_id(interface: &str) -> u32 {
-    let link = pinned(&format!("{BPFFS}/sipguard/links/{interface}"));
+    let mut pins = ["links", "tc-links"]
+        .map(|kind| format!("{BPFFS}/sipguard/{kind}/{interface}"))
+        .into_iter()
+        .filter(|pin| Path::new(pin).exists());
+    let link = pinned(&pins.next().expect("a link is pinned"));
+    assert_eq!(pins.next(), None, "one link is pinned");
     let info = format!("/proc/self/fdinfo/{}", link.as_raw_fd());
     let info = fs::read_to_string(info).expect("a descriptor's description");
     let id = info.lines().find_map(|line| line.strip_prefix("link_id:"));
     id.expect("a link").trim().parse().expect("a number")
 }
 
-fn pinned(path: &str) -> OwnedFd {
+/// What is pinned there.
+#[must_use]
+pub fn pinned(path: &str) -> OwnedFd {
     /// include/uapi/linux/bpf.h, union `bpf_attr`, for `BPF_OBJ_GET`.
     #[repr(C)]
     struct Get {

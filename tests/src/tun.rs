@@ -13,6 +13,9 @@ use crate::netns::{Host, Wire};
 pub enum Tun {
     /// An IP header.
     Ip,
+    /// Four bytes of what the kernel calls packet information: flags, and the EtherType of what follows (`struct tun_pi` in
+    /// include/uapi/linux/if_tun.h).
+    Information,
     /// An Ethernet header.
     Ethernet,
 }
@@ -32,9 +35,10 @@ pub(crate) fn open(interface: &str, kind: Tun) -> OwnedFd {
     let tun = File::options().read(true).write(true).open("/dev/net/tun");
     let tun = tun.expect("the kernel has tun");
     let flags = match kind {
-        Tun::Ip => libc::IFF_TUN,
-        Tun::Ethernet => libc::IFF_TAP,
-    } | libc::IFF_NO_PI;
+        Tun::Ip => libc::IFF_TUN | libc::IFF_NO_PI,
+        Tun::Information => libc::IFF_TUN,
+        Tun::Ethernet => libc::IFF_TAP | libc::IFF_NO_PI,
+    };
     let mut name = [0; libc::IFNAMSIZ];
     for (to, from) in name.iter_mut().zip(interface.bytes()) {
         *to = from.cast_signed();

@@ -66,7 +66,7 @@ fn nothing_left_over(after: &str) {
         .filter_map(|pin| pin.strip_prefix("sipguard/generations/"))
         .filter(|pin| !pin.contains('/'));
     assert_eq!(generations.count(), 1, "{pins:?} after {after}");
-    for of_pending in ["/deadline", "/pending-", "/choice-"] {
+    for of_pending in ["/deadline", "pending-", "choice-"] {
         let left = pins.iter().find(|pin| pin.contains(of_pending));
         assert_eq!(left, None, "after {after}");
     }

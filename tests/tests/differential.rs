@@ -11,7 +11,6 @@ use std::{
     path::Path,
 };
 
-use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use sipguard_ebpf::abi::Reason;
 use sipguard_tests::{
     compiled::{Compiled, NOW},
@@ -19,7 +18,7 @@ use sipguard_tests::{
         CONFIG, Carrier, Case, Delivery, Exemption, FRAMES, Mutation, Recipe, Transport, Way,
         World, compiled, forbidden, minimised, rows,
     },
-    netns::{SCRATCH, Sandbox, sandbox},
+    netns::{SCRATCH, Sandbox, sandbox, stay_on_this_cpu},
     random::Random,
     reference::{Model, expected},
 };
@@ -31,13 +30,13 @@ fn native() {
 
 #[test]
 fn generic() {
-    run(Carrier::Cable, "generic", cases() / 4, false);
+    run(Carrier::Cable, "tc", cases() / 4, false);
 }
 
 /// Without an Ethernet header there is only generic mode.
 #[test]
 fn without_ethernet_header() {
-    run(Carrier::Tunnel, "generic", cases() / 4, false);
+    run(Carrier::Tunnel, "tc", cases() / 4, false);
 }
 
 /// Fragments are put together by connection tracking, before the stack's own code sees them.
@@ -101,13 +100,6 @@ fn run(carrier: Carrier, mode: &str, cases: u64, tracked: bool) {
         println!("{tally}");
         tally.is_worth_something(&both.open, carrier);
     });
-}
-
-/// The kernel keeps the order of frames that one processor sends.
-fn stay_on_this_cpu() {
-    let mut one = CpuSet::new();
-    one.set(sched_getcpu());
-    sched_setaffinity(None, &one).expect("one of ours");
 }
 
 struct Both {

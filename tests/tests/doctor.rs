@@ -274,7 +274,7 @@ fn fewer_receive_queues_than_native_mode_needs() {
         Gateway::config(&POLICY.replace("\"eth0\"", "\"eth0\", \"wan1\""));
         let said = gateway.sipguard(&["apply"]).succeeded().stdout;
         let cause = "it has fewer receive queues than its other end sends by";
-        assert!(said.contains(&format!("wan1: generic ({cause})")), "{said}");
+        assert!(said.contains(&format!("wan1: tc ({cause})")), "{said}");
         let found = gateway.findings();
         // What it says is for the config in its usual place.
         let [(check, command)] = &found[..] else {

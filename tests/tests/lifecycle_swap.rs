@@ -10,6 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 use sipguard::{
+    clock,
     datapath::{self, Attachment, Counts},
     device::{self, Hook},
     host::Host,
@@ -38,13 +39,19 @@ fn live(scene: &Scene) -> Live {
 
 /// The program on an interface, and where it runs.
 fn attached(scene: &Scene, interface: &str) -> (u32, Hook) {
-    let device = scene
-        .gateway
-        .enter(|| device::named(interface))
-        .expect("netlink works");
-    let xdp = device.expect("the interface is there").xdp;
-    assert_eq!(xdp.len(), 1, "one program on {interface}");
-    (xdp[0].program, xdp[0].hook)
+    scene.gateway.enter(|| {
+        let device = device::named(interface).expect("netlink works");
+        let device = device.expect("the interface is there");
+        let links = datapath::attachments(clock::now()).expect("pins can be read");
+        let links: Vec<_> = links
+            .iter()
+            .filter(|it| it.interface == interface)
+            .collect();
+        let [link] = links[..] else {
+            panic!("on {interface}: {links:?}");
+        };
+        (link.program, link.hook(&device).expect("it is attached"))
+    })
 }
 
 fn counts(interface: &str) -> Counts {
@@ -173,8 +180,8 @@ fn two_hundred_applies_under_a_flood() {
 }
 
 #[test]
-fn applies_under_a_flood_in_generic_mode() {
-    under_a_flood(20, Hook::Generic);
+fn applies_under_a_flood_at_tc_ingress() {
+    under_a_flood(20, Hook::Tc);
 }
 
 /// How many frames of the flood go before each one of the flow, and how many of the flow's may be on their way. All of them together

@@ -1,7 +1,8 @@
 //! What `check` and the program's test runs answer is what real packets get: through veth pairs with sipguard attached, native and
-//! generic, whole and in pieces.
+//! at TC ingress, whole and in pieces.
 
 use std::{
+    collections::BTreeMap,
     net::{SocketAddr, UdpSocket},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     path::Path,
@@ -18,7 +19,7 @@ use sipguard_ebpf::abi::{Action, COUNTERS, Counter, LinkKind, NO_SERVICE, Reason
 use sipguard_tests::{
     compiled::Compiled,
     frame::eth,
-    netns::{Host, sandbox},
+    netns::{Host, sandbox, stay_on_this_cpu},
     scene::{PROVIDER, SCANNER, Scene, bind},
     verdict_table::{Config, Expected, Row, rows},
 };
@@ -74,15 +75,16 @@ fn every_row_is_judged_as_the_real_packet_is_native() {
 }
 
 #[test]
-fn every_row_is_judged_as_the_real_packet_is_generic() {
-    every_row("generic");
+fn every_row_is_judged_as_the_real_packet_is_at_tc_ingress() {
+    every_row("tc");
 }
 
 fn every_row(mode: &str) {
     sandbox(|sandbox| {
+        stay_on_this_cpu();
         let scene = Scene::new(sandbox, &["eth0"]);
         let longest = long_frames(&scene, mode);
-        let tap = Tap::new(&scene.gateway, "eth0");
+        let mut taps = BTreeMap::new();
         for config in Config::ALL {
             let text = config.text();
             scene.configure(&format!(
@@ -116,6 +118,8 @@ fn every_row(mode: &str) {
                 );
                 assert_eq!(counted_since(&before), [], "{name}: the checker counts");
 
+                let tap = taps.entry(handed_on_as(frame));
+                let tap = tap.or_insert_with_key(|&kind| Tap::new(&scene.gateway, "eth0", kind));
                 tap.drain(frame);
                 scene.wire("eth0").send(frame);
                 scene.settle("eth0");
@@ -158,21 +162,38 @@ fn long_frames(scene: &Scene, mode: &str) -> usize {
     mtu + SHORTEST
 }
 
-/// Sees what comes in on an interface behind XDP.
+/// The protocol by which the kernel hands a frame on, in host byte order: behind the outer tag, which it takes off, and for an 802.3 frame one
+/// of its own numbers (`eth_type_trans` in net/ethernet/eth.c).
+fn handed_on_as(frame: &[u8]) -> u16 {
+    let kind = |at: usize| {
+        let bytes = frame.get(at..at + 2);
+        bytes.map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
+    };
+    let kind = match kind(12) {
+        0x8100 | 0x88a8 => kind(16),
+        kind => kind,
+    };
+    match kind {
+        0x0600.. => kind,
+        _ => 0x0004,
+    }
+}
+
+/// Sees what comes in on an interface and is handed on, behind all filters.
 struct Tap {
     socket: OwnedFd,
 }
 
 impl Tap {
-    fn new(host: &Host, interface: &str) -> Self {
+    fn new(host: &Host, interface: &str, kind: u16) -> Self {
         let socket = host.enter(|| {
-            let all = i32::from(0x0003_u16.to_be());
+            let protocol = i32::from(kind.to_be());
             // SAFETY: takes numbers only.
             let socket = unsafe {
                 libc::socket(
                     libc::AF_PACKET,
                     libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-                    all,
+                    protocol,
                 )
             };
             assert!(socket >= 0, "a packet socket");
@@ -182,7 +203,7 @@ impl Tap {
         let index = host.enter(|| name_to_index(&socket, interface));
         let address = libc::sockaddr_ll {
             sll_family: 17, // AF_PACKET, which libc has as a wider type
-            sll_protocol: 0x0003_u16.to_be(),
+            sll_protocol: kind.to_be(),
             sll_ifindex: i32::try_from(index.expect("the interface is there")).expect("small"),
             sll_hatype: 0,
             sll_pkttype: 0,

@@ -59,8 +59,8 @@ fn made(scene: &mut Scene, name: &str, kind: &str, begin: Frame) {
     scene.lead(name, begin, wire);
 }
 
-fn generic(kind: &str) -> String {
-    format!("generic (a {kind} device has no native XDP)")
+fn tc(kind: &str) -> String {
+    format!("tc (a {kind} device has no native XDP)")
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn vlan() {
                 &format!("link eth0 type vlan {kind}"),
                 begin.clone(),
             );
-            scene.is_guarded("eth0.7", &generic("vlan"));
+            scene.is_guarded("eth0.7", &tc("vlan"));
             // Below it the same packets are seen with their tags, and in the driver.
             scene.guard(&["eth0"]);
             assert!(!scene.passes("eth0.7", SCANNER, 5060));
@@ -93,7 +93,7 @@ fn vlan() {
             // A tag in a tag.
             let begin = begin.vlan(8);
             made(scene, "inner", "link eth0.7 type vlan id 8", begin);
-            scene.is_guarded("inner", &generic("vlan"));
+            scene.is_guarded("inner", &tc("vlan"));
             scene.guard(&["eth0"]);
             assert!(!scene.passes("inner", SCANNER, 5060));
             assert!(scene.passes("inner", PROVIDER, 5060));
@@ -112,7 +112,7 @@ fn vlan_tags_that_are_gone() {
         let wire = scene.outside.wire("eth0.7");
         let begin = scene.begin("eth0");
         scene.lead("eth0.7", begin, wire);
-        scene.is_guarded("eth0.7", &generic("vlan"));
+        scene.is_guarded("eth0.7", &tc("vlan"));
         scene.guard(&["eth0"]);
         assert!(!scene.passes("eth0.7", SCANNER, 5060));
         assert!(scene.passes("eth0.7", PROVIDER, 5060));
@@ -138,7 +138,7 @@ fn bond() {
         let mode = if at_least(5, 15) {
             "native".to_owned()
         } else {
-            generic("bond")
+            tc("bond")
         };
         scene.is_guarded("bond0", &mode);
         scene.is_guarded("eth0", "native");
@@ -178,7 +178,7 @@ fn ipvlan() {
             scene
                 .gateway
                 .ip("address add 2001:db8::1/128 dev ipvl0 nodad");
-            scene.is_guarded("ipvl0", &generic("ipvlan"));
+            scene.is_guarded("ipvl0", &tc("ipvlan"));
         });
     }
     on_a_gateway(|scene| {
@@ -225,7 +225,7 @@ fn wireguard() {
         scene.guard(&["eth0"]);
         assert!(scene.passes("wg0", SCANNER, 5060));
         scene.sipguard(["down"]).succeeded();
-        scene.is_guarded("wg0", &generic("wireguard"));
+        scene.is_guarded("wg0", &tc("wireguard"));
     });
 }
 
@@ -241,7 +241,7 @@ fn ppp() {
         scene.gateway.ip("link set ppp0 up");
         let wire = scene.outside.wire("eth0");
         scene.lead("ppp0", eth().pppoe(), wire);
-        scene.is_guarded("ppp0", &generic("ppp"));
+        scene.is_guarded("ppp0", &tc("ppp"));
         scene.guard(&["eth0"]);
         assert!(!scene.passes("ppp0", SCANNER, 5060));
         assert!(scene.passes("ppp0", PROVIDER, 5060));
@@ -262,7 +262,7 @@ fn tunnel(kind: &str, settings: &str, begin: fn(Frame) -> Frame) {
             "ipip" => &[V4][..],
             _ => &FAMILIES,
         };
-        scene.is_guarded_in(families, "tun7", &generic(kind));
+        scene.is_guarded_in(families, "tun7", &tc(kind));
     });
 }
 
@@ -328,7 +328,7 @@ fn gretap() {
                 .ip(&format!("link set tap7 address {NEAR_MAC_TEXT}"));
             let wire = scene.outside.wire("tap7");
             scene.lead("tap7", eth().macs(NEAR_MAC, FAR_MAC), wire);
-            scene.is_guarded("tap7", &generic("gretap"));
+            scene.is_guarded("tap7", &tc("gretap"));
         });
     }
 }

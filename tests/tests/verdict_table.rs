@@ -39,6 +39,27 @@ fn rows_in_the_kernel() {
     }
 }
 
+/// Frames without an Ethernet header get one that says of them what the kernel would say.
+#[test]
+fn rows_at_tc_ingress() {
+    for config in Config::ALL {
+        let compiled = config.compiled();
+        let mut loaded = compiled.loaded_at_tc();
+        for mut row in rows_of(config) {
+            if row.link == LinkKind::Ip {
+                let kind = match row.frame.first().map(|first| first >> 4) {
+                    Some(4) if row.frame.len() > 1 => 0x0800_u16,
+                    Some(6) if row.frame.len() > 1 => 0x86dd,
+                    _ => 0x88b5,
+                };
+                let header = [[0; 12].as_slice(), &kind.to_be_bytes()].concat();
+                row.frame.splice(0..0, header);
+            }
+            hold(&row, &compiled, loaded.judge(&row.frame));
+        }
+    }
+}
+
 /// The byte code, too, reaches nothing but the frame and its tables, wherever the frame's first piece ends. Frames that are shorter than
 /// what the kernel runs a program on are among these.
 #[test]
@@ -88,6 +109,7 @@ fn random_frames_in_the_kernel() {
     let rows = rows();
     let mut random = Random::seeded();
     let compiled = Config::Wide.compiled();
+    let mut at_tc = compiled.loaded_at_tc();
     for link in [LinkKind::Ethernet, LinkKind::Ip] {
         let mut loaded = compiled.loaded(link);
         for _ in 0..20_000 {
@@ -95,6 +117,9 @@ fn random_frames_in_the_kernel() {
             random.mutate(&mut frame);
             let verdict = compiled.judge(&frame, link, NOW.boot_ns);
             assert_eq!(loaded.judge(&frame), verdict, "{link:?} {frame:02x?}");
+            if link == LinkKind::Ethernet {
+                assert_eq!(at_tc.judge(&frame), verdict, "TC {frame:02x?}");
+            }
         }
     }
 }

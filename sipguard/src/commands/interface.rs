@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use sipguard::{
-    datapath::{self, LinkError},
+    datapath,
     device::{self, Hook},
     host::Host,
     lifecycle::{self, Live},
@@ -29,7 +29,7 @@ pub(super) struct Interface {
     pub(super) name: String,
     /// `attached`, `absent` or `detached`.
     pub(super) state: State,
-    /// Where the program runs: `native`, `generic` or `offloaded`.
+    /// Where the program runs: `native`, `tc`, `offloaded`, or `generic` until the first apply of this version.
     pub(super) mode: Option<Hook>,
     /// Why it is not native, where that was tried.
     pub(super) cause: Option<String>,
@@ -37,15 +37,26 @@ pub(super) struct Interface {
     pub(super) program: Option<u32>,
     /// Which generation filters there: another one than the newest after a crash, until the next command that changes something.
     pub(super) generation: Option<u64>,
-    /// A program there that is not sipguard's.
+    /// An XDP program there that is not sipguard's.
     pub(super) foreign: Option<Foreign>,
+    /// The programs at TC ingress that run before sipguard's.
+    pub(super) before: Vec<Foreign>,
 }
 
-/// Somebody else's XDP program.
+/// Somebody else's program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Foreign {
     pub(super) id: u32,
     pub(super) name: String,
+}
+
+impl Foreign {
+    fn numbered(id: u32) -> Self {
+        Self {
+            id,
+            name: datapath::program_name(id),
+        }
+    }
 }
 
 /// What is in force, with the interfaces that are to be filtered and what is there now.
@@ -85,25 +96,16 @@ fn all(live: &Live, causes: &BTreeMap<String, String>) -> Result<Vec<Interface>>
         .into_iter()
         .map(|name| {
             let device = devices.iter().find(|device| device.name == *name);
-            let link = live.links.iter().find(|link| link.interface == *name);
             // A link may lead to an interface that is gone, and another one may have got its name.
-            let hook = link.zip(device).and_then(|(link, device)| {
-                let attached = device.xdp.iter();
-                attached
-                    .clone()
-                    .find(|attached| attached.program == link.program)
-                    .map(|attached| attached.hook)
+            let running = device.and_then(|device| {
+                let mut links = live.links.iter().filter(|link| link.interface == *name);
+                links.find_map(|link| Some((link, link.hook(device)?)))
             });
-            let foreign =
-                device.and_then(
-                    |device| match datapath::refuse_foreign(device, &live.links) {
-                        Err(LinkError::Busy { program, id, .. }) => {
-                            Some(Foreign { id, name: program })
-                        }
-                        _ => None,
-                    },
-                );
-            let link = link.filter(|_| hook.is_some());
+            let (link, hook) = running.unzip();
+            let foreign = device.and_then(|device| datapath::foreign(device, &live.links));
+            let before = link
+                .zip(device)
+                .map_or_else(Vec::new, |(link, device)| link.before(device));
             Interface {
                 name: name.clone(),
                 state: match (device, hook) {
@@ -114,11 +116,12 @@ fn all(live: &Live, causes: &BTreeMap<String, String>) -> Result<Vec<Interface>>
                 mode: hook,
                 cause: causes
                     .get(name)
-                    .filter(|_| hook == Some(Hook::Generic))
+                    .filter(|_| matches!(hook, Some(Hook::Generic | Hook::Tc)))
                     .cloned(),
                 program: link.map(|link| link.program),
                 generation: link.and_then(|link| link.generation),
-                foreign,
+                foreign: foreign.map(Foreign::numbered),
+                before: before.into_iter().map(Foreign::numbered).collect(),
             }
         })
         .collect())
@@ -141,6 +144,12 @@ impl fmt::Display for Interface {
             write!(
                 f,
                 "; the XDP program {name} (id {id}) is there, which is not sipguard's"
+            )?;
+        }
+        for Foreign { id, name } in &self.before {
+            write!(
+                f,
+                "; the TC program {name} (id {id}) runs before it and may take packets that it then never sees: run `sipguard apply`"
             )?;
         }
         Ok(())

@@ -4,14 +4,15 @@
 //! ```json
 //! {"version":"0.1.0","in_force":true,"enforced":true,"generation":3,"applied":"2026-03-01T12:00:00Z","config":"/etc/sipguard/sipguard.toml",
 //!  "mode":"enforce",
-//!  "interfaces":[{"name":"eth0","state":"attached","mode":"generic","cause":"its driver has no native XDP","program":42,"generation":3,
-//!                 "foreign":null}],
+//!  "interfaces":[{"name":"eth0","state":"attached","mode":"tc","cause":"its driver has no native XDP","program":42,"generation":3,
+//!                 "foreign":null,"before":[]}],
 //!  "services":[{"name":"sip","ports":{"udp":[5060],"tcp":[5060]},"default":"deny","mode":"enforce"}],
 //!  "entries":{"config":12,"command_line":1},
 //!  "pending":{"generation":3,"previous":2,"until":"2026-03-01T12:01:00Z","seconds_left":42,"lapsed":false}}
 //! ```
 //! An interface's `state` is `attached`, `absent` (does not exist now) or `detached` (not filtered); `foreign` is
-//! `{"id":7,"name":"xdp_other"}` where somebody else's program is there. `enforced` is false where nothing is dropped. Where nothing is in
+//! `{"id":7,"name":"xdp_other"}` where somebody else's XDP program is there, and `before` has those of other people's TC programs that run
+//! before sipguard's. `enforced` is false where nothing is dropped. Where nothing is in
 //! force, `generation`, `applied`, `config` and `mode` are null and the lists empty.
 //! `pending` is null where no apply waits to be confirmed; `previous` is null where nothing was in force before; where it has `lapsed`, what
 //! was in force before is again, and the next command that changes something clears up.
@@ -208,7 +209,9 @@ impl Status<'_> {
         };
         let mut rows = Rows::new(titles, context.palette);
         for interface in &self.interfaces {
-            let well = interface.state == interface::State::Attached && interface.foreign.is_none();
+            let well = interface.state == interface::State::Attached
+                && interface.foreign.is_none()
+                && interface.before.is_empty();
             let mut cells = vec![interface.name.clone(), interface.to_string()];
             if context.is_verbose() {
                 let numbers = [interface.program.map(u64::from), interface.generation];

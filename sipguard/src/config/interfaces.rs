@@ -24,10 +24,12 @@ pub(super) fn read(
                 continue;
             };
             let [name, mode] = document.fields(fields, "[[interface]]", ["name", "mode"]);
-            let modes = [AttachMode::Auto, AttachMode::Native, AttachMode::Generic];
+            let modes = [AttachMode::Auto, AttachMode::Native, AttachMode::Tc];
             let mode = mode
-                .and_then(|mode| {
-                    document.choice(mode, "mode", &modes.map(|mode| (mode.name(), mode)))
+                .and_then(|mode| match mode.get_ref().as_str() {
+                    // Its name when it was generic XDP.
+                    Some("generic") => Some(AttachMode::Tc),
+                    _ => document.choice(mode, "mode", &modes.map(|mode| (mode.name(), mode))),
                 })
                 .unwrap_or_default();
             match name {

@@ -138,7 +138,7 @@ fn interfaces_in_both_forms() {
             "eth0 auto",
             "eth0.100 auto",
             "ppp0 native",
-            "wg0 generic",
+            "wg0 tc",
             "x auto"
         ]
     );

@@ -1,6 +1,6 @@
 //! Asking the kernel's program what it would do.
 
-use aya::{Ebpf, TestRun as _, TestRunOptions, programs::Xdp};
+use aya::{Ebpf, TestRun as _, TestRunOptions};
 use sipguard_ebpf::{
     abi::{Answer, LinkKind, NO_SERVICE, Protocol},
     header::Family,
@@ -8,16 +8,18 @@ use sipguard_ebpf::{
 };
 
 use super::{
-    Description, Error, Generation,
+    Description, Error, Generation, Place,
     load::{self, Plan},
     pins,
     table::Table,
 };
 use crate::tables::{Constants, Tables};
 
-/// The kernel runs no XDP program on less (`ETH_HLEN`, `bpf_prog_test_run_xdp` in net/bpf/test_run.c).
+/// The kernel runs no XDP program on less (`ETH_HLEN`, `bpf_prog_test_run_xdp` in net/bpf/test_run.c),
 const SHORTEST: usize = 14;
-/// Nor on more, where it knows no frames in pieces: a page, less what it needs at both ends (`bpf_test_init`, the same).
+/// and none for TC, since Linux 6.18, on less than an IP header behind it (`bpf_prog_test_run_skb`, the same).
+const SHORTEST_AT_TC: usize = 14 + 40;
+/// Nor on more, where it knows no frames in pieces, and at TC ingress: a page, less what it needs at both ends (`bpf_test_init`, the same).
 const ONE_PIECE: usize = 4096 - 256 - 320;
 
 /// The checking program over a generation's policy maps. It counts nothing.
@@ -27,6 +29,7 @@ pub struct Checker {
     /// The policy that it judges by.
     pub generation: Generation,
     answer: Table<u32, Answer>,
+    place: Place,
     link: LinkKind,
     protocols: u32,
 }
@@ -46,7 +49,7 @@ impl Checker {
             slot: 0,
             pins: load::policy_pins(&pins::generation(number)),
         })?;
-        Self::start(ebpf, generation, link, &constants)
+        Self::start(ebpf, generation, Place::Xdp, link, &constants)
     }
 
     /// Over maps of its own, which nothing is attached to.
@@ -55,21 +58,36 @@ impl Checker {
     /// What the kernel refused.
     pub fn of(tables: &Tables, description: Description, link: LinkKind) -> Result<Self, Error> {
         let (generation, ebpf) = Generation::load(tables, description, link, 0, Vec::new())?;
-        Self::start(ebpf, generation, link, &tables.constants)
+        Self::start(ebpf, generation, Place::Xdp, link, &tables.constants)
+    }
+
+    /// The same for the program at TC ingress, and frames with an Ethernet header, which the kernel reads for it.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn at_tc(tables: &Tables, description: Description) -> Result<Self, Error> {
+        let link = LinkKind::Ethernet;
+        let (generation, ebpf) = Generation::load(tables, description, link, 0, Vec::new())?;
+        Self::start(ebpf, generation, Place::Tc, link, &tables.constants)
     }
 
     fn start(
         mut ebpf: Ebpf,
         generation: Generation,
+        place: Place,
         link: LinkKind,
         constants: &Constants,
     ) -> Result<Self, Error> {
         let answer = load::take(&mut ebpf, "ANSWER")?;
-        load::program(&mut ebpf, "check")?;
+        match place {
+            Place::Xdp => drop(load::xdp(&mut ebpf, "check")?),
+            Place::Tc => drop(load::tc(&mut ebpf, "check")?),
+        }
         Ok(Self {
             ebpf,
             generation,
             answer,
+            place,
             link,
             protocols: constants.protocols,
         })
@@ -80,12 +98,12 @@ impl Checker {
     /// # Errors
     /// What the kernel refused.
     pub fn judge(&mut self, frame: &[u8]) -> Result<Answer, Error> {
-        let longest = if load::has_frags() {
-            usize::MAX
-        } else {
-            ONE_PIECE
+        let possible = match self.place {
+            Place::Xdp if load::has_frags() => SHORTEST..=usize::MAX,
+            Place::Xdp => SHORTEST..=ONE_PIECE,
+            Place::Tc => SHORTEST_AT_TC..=ONE_PIECE,
         };
-        if (SHORTEST..=longest).contains(&frame.len()) {
+        if possible.contains(&frame.len()) {
             return self.run(frame, None);
         }
         // The same parser, here; and where it finds a port, the same decision there.
@@ -110,14 +128,16 @@ impl Checker {
     }
 
     fn run(&mut self, frame: &[u8], context: Option<&[u8]>) -> Result<Answer, Error> {
-        let program: &mut Xdp = load::loaded(&mut self.ebpf, "check")?;
-        program
-            .test_run(TestRunOptions {
-                data_in: Some(frame),
-                ctx_in: context,
-                ..TestRunOptions::default()
-            })
-            .map_err(|error| Error::kernel("the kernel does not run the program", &error))?;
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: context,
+            ..TestRunOptions::default()
+        };
+        match self.place {
+            Place::Xdp => load::loaded_xdp(&mut self.ebpf, "check")?.test_run(options),
+            Place::Tc => load::loaded_tc(&mut self.ebpf, "check")?.test_run(options),
+        }
+        .map_err(|error| Error::kernel("the kernel does not run the program", &error))?;
         let answer = self
             .answer
             .get(&0)

@@ -11,7 +11,11 @@ use std::{
     path::Path,
 };
 
-use super::{Error, pins, table::call};
+use super::{
+    Error,
+    pins::{self, Links},
+    table::call,
+};
 
 /// include/uapi/linux/bpf.h, enum bpf_cmd.
 const OBJ_GET: libc::c_int = 7;
@@ -31,20 +35,24 @@ struct Detach {
     link: u32,
 }
 
-/// Lets go of an interface: nothing of ours filters there any more when this returns.
+/// Ends an interface's link of this kind, if there is one.
 ///
 /// # Errors
 /// Where the pin can't be removed.
-pub fn detach(interface: &str) -> Result<(), Error> {
-    let path = pins::links().join(pins::pin_name(interface));
-    let link = match get(&path) {
+pub(super) fn detach(links: Links, interface: &str) -> Result<(), Error> {
+    detach_at(&links.pin(&pins::pin_name(interface)), interface)
+}
+
+/// Ends the link that is pinned there, if there is one.
+pub(super) fn detach_at(path: &Path, interface: &str) -> Result<(), Error> {
+    let link = match get(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => {
             found.map_err(|error| Error::io(format!("can't open {}", path.display()), &error))?
         }
     };
     // In this order, because a link that is pinned and detached would look like one in force if a crash came in between.
-    pins::remove(&path)?;
+    pins::remove(path)?;
     let mut attributes = Detach {
         link: link.as_raw_fd().cast_unsigned(),
     };

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::Ebpf;
+use aya::{Ebpf, pin::PinError};
 use ipnet::IpNet;
 use sipguard_ebpf::{
     abi::{Key, Lengths, LinkKind, VERSION, Value},
@@ -14,7 +14,7 @@ use sipguard_ebpf::{
 };
 
 use super::{
-    Description, Error, counters,
+    Description, Error, Place, Role, counters,
     load::{self, Plan, Sizes},
     pins,
     plain::Plain,
@@ -61,7 +61,7 @@ pub struct Target {
 }
 
 impl Generation {
-    /// Loads and pins generation `number` with a program for every target. Nothing is attached yet. Where it fails, nothing stays pinned.
+    /// Loads and pins generation `number` with programs for every target. Nothing is attached yet. Where it fails, nothing stays pinned.
     ///
     /// # Errors
     /// What the kernel refused.
@@ -93,7 +93,7 @@ impl Generation {
                 if slot > 0 {
                     ebpf = made.object(&folder, &tables.constants, target, slot)?;
                 }
-                pin_program(&mut ebpf, &folder, target)?;
+                pin_programs(&mut ebpf, number, target)?;
             }
             Ok(made)
         };
@@ -188,7 +188,7 @@ impl Generation {
         })
     }
 
-    /// Makes the program for an interface that came after the generation, pinned as `number`: one that was not there, or was another
+    /// Makes the programs for an interface that came after the generation, pinned as `number`: one that was not there, or was another
     /// device of this name.
     ///
     /// # Errors
@@ -201,8 +201,10 @@ impl Generation {
         let slot = u32::try_from(slot.unwrap_or_default()).unwrap_or_default();
         let constants = self.description.constants()?;
         let mut ebpf = self.object(&folder, &constants, target, slot)?;
-        pins::remove(&folder.join(format!("program-{}", pins::pin_name(name))))?;
-        pin_program(&mut ebpf, &folder, target)
+        for place in Place::ALL {
+            pins::remove(&pins::program(number, place, Role::Filter, name))?;
+        }
+        pin_programs(&mut ebpf, number, target)
     }
 
     pub(super) fn sizes(&self) -> Result<Sizes, Error> {
@@ -409,9 +411,15 @@ fn counters_pin(target: &Target) -> Result<(&'static str, PathBuf), Error> {
     Ok(("COUNTERS", path))
 }
 
-fn pin_program(ebpf: &mut Ebpf, folder: &Path, target: &Target) -> Result<(), Error> {
+fn pin_programs(ebpf: &mut Ebpf, number: u64, target: &Target) -> Result<(), Error> {
     let interface = &target.interface.name;
-    load::program(ebpf, "filter")?
-        .pin(folder.join(format!("program-{}", pins::pin_name(interface))))
-        .map_err(|error| Error::kernel(format!("can't pin the program for {interface}"), &error))
+    let path = |place| pins::program(number, place, Role::Filter, interface);
+    let failed =
+        |error: PinError| Error::kernel(format!("can't pin a program for {interface}"), &error);
+    load::xdp(ebpf, "filter")?
+        .pin(path(Place::Xdp))
+        .map_err(failed)?;
+    load::tc(ebpf, "filter")?
+        .pin(path(Place::Tc))
+        .map_err(failed)
 }

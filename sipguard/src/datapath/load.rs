@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{ProgramError, Xdp},
+    programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use rustix::thread::{CapabilitySet, capabilities};
 use sipguard_ebpf::abi::{LinkKind, SERVICES};
@@ -122,46 +122,73 @@ pub(super) fn take<K: Plain, V: Plain>(ebpf: &mut Ebpf, name: &str) -> Result<Ta
 /// How the names of the programs end that take frames in several pieces.
 pub(super) const FRAGS: &str = "_frags";
 
+/// How the names of the programs for TC ingress end.
+const TC: &str = "_tc";
+
 /// Whether this kernel hands on frames in several pieces, and has the helpers that read them.
 pub(super) fn has_frags() -> bool {
     kernel::at_least(5, 18)
 }
 
-/// Loads the one of the two entry points that do `what` (`filter`, `check` or `pending`) which suits this kernel.
-pub(super) fn program<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, Error> {
-    if !may_know_addresses() {
-        return Err(Error::NotPermitted);
-    }
-    let program = loaded(ebpf, what)?;
-    program
-        .load()
-        .map_err(|error| Error::kernel(format!("the kernel refuses the program {what}"), &error))?;
+/// Loads the one of the two XDP programs that do `what` (`filter`, `check` or `pending`) which suits this kernel.
+pub(super) fn xdp<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, Error> {
+    let program = loaded_xdp(ebpf, what)?;
+    may_load()?;
+    program.load().map_err(|error| refused(what, &error))?;
     Ok(program)
+}
+
+/// Loads the program for TC ingress that does `what`.
+pub(super) fn tc<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut SchedClassifier, Error> {
+    let program = loaded_tc(ebpf, what)?;
+    may_load()?;
+    program.load().map_err(|error| refused(what, &error))?;
+    Ok(program)
+}
+
+fn refused(what: &str, error: &ProgramError) -> Error {
+    Error::kernel(format!("the kernel refuses the program {what}"), error)
 }
 
 /// Whether the verifier lets this process's programs calculate with addresses, which it takes to find out how long a frame is. Its own
 /// refusal is a page of instructions.
-fn may_know_addresses() -> bool {
+fn may_load() -> Result<(), Error> {
     // The call can't fail for the calling thread.
-    capabilities(None).is_ok_and(|own| {
+    let may = capabilities(None).is_ok_and(|own| {
         let either = CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN;
         own.effective.intersects(either)
-    })
+    });
+    if may {
+        Ok(())
+    } else {
+        Err(Error::NotPermitted)
+    }
 }
 
-/// The same program again, once it is loaded.
-pub(super) fn loaded<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, Error> {
-    let name = if has_frags() {
-        format!("{what}{FRAGS}")
-    } else {
-        what.to_owned()
-    };
+/// The same program as [`xdp`] has loaded.
+pub(super) fn loaded_xdp<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, Error> {
+    let end = if has_frags() { FRAGS } else { "" };
+    named(ebpf, &format!("{what}{end}"))
+}
+
+/// The same program as [`tc`] has loaded.
+pub(super) fn loaded_tc<'a>(
+    ebpf: &'a mut Ebpf,
+    what: &str,
+) -> Result<&'a mut SchedClassifier, Error> {
+    named(ebpf, &format!("{what}{TC}"))
+}
+
+fn named<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Error>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
     let missing = |cause: String| Error::Kernel {
         what: format!("no program {name}"),
         cause,
     };
     let program = ebpf
-        .program_mut(&name)
+        .program_mut(name)
         .ok_or_else(|| missing("not in the object".to_owned()))?;
     program
         .try_into()

@@ -4,40 +4,48 @@
 //! the first link is turned to it, and is never changed afterwards but for single entries, so that what a crash leaves behind is
 //! either complete or unused. The pins describe themselves: what is in force is read from the kernel, not from a file beside it.
 
+mod attachment;
 mod check;
+mod clsact;
 mod copy;
 mod counters;
 mod description;
 mod detach;
 mod generation;
-mod link;
+mod link_error;
 mod load;
 #[cfg(feature = "log")]
 mod log;
 mod pending;
 mod pins;
 mod plain;
+mod programs;
 mod proof;
+mod role;
 mod size;
+mod switch;
 mod table;
+mod tc;
+mod xdp;
 
 #[cfg(feature = "log")]
 pub use self::log::follow as follow_log;
 pub use self::{
+    attachment::{Attachment, attachments, foreign, refuse_foreign},
     check::Checker,
     copy::{copy, keep_copy},
     counters::{Counts, clear_service, counted_interfaces, counts, forget_counters},
     description::{Description, ServiceDescription},
-    detach::detach,
     generation::{Entry, Generation, Target},
-    link::{
-        Attachment, LinkError, Role, Switched, attachments, interfaces, refuse_foreign, switch,
-    },
+    link_error::{LinkError, program_name},
     load::object_bytes,
     pending::Pending,
     pins::{Pins, PinsError},
+    programs::interfaces,
     proof::{Proof, watch},
+    role::{Place, Role},
     size::{ProgramSize, program_sizes},
+    switch::{Switched, detach, switch},
 };
 
 /// What can go wrong between us and the kernel, other than at an interface.

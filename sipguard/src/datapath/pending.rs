@@ -1,20 +1,25 @@
 //! An apply that waits to be confirmed.
 //!
-//! Its generation has, for each interface, a second program that only hands frames on (`pending-IF`): before the deadline to the
-//! generation's own program, after it to the one that was there before. The links run these. `choice-IF` is the array with the two
+//! Its generation has, for each interface and place, a second program that only hands frames on (`pending-IF`): before the deadline to the
+//! generation's own program there, after it to the previous generation's. The interfaces run these. `choice-IF` is the array with the two
 //! programs: the kernel empties such an array when no process and no pin holds it, whatever program uses it, so that it is pinned as long
-//! as a link needs it. `deadline` says the rest, and makes the folder that of a pending generation.
+//! as it is needed. `deadline` says the rest, and makes the folder that of a pending generation.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use aya::{
     maps::ProgramArray,
-    programs::{ProgramFd, Xdp},
+    programs::{ProgramError, ProgramFd, SchedClassifier, Xdp},
 };
 use aya_obj::programs::XdpAttachType;
 use sipguard_ebpf::abi::{NEW, OLD};
 
-use super::{Error, Target, load, pins, table::Table};
+use super::{
+    Error, Place, Role, Target, load,
+    pins::{self, prefix},
+    programs::interfaces,
+    table::Table,
+};
 use crate::tables::Now;
 
 /// The pin that holds the deadline, and the number of the generation before (0 where there was none: numbers begin at 1).
@@ -60,7 +65,9 @@ impl Pending {
     fn make(&self, targets: &[Target]) -> Result<(), Error> {
         let folder = pins::generation(self.generation);
         for target in targets {
-            self.add(&folder, &target.interface.name)?;
+            for place in Place::ALL {
+                self.add(&target.interface.name, place)?;
+            }
         }
         let deadline = Table::<u32, u64>::array(DEADLINE, 2)?;
         deadline
@@ -69,19 +76,22 @@ impl Pending {
         deadline.pin(&folder.join(DEADLINE))
     }
 
-    /// Makes the same for an interface that came while it waits, once both generations have a program for it.
+    /// Makes the same for an interface that came while it waits, once both generations have programs for it.
     ///
     /// # Errors
     /// What the kernel refused.
     pub fn extend(&self, interface: &str) -> Result<(), Error> {
         let folder = pins::generation(self.generation);
-        for pin in ["pending", "choice"] {
-            pins::remove(&folder.join(format!("{pin}-{}", pins::pin_name(interface))))?;
+        for place in Place::ALL {
+            let pending = pins::program(self.generation, place, Role::Pending, interface);
+            pins::remove(&pending)?;
+            pins::remove(&folder.join(choice(place, interface)))?;
+            self.add(interface, place)?;
         }
-        self.add(&folder, interface)
+        Ok(())
     }
 
-    fn add(&self, folder: &Path, interface: &str) -> Result<(), Error> {
+    fn add(&self, interface: &str, place: Place) -> Result<(), Error> {
         let failed = |error: &(dyn std::error::Error + 'static)| {
             Error::kernel(
                 format!("can't make the pending program for {interface}"),
@@ -89,7 +99,7 @@ impl Pending {
             )
         };
         let mut ebpf = load::pending_object(self.deadline)?;
-        let mut choice = ebpf
+        let mut choice_map = ebpf
             .take_map("GENERATIONS")
             .map(ProgramArray::try_from)
             .ok_or_else(|| Error::Kernel {
@@ -97,32 +107,26 @@ impl Pending {
                 cause: "not in the object".to_owned(),
             })?
             .map_err(|error| failed(&error))?;
-        let name = pins::pin_name(interface);
-        let program = |generation| {
-            let path = pins::generation(generation).join(format!("program-{name}"));
-            path.exists()
-                .then(|| Xdp::from_pin(&path, XdpAttachType::Interface))
-                .transpose()
-                .map_err(|error| Error::kernel(format!("can't open {}", path.display()), &error))
+        let mut set = |at, program: &ProgramFd| {
+            let set = choice_map.set(at, program, 0);
+            set.map_err(|error| failed(&error))
         };
-        let mut set = |place, program: &Xdp| {
-            let program: &ProgramFd = program.fd().map_err(|error| failed(&error))?;
-            choice
-                .set(place, program, 0)
-                .map_err(|error| failed(&error))
-        };
-        if let Some(new) = program(self.generation)? {
-            set(NEW, &new)?;
+        set(NEW, &open(self.generation, place, interface)?)?;
+        let previous = self.previous.map_or(Ok(Vec::new()), interfaces)?;
+        if let Some(old) = self.previous
+            && previous.iter().any(|it| it == interface)
+        {
+            set(OLD, &open(old, place, interface)?)?;
         }
-        if let Some(old) = self.previous.map(program).transpose()?.flatten() {
-            set(OLD, &old)?;
+        let path = pins::program(self.generation, place, Role::Pending, interface);
+        match place {
+            Place::Xdp => load::xdp(&mut ebpf, "pending")?.pin(path),
+            Place::Tc => load::tc(&mut ebpf, "pending")?.pin(path),
         }
-        load::program(&mut ebpf, "pending")?
-            .pin(folder.join(format!("pending-{name}")))
-            .map_err(|error| failed(&error))?;
+        .map_err(|error| failed(&error))?;
         // Last, because this closes the array.
-        choice
-            .pin(folder.join(format!("choice-{name}")))
+        choice_map
+            .pin(pins::generation(self.generation).join(choice(place, interface)))
             .map_err(|error| failed(&error))
     }
 
@@ -151,7 +155,12 @@ impl Pending {
     pub fn remove(generation: u64) -> Result<(), Error> {
         let folder = pins::generation(generation);
         for pin in pins::names(&folder)? {
-            if pin == DEADLINE || pin.starts_with("pending-") || pin.starts_with("choice-") {
+            let mut places = Place::ALL.into_iter();
+            let of_pending = |place| {
+                pin.starts_with(prefix(place, Role::Pending))
+                    || pin.starts_with(choice_prefix(place))
+            };
+            if pin == DEADLINE || places.any(of_pending) {
                 pins::remove(&folder.join(pin))?;
             }
         }
@@ -168,4 +177,34 @@ impl Pending {
         let left = self.deadline.checked_sub(now.boot_ns);
         left.filter(|&left| left > 0).map(Duration::from_nanos)
     }
+}
+
+/// What the names of the arrays' pins begin with.
+const fn choice_prefix(place: Place) -> &'static str {
+    match place {
+        Place::Xdp => "choice-",
+        Place::Tc => "tc-choice-",
+    }
+}
+
+fn choice(place: Place, interface: &str) -> String {
+    format!("{}{}", choice_prefix(place), pins::pin_name(interface))
+}
+
+/// A pinned generation's filter for an interface.
+fn open(generation: u64, place: Place, interface: &str) -> Result<ProgramFd, Error> {
+    let path = pins::program(generation, place, Role::Filter, interface);
+    if !path.exists() {
+        // It was made when there were none for this place.
+        return Err(Error::OtherVersion {
+            path: path.display().to_string(),
+        });
+    }
+    let opened = match place {
+        Place::Xdp => Xdp::from_pin(&path, XdpAttachType::Interface)
+            .and_then(|program| program.fd()?.try_clone().map_err(ProgramError::from)),
+        Place::Tc => SchedClassifier::from_pin(&path)
+            .and_then(|program| program.fd()?.try_clone().map_err(ProgramError::from)),
+    };
+    opened.map_err(|error| Error::kernel(format!("can't open {}", path.display()), &error))
 }

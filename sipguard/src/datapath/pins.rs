@@ -13,6 +13,8 @@ use rustix::{
     mount::MountFlags,
 };
 
+use super::role::{Place, Role};
+
 /// Where bpffs belongs.
 const BPFFS: &str = "/sys/fs/bpf";
 
@@ -83,7 +85,8 @@ impl Pins {
             .map_err(|errno| PinsError::Mount(errno.into()))?;
         };
         make_folder(&root())?;
-        make_folder(&links())?;
+        make_folder(&Links::Xdp.folder())?;
+        make_folder(&Links::Tc.folder())?;
         make_folder(&counters())?;
         make_folder(&generations())?;
         Ok(Self { _lock: Some(lock) })
@@ -162,8 +165,54 @@ pub(super) fn root() -> PathBuf {
     Path::new(BPFFS).join("sipguard")
 }
 
-pub(super) fn links() -> PathBuf {
-    root().join("links")
+/// The links that are pinned, a folder a kind; each pin has its interface's name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Links {
+    Xdp,
+    Tc,
+}
+
+/// A pin that no interface's name makes, for a link on its way to its name. One that a crash leaves there finds its interface by its program.
+pub(super) const BETWEEN: &str = ":";
+
+impl Links {
+    fn folder(self) -> PathBuf {
+        root().join(match self {
+            Self::Xdp => "links",
+            Self::Tc => "tc-links",
+        })
+    }
+
+    /// The pin with this name.
+    pub(super) fn pin(self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+
+    /// The pins' names.
+    pub(super) fn names(self) -> Result<Vec<String>, PinsError> {
+        names(&self.folder())
+    }
+
+    /// Gives a link's pin another name. A pin that has it gets the first one's, so that neither link is without one.
+    pub(super) fn rename(self, from: &str, to: &str) -> Result<(), PinsError> {
+        let [from, to] = [from, to].map(|name| self.pin(name));
+        let flags = if to.exists() {
+            RenameFlags::EXCHANGE
+        } else {
+            RenameFlags::empty()
+        };
+        let renamed = match renameat_with(CWD, &from, CWD, &to, flags) {
+            // bpffs exchanges names since Linux 5.17. Before, a third name is needed.
+            Err(Errno::INVAL) if flags == RenameFlags::EXCHANGE => {
+                let between = self.pin(BETWEEN);
+                fs::rename(&to, &between)
+                    .and_then(|()| fs::rename(&from, &to))
+                    .and_then(|()| fs::rename(&between, &from))
+            }
+            renamed => renamed.map_err(io::Error::from),
+        };
+        at(&from, renamed)
+    }
 }
 
 /// Counters outlive generations; those of another layout are never adopted.
@@ -177,6 +226,22 @@ pub(super) fn generations() -> PathBuf {
 
 pub(super) fn generation(number: u64) -> PathBuf {
     generations().join(number.to_string())
+}
+
+/// What the names of the programs' pins begin with.
+pub(super) const fn prefix(place: Place, role: Role) -> &'static str {
+    match (place, role) {
+        (Place::Xdp, Role::Filter) => "program-",
+        (Place::Xdp, Role::Pending) => "pending-",
+        (Place::Tc, Role::Filter) => "tc-program-",
+        (Place::Tc, Role::Pending) => "tc-pending-",
+    }
+}
+
+/// A generation's program for an interface.
+pub(super) fn program(number: u64, place: Place, role: Role, interface: &str) -> PathBuf {
+    let name = format!("{}{}", prefix(place, role), pin_name(interface));
+    generation(number).join(name)
 }
 
 /// An interface's name as a pin: bpffs takes no dots, and no interface's name has a colon (`dev_valid_name` in net/core/dev.c).
@@ -221,28 +286,6 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>, PinsError> {
     }
     names.sort();
     Ok(names)
-}
-
-/// Gives a link's pin another name. A pin that has it gets the first one's, so that neither link is without one.
-pub(super) fn rename_link(from: &str, to: &str) -> Result<(), PinsError> {
-    let [from, to] = [from, to].map(|name| links().join(name));
-    let flags = if to.exists() {
-        RenameFlags::EXCHANGE
-    } else {
-        RenameFlags::empty()
-    };
-    let renamed = match renameat_with(CWD, &from, CWD, &to, flags) {
-        // bpffs exchanges names since Linux 5.17. Before, a third name is needed: no interface's, so that a link that a crash leaves
-        // there finds its interface by its program.
-        Err(Errno::INVAL) if flags == RenameFlags::EXCHANGE => {
-            let between = links().join(":");
-            fs::rename(&to, &between)
-                .and_then(|()| fs::rename(&from, &to))
-                .and_then(|()| fs::rename(&between, &from))
-        }
-        renamed => renamed.map_err(io::Error::from),
-    };
-    at(&from, renamed)
 }
 
 /// Removes one pin, if it is there.

@@ -14,7 +14,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 /// Why a request failed, as the kernel said it.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(crate) struct Refused {
     error: io::Error,
     /// A sentence (`NL_SET_ERR_MSG` in the kernel), where it gave one.
     sentence: Option<String>,
@@ -63,7 +63,7 @@ fn sentence(message: &ErrorMessage) -> Option<String> {
 ///
 /// # Errors
 /// What the kernel refused, or that it could not be asked.
-pub(super) fn ask<M>(protocol: isize, request: M, flags: u16) -> Result<Vec<M>, Refused>
+pub(crate) fn ask<M>(protocol: isize, request: M, flags: u16) -> Result<Vec<M>, Refused>
 where
     M: NetlinkSerializable + NetlinkDeserializable + Debug,
     NetlinkPayload<M>: From<M>,

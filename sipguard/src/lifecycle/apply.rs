@@ -202,7 +202,7 @@ fn as_they_are(survey: &Survey, session: &Session<'_>) -> Vec<(String, Switched)
     unchanged.collect()
 }
 
-/// Keeps the causes of generic mode for `status`: the kernel does not.
+/// Keeps the causes of falling back for `status`: the kernel does not.
 fn remember_fallbacks(session: &mut Session<'_>, applied: &Applied) {
     let mut fallbacks = session.state.fallbacks.clone();
     fallbacks.retain(|name, _| {

@@ -86,10 +86,12 @@ fn decide(host: &Host, wanted: Outcome) -> Result<Decided, Error> {
     }
     session.settle()?;
     let after = attachments(host.now())?;
-    let released = before
+    let mut released: Vec<_> = before
         .into_iter()
         .map(|link| link.interface)
         .filter(|name| after.iter().all(|link| link.interface != *name))
         .collect();
+    // Where an interface was to move from one place to the other, both are there.
+    released.dedup();
     Ok(Decided { pending, released })
 }

@@ -20,10 +20,12 @@ pub fn down(host: &Host) -> Result<Vec<String>, Error> {
     }
     let pins = Pins::make().map_err(datapath::Error::from)?;
     let saved = save(host);
-    let interfaces: Vec<_> = attachments(host.now())?
+    let mut interfaces: Vec<_> = attachments(host.now())?
         .into_iter()
         .map(|link| link.interface)
         .collect();
+    // Where an interface was to move from one place to the other, both are there.
+    interfaces.dedup();
     for interface in &interfaces {
         datapath::detach(interface)?;
     }

@@ -101,6 +101,5 @@ pub(super) fn replaceable(found: Result<Option<Live>, Error>) -> Result<Option<L
 
 /// Whether a link leads to this device: it stays behind where the interface went away, and another one may have got its name.
 pub(super) fn is_attached(link: &Attachment, device: &Device) -> bool {
-    let mut attached = device.xdp.iter();
-    link.interface == device.name && attached.any(|attached| attached.program == link.program)
+    link.interface == device.name && link.hook(device).is_some()
 }

@@ -214,16 +214,18 @@ impl Turning<'_> {
         interface: Interface,
         device: &Device,
     ) -> Result<Option<Switched>, Error> {
-        let mut links = self.links.iter();
-        let attached = links.find(|link| is_attached(link, device));
+        let mut links = self.links.iter().filter(|link| is_attached(link, device));
+        let attached = links.next();
         let runs = attached.is_some_and(|link| match self.pending {
             None => link.generation == Some(self.number) && link.pending.is_none(),
             Some(_) => link.pending.is_some(),
         });
+        // Where it was to move from one place to the other, there may be two.
+        let runs = runs && links.next().is_none();
         if runs {
             return Ok(None);
         }
-        datapath::refuse_foreign(device, self.links)?;
+        datapath::refuse_foreign(device, interface.mode, self.links)?;
         let role = self.pending.map_or(Role::Filter, |_| Role::Pending);
         if attached.is_none()
             && let Some(generation) = generation

@@ -154,10 +154,12 @@ impl Survey {
         !behind
             && live.generation.description.digest == self.digest
             && live.links.len() == self.targets.len()
-            && self.targets.iter().all(|(_, device)| {
-                live.links
-                    .iter()
-                    .any(|link| link.generation == Some(live.number) && is_attached(link, device))
+            && self.targets.iter().all(|(target, device)| {
+                live.links.iter().any(|link| {
+                    link.generation == Some(live.number)
+                        && is_attached(link, device)
+                        && link.is_in_place(device, target.interface.mode)
+                })
             })
     }
 
@@ -181,7 +183,7 @@ pub(super) fn targets(
             continue;
         };
         let fits = match &device.link {
-            Ok(link) => refuse_foreign(device, links)
+            Ok(link) => refuse_foreign(device, interface.mode, links)
                 .map(|()| *link)
                 .map_err(Error::from),
             Err(why) => Err(Error::Unfit {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     error::{Error, Refused},
-    live::Live,
+    live::{Live, is_attached},
     session::Session,
 };
 use crate::{
@@ -101,9 +101,8 @@ impl Swap<'_> {
     }
 
     fn turn_as_it_is(&self, role: Role, name: &str) -> Result<(), Error> {
-        if self.links.iter().any(|link| link.interface == name)
-            && let Some(device) = device::named(name).map_err(Error::Devices)?
-            && !device.xdp.is_empty()
+        if let Some(device) = device::named(name).map_err(Error::Devices)?
+            && self.links.iter().any(|link| is_attached(link, &device))
         {
             let interface = Interface {
                 name: name.to_owned(),
@@ -144,10 +143,10 @@ impl Swap<'_> {
                 continue;
             }
             datapath::detach(name)?;
-            let renamed = self.targets.iter().any(|(_, device)| {
-                let mut attached = device.xdp.iter();
-                attached.any(|attached| attached.program == link.program)
-            });
+            let renamed = self
+                .targets
+                .iter()
+                .any(|(_, device)| link.hook(device).is_some());
             // What the policy still wants is gone by itself; its link leads nowhere.
             if !renamed
                 && policy

@@ -171,7 +171,7 @@ fn interfaces_that_cannot_be_guarded() {
             "{told}"
         );
         assert!(
-            told.ends_with("; set mode = \"auto\" to fall back to generic mode\n"),
+            told.ends_with("; set mode = \"auto\" to fall back to tc mode\n"),
             "{told}"
         );
         assert_eq!(parsed(&scene, "status --json")["in_force"], false);

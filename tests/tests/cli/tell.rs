@@ -115,6 +115,7 @@ fn status_in_json() {
                 "interfaces": [{
                     "name": "eth0", "state": "attached", "mode": "native", "cause": null,
                     "program": null, "generation": 1, "foreign": null,
+                    "before": [],
                 }],
                 "services": [
                     { "name": "sip", "ports": { "udp": [5060, 5061], "tcp": [5060] }, "default": "deny", "mode": "enforce" },
@@ -159,7 +160,7 @@ fn status_for_people() {
         let told = run(&scene, "status -v").succeeded().stdout;
         for wanted in [
             "eth0       native",
-            "br0        generic (a bridge device has no native XDP)",
+            "br0        tc (a bridge device has no native XDP)",
             "ppp0       absent: run `sipguard apply` once it is there",
             "sip      udp+tcp 5060, sctp 5062  pass      enforce",
             "0 entries of the config, 0 of the command line",

@@ -26,7 +26,7 @@ pub(super) enum Filter {
     /// Drops everything without a look: the limit.
     Empty,
     Native,
-    Generic,
+    Tc,
     /// xdp-filter of xdp-tools.
     Xdp,
     NftIngress,
@@ -41,7 +41,7 @@ impl Filter {
             Self::Nothing => "no filter",
             Self::Empty => "empty XDP program",
             Self::Native => "sipguard native",
-            Self::Generic => "sipguard generic",
+            Self::Tc => "sipguard tc",
             Self::Xdp => "xdp-filter",
             Self::NftIngress => "nftables ingress",
             Self::NftRaw => "nftables prerouting raw",
@@ -54,7 +54,7 @@ impl Filter {
     pub(super) fn is_possible(self, entries: usize) -> bool {
         let there = |program| machine::find(program).is_some();
         match self {
-            Self::Nothing | Self::Empty | Self::Native | Self::Generic => true,
+            Self::Nothing | Self::Empty | Self::Native | Self::Tc => true,
             Self::Xdp => there("xdp-filter") && entries <= XDP_FILTER_MOST,
             Self::NftIngress | Self::NftRaw | Self::NftInput => there("nft"),
             Self::Ipset => there("ipset") && there("iptables"),
@@ -67,7 +67,7 @@ impl Filter {
             Self::Nothing => {}
             Self::Empty => Program::empty()?.attach(host, INTERFACE)?,
             Self::Native => return guard(host, list, Mode::Native).map(Some),
-            Self::Generic => return guard(host, list, Mode::Generic).map(Some),
+            Self::Tc => return guard(host, list, Mode::Tc).map(Some),
             Self::Xdp => xdp_filter(host, list)?,
             Self::NftIngress => {
                 let hook = format!("ingress device {INTERFACE} priority 0");

@@ -21,14 +21,14 @@ pub(super) const INTERFACE: &str = "eth0";
 #[derive(Clone, Copy)]
 pub(super) enum Mode {
     Native,
-    Generic,
+    Tc,
 }
 
 impl Mode {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
-            Self::Generic => "generic",
+            Self::Tc => "tc",
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::netns::{End, Host, Mac, Sandbox, join};
 const FILTERS: [Filter; 8] = [
     Filter::Empty,
     Filter::Native,
-    Filter::Generic,
+    Filter::Tc,
     Filter::Xdp,
     Filter::NftIngress,
     Filter::NftRaw,

@@ -78,7 +78,7 @@ pub(super) const BINARIES: &[Binary] = &[
         only: &[
             "bytes_of_frames_in_several_pieces",
             "counters_equal_what_was_sent",
-            "every_row_is_judged_as_the_real_packet_is_generic",
+            "every_row_is_judged_as_the_real_packet_is_at_tc_ingress",
             "every_row_is_judged_as_the_real_packet_is_native",
             "jumbo_frames",
             "ssh_behind_the_first_piece",
@@ -118,6 +118,11 @@ pub(super) const BINARIES: &[Binary] = &[
     Binary {
         name: "timed",
         only: &["each_ends_to_the_moment_whatever_it_nests_in"],
+        ..PLAIN
+    },
+    Binary {
+        name: "tc",
+        modules: &["tun", "nf_tables", "nft_fwd_netdev"],
         ..PLAIN
     },
     Binary {
@@ -181,12 +186,14 @@ pub(super) const BINARIES: &[Binary] = &[
     },
 ];
 
-/// What every test needs: veth pairs; and what others need by another name, which is not said where it can be read.
-pub(super) const MODULES: &[&str] = &["veth", "crc32c_generic"];
+/// What every test needs: veth pairs, and the way to TC ingress before Linux 6.6; and what others need by another name, which is not said
+/// where it can be read.
+pub(super) const MODULES: &[&str] = &["veth", "sch_ingress", "cls_bpf", "crc32c_generic"];
 
 /// The programs that the tests call.
 pub(super) const PROGRAMS: &[&str] = &[
-    "ip", "ls", "mount", "nft", "nsenter", "ping", "sh", "sleep", "stat", "umount", "unshare", "wg",
+    "ip", "ls", "mount", "nft", "nsenter", "ping", "sh", "sleep", "stat", "tc", "umount",
+    "unshare", "wg",
 ];
 
 /// A test that has nothing to show on some kernels.

@@ -10,7 +10,7 @@ const MTU: u32 = 1500;
 pub(super) fn check(host: &Host) -> Vec<Finding> {
     host.interfaces
         .iter()
-        .filter(|interface| interface.mode == Some(Hook::Generic))
+        .filter(|interface| interface.mode == Some(Hook::Tc))
         .filter_map(|interface| {
             let name = &interface.name;
             let cause = interface.cause.as_deref()?;

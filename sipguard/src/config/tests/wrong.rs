@@ -127,7 +127,7 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "[[interface]]\nname = \"a\"\nmode = \"xdp\"",
-        "3:8: mode can't be \"xdp\"; write \"auto\" or \"native\" or \"generic\"",
+        "3:8: mode can't be \"xdp\"; write \"auto\" or \"native\" or \"tc\"",
     ),
     (
         "interfaces = [\"\"]",
