@@ -14,11 +14,8 @@ use rustix::{
         connect, ipproto, listen, recv, sendto, socket_with,
     },
 };
-use sipguard::{
-    datapath,
-    kernel::{at_least, release},
-};
-use sipguard_ebpf::abi::Reason;
+use sipguard::{datapath, kernel::at_least};
+use sipguard_ebpf::abi::{NO_SERVICE, Reason};
 use sipguard_tests::{
     differential::ways::session,
     frame::{Frame, bare, eth},
@@ -248,16 +245,11 @@ fn ppp() {
     });
 }
 
-/// A tunnel whose packets begin so on `eth0`: it is guarded where the kernel shows what is inside, and refused where it does not.
+/// A tunnel whose packets begin so on `eth0`.
 fn tunnel(kind: &str, settings: &str, begin: fn(Frame) -> Frame) {
     on_a_gateway(|scene| {
         let begin = begin(scene.begin("eth0"));
         made(scene, "tun7", &format!("type {kind} {settings}"), begin);
-        if !at_least(5, 14) {
-            let running = format!("before Linux 5.14 (this is {})", release());
-            scene.refuses("tun7", &["tun7 can't be guarded", &running]);
-            return;
-        }
         let families = match kind {
             "ipip" => &[V4][..],
             _ => &FAMILIES,
@@ -301,6 +293,8 @@ fn gre() {
     let gre = |outer| between(outer).gre();
     tunnel("gre", &format!("local {NEAR} remote {FAR}"), gre);
     tunnel("gre", "external", gre);
+    // What comes in by such a one still has the outer header in front.
+    tunnel("gre", &format!("local {NEAR}"), gre);
 }
 
 #[test]
@@ -333,23 +327,44 @@ fn gretap() {
     }
 }
 
-#[test]
-fn gre_without_a_remote_is_refused() {
+/// The header of GRE names a protocol of its own: with a tag first, which Linux takes off, and what is no IP.
+fn other_protocols_in(kind: &str, settings: &str, begin: fn(Frame) -> Frame) {
     on_a_gateway(|scene| {
-        let words = [
-            "can't be guarded",
-            "GRE without a remote address",
-            "`remote ADDRESS`",
-        ];
-        scene
-            .gateway
-            .ip(&format!("link add gre7 type gre local {NEAR}"));
-        scene.refuses("gre7", &words);
-        scene.gateway.ip(&format!(
-            "link add gre8 type gre local {NEAR} remote 239.1.1.1"
-        ));
-        scene.refuses("gre8", &words);
+        let begin = begin(scene.begin("eth0"));
+        let made_with = format!("type {kind} {settings}");
+        made(scene, "tun7", &made_with, begin.clone());
+        scene.guard(&["tun7"]);
+        for (listed, unlisted) in [(PROVIDER, SCANNER), ("2001:db8:100::5", "2001:db8:ffff::7")] {
+            for begin in [begin.clone().vlan(0), begin.clone().service_tag(0)] {
+                let frame = |source: &str| begin.clone().ip(source);
+                assert!(scene.delivers("tun7", &frame(listed).udp(5060), 5060));
+                assert!(!scene.delivers("tun7", &frame(unlisted).udp(5060), 5060));
+                assert!(scene.delivers("tun7", &frame(unlisted).udp(16_384), 16_384));
+            }
+        }
+        let malformed = || {
+            let counts = datapath::counts("tun7").expect("counters can be read");
+            let counts = counts.expect("the interface has counters");
+            counts.of(NO_SERVICE, Reason::Malformed).packets
+        };
+        let before = malformed();
+        // An MPLS label that looks like an IP header.
+        let label = [0x45, 0x01, 0x01, 0x40, 1, 2, 3, 4];
+        let mpls = begin.raw(0x8847, 0, &label).bytes();
+        scene.wire("tun7").send(&mpls);
+        scene.settle("tun7");
+        assert_eq!(malformed(), before);
     });
+}
+
+#[test]
+fn other_protocols_in_gre() {
+    let gre = |outer| between(outer).gre();
+    other_protocols_in("gre", &format!("local {NEAR} remote {FAR}"), gre);
+    other_protocols_in("gre", &format!("local {NEAR}"), gre);
+    let gre = |outer| between_v6(outer).gre();
+    let settings = format!("local {NEAR_V6} remote {FAR_V6}");
+    other_protocols_in("ip6gre", &settings, gre);
 }
 
 #[test]

@@ -1,14 +1,9 @@
-//! What the frames of a device begin with where XDP sees them, or why XDP is no place to judge them.
+//! What the frames of a device begin with, or why they can't be judged.
 //!
-//! Generic XDP hands over what lies between the frame's link-layer header and its end. What that header is, the receiving driver says; the
-//! kinds that are not named here and have no Ethernet header say it in ways that nobody has tried.
+//! What begins with an Ethernet header can be judged in the driver. The kinds that are not named here and have none were never tried.
 
-use netlink_packet_route::link::{
-    InfoData, InfoGre, InfoIpVlan, InfoKind, IpVlanMode, LinkLayerType,
-};
+use netlink_packet_route::link::{InfoData, InfoIpVlan, InfoKind, IpVlanMode, LinkLayerType};
 use sipguard_ebpf::abi::LinkKind;
-
-use crate::kernel;
 
 /// Why a device can't be guarded, and what to do instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,22 +19,6 @@ pub enum Unfit {
         "an ipvlan device in mode l3s gets its packets behind XDP; name the device below it, or use mode l2 or l3"
     )]
     BehindXdp,
-    /// GRE to anybody.
-    #[error(
-        "what comes in by GRE without a remote address still begins with the outer header; give each far end a tunnel of its own, with \
-         `remote ADDRESS`"
-    )]
-    NoRemote,
-    /// A tunnel on an old kernel.
-    #[error(
-        "before Linux 5.14 (this is {running}) what comes in by {kind} still begins with the outer header; run a later kernel"
-    )]
-    OuterHeader {
-        /// The kind of tunnel.
-        kind: String,
-        /// This kernel.
-        running: String,
-    },
     /// Route-based IPsec.
     #[error(
         "what comes in by {0} begins as on the device that the encrypted packet came in by; filter it with nftables"
@@ -59,8 +38,8 @@ pub enum Unfit {
 
 /// What the frames of a device begin with, by its ARPHRD type (include/uapi/linux/if_arp.h), its kind, and what is said of that.
 ///
-/// Tunnels with an IP header: "net: reset MAC header consistently across L3 virtual devices", in Linux 5.14; GRE without a remote is
-/// excepted there, because programs that look at its frames expect the outer header (`__ipgre_rcv` in net/ipv4/ip_gre.c). IPsec:
+/// What has no Ethernet header is judged at TC ingress, where the kernel says what a packet is and where it begins, whatever stands in front:
+/// the outer header, of GRE without a remote (`__ipgre_rcv` in net/ipv4/ip_gre.c) and of all tunnels before Linux 5.14. IPsec:
 /// `skb_mac_header_rebuild` in net/xfrm/xfrm_input.c.
 pub(super) fn first_header(
     layer: LinkLayerType,
@@ -88,25 +67,17 @@ pub(super) fn first_header(
         | LinkLayerType::Sit
         | LinkLayerType::Ipgre
         | LinkLayerType::Ip6gre => match kind {
-            None | Some(InfoKind::Tun | InfoKind::Wireguard) => Ok(LinkKind::Ip),
-            Some(InfoKind::Other(kind)) if kind == "ppp" => Ok(LinkKind::Ip),
-            Some(InfoKind::GreTun) if !has_one_remote(data) => Err(Unfit::NoRemote),
-            Some(
-                InfoKind::GreTun
+            None
+            | Some(
+                InfoKind::Tun
+                | InfoKind::Wireguard
+                | InfoKind::GreTun
                 | InfoKind::GreTun6
                 | InfoKind::IpIp
                 | InfoKind::SitTun
                 | InfoKind::Ip6Tnl,
-            ) => {
-                if kernel::at_least(5, 14) {
-                    Ok(LinkKind::Ip)
-                } else {
-                    Err(Unfit::OuterHeader {
-                        kind: name(),
-                        running: kernel::release(),
-                    })
-                }
-            }
+            ) => Ok(LinkKind::Ip),
+            Some(InfoKind::Other(kind)) if kind == "ppp" => Ok(LinkKind::Ip),
             Some(InfoKind::Vti | InfoKind::Vti6 | InfoKind::Xfrm) => Err(Unfit::Ipsec(name())),
             Some(_) => Err(Unfit::Untried(name())),
         },
@@ -114,37 +85,9 @@ pub(super) fn first_header(
     }
 }
 
-/// Whether GRE is to one far end, or to whom each route says.
-fn has_one_remote(data: Option<&InfoData>) -> bool {
-    let Some(InfoData::GreTun(told)) = data else {
-        return false;
-    };
-    told.iter().any(|told| match told {
-        InfoGre::Remote(remote) => !remote.is_unspecified() && !remote.is_multicast(),
-        InfoGre::CollectMetadata => true,
-        _ => false,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
-
-    #[test]
-    fn gre_begins_behind_its_header_only_with_one_remote() {
-        let gre = |told: Vec<InfoGre>| {
-            let data = InfoData::GreTun(told);
-            first_header(LinkLayerType::Ipgre, Some(&InfoKind::GreTun), Some(&data))
-        };
-        let remote = |address: [u8; 4]| gre(vec![InfoGre::Remote(Ipv4Addr::from(address))]);
-        assert_eq!(remote([192, 0, 2, 1]), Ok(LinkKind::Ip));
-        assert_eq!(gre(vec![InfoGre::CollectMetadata]), Ok(LinkKind::Ip));
-        assert_eq!(remote([0; 4]), Err(Unfit::NoRemote));
-        assert_eq!(remote([239, 1, 1, 1]), Err(Unfit::NoRemote));
-        assert_eq!(gre(Vec::new()), Err(Unfit::NoRemote));
-    }
 
     #[test]
     fn what_was_never_tried_is_not_taken_for_ip() {
