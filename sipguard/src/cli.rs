@@ -166,7 +166,7 @@ Examples:
 
     /// Show what is in force, and where
     ///
-    /// Shows the interfaces and whether they are filtered in the driver (native) or behind it (generic, and why), and what is guarded.
+    /// Shows the interfaces and whether they are filtered in the driver (native) or behind it (tc, and why), and what is guarded.
     #[command(after_help = "\
 Examples:
   sipguard status
