@@ -11,13 +11,13 @@
 mod bpf;
 mod calls;
 mod charts;
+mod figures;
 mod filters;
 mod frames;
 mod guard;
 mod lists;
 mod micro;
 mod place;
-mod report;
 mod sizes;
 mod veth;
 mod wire;
@@ -32,7 +32,7 @@ use crate::{
     netns::{self, Sandbox},
     setup::{self, Purpose},
 };
-use report::Report;
+use figures::Figures;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -114,27 +114,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     // Before everything else that runs here, compilers and browsers, and so is what is started from here.
     rustix::process::setpriority_process(None, -20)?;
-    let report = netns::sandbox(|sandbox| measure(sandbox, effort))?;
+    let figures = netns::sandbox(|sandbox| measure(sandbox, effort))?;
     if let Some(file) = &arguments.json {
-        let text = serde_json::to_string_pretty(&report)?;
+        let text = serde_json::to_string_pretty(&figures)?;
         fs::write(file, text + "\n").with_context(|| format!("writing {}", file.display()))?;
     }
     if let Some(folder) = &arguments.plot {
-        charts::draw(&report, folder)?;
+        charts::draw(&figures, folder)?;
     }
     Ok(())
 }
 
-fn measure(sandbox: &Sandbox, effort: &Effort) -> Result<Report> {
-    let mut report = Report::new();
-    report.print_machine();
-    report.micro = micro::run(sandbox, effort)?;
-    report.print_micro();
-    report.veth = veth::run(sandbox, effort)?;
-    report.print_veth();
-    report.apply = sizes::run(sandbox, effort)?;
-    report.print_apply();
-    report.calls = calls::run(sandbox, effort)?;
-    report.print_calls();
-    Ok(report)
+fn measure(sandbox: &Sandbox, effort: &Effort) -> Result<Figures> {
+    let mut figures = Figures::new();
+    figures.print_machine();
+    figures.micro = micro::run(sandbox, effort)?;
+    figures.print_micro();
+    figures.veth = veth::run(sandbox, effort)?;
+    figures.print_veth();
+    figures.apply = sizes::run(sandbox, effort)?;
+    figures.print_apply();
+    figures.calls = calls::run(sandbox, effort)?;
+    figures.print_calls();
+    Ok(figures)
 }

@@ -4,10 +4,10 @@ mod attempts;
 mod burst;
 mod business;
 mod capture;
+mod checklist;
 mod guard;
 pub(crate) mod media;
 pub(crate) mod network;
-mod report;
 pub(crate) mod sip;
 mod web;
 
@@ -22,11 +22,11 @@ use crate::{
     netns::{self, Sandbox},
     setup::{self, Purpose},
 };
-use attempts::Outcome;
+use attempts::Expected;
 use capture::Capture;
+use checklist::{Check, Checklist};
 use media::Media;
 use network::Network;
-use report::{Check, Report};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -74,25 +74,25 @@ fn show(sandbox: &Sandbox) -> Result<()> {
     let network = Network::new(sandbox)?;
     let gateway = &network.gateway;
     introduce(&network);
-    let mut report = Report::new();
+    let mut checklist = Checklist::new();
     let _serving = sip::serve(&gateway.host, gateway.addresses);
     web::serve(&gateway.host)?;
 
-    report::title("Without sipguard, the scanner gets");
-    report.checks(attempts::all(&network, Outcome::Found));
+    checklist::title("Without sipguard, the scanner gets");
+    checklist.checks(attempts::all(&network, Expected::Found));
 
     let cable = Capture::start(&network.internet, gateway.uplink, guard::PORTS);
     cable.settle()?;
     let rows = guard::rows(&network, &cable)?;
     let media = Media::start(gateway, &[&network.provider, &network.scanner])?;
 
-    report::command("sipguard apply", || {
+    checklist::command("sipguard apply", || {
         guard::sipguard(&gateway.host, &["apply"])
     })?;
 
-    report::title("With sipguard, the scanner gets");
-    report.checks(attempts::all(&network, Outcome::Nothing));
-    report.checks(vec![Check::new("a burst at all guarded ports", || {
+    checklist::title("With sipguard, the scanner gets");
+    checklist.checks(attempts::all(&network, Expected::Nothing));
+    checklist.checks(vec![Check::new("a burst at all guarded ports", || {
         let sent = burst::send(&network)?;
         cable.settle()?;
         let seen = cable.count(burst::FILTER)?.packets;
@@ -101,17 +101,19 @@ fn show(sandbox: &Sandbox) -> Result<()> {
         Ok(found)
     })]);
 
-    report::title("Everything else goes on");
-    report.checks(business::all(&network));
-    report.checks(vec![Check::new("RTP both ways, all the time", || {
+    checklist::title("Everything else goes on");
+    checklist.checks(business::all(&network));
+    checklist.checks(vec![Check::new("RTP both ways, all the time", || {
         media.end()
     })]);
 
     cable.settle()?;
-    report::title("Packets to guarded ports: tcpdump on the gateway's cable, and `sipguard stats`");
-    report.checks(guard::compare(&gateway.host, rows, &cable)?);
+    checklist::title(
+        "Packets to guarded ports: tcpdump on the gateway's cable, and `sipguard stats`",
+    );
+    checklist.checks(guard::compare(&gateway.host, rows, &cable)?);
     cable.end()?;
-    report.end()
+    checklist.end()
 }
 
 fn introduce(network: &Network) {

@@ -9,7 +9,7 @@ mod facts;
 mod fleet;
 mod judgement;
 mod payload;
-mod report;
+mod results;
 mod ssh;
 mod steps;
 pub(crate) mod undeploy;

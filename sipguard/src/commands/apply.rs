@@ -25,7 +25,8 @@ use serde_json::{Value, json};
 use sipguard::lifecycle::{self, Applied, Options, Outlook, Planned, Refused};
 
 use super::{
-    Context, Outcome, difference, interface, mind, needs_root, pending::Pending, write_json,
+    Context, Outcome, difference, interface, needs_root, pending::Pending, policy_warnings,
+    write_json,
 };
 use crate::{
     cli::Apply,
@@ -57,7 +58,7 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
         .pending
         .map(|pending| Pending::new(pending, context.host.now()));
     warn_if_kept(applied.kept, context);
-    for warning in mind::warnings(policy, absent, outlook, &context.config) {
+    for warning in policy_warnings::warnings(policy, absent, outlook, &context.config) {
         context.warn(&warning);
     }
     let outcome = tell_refused(&applied.refused, context);
@@ -68,7 +69,7 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
             "interfaces": interfaces,
             "released": applied.released,
             "entries": { "config": applied.policy.entries.len(), "command_line": applied.own },
-            "enforced": applied.generation.is_some() && mind::enforced(policy),
+            "enforced": applied.generation.is_some() && policy_warnings::enforced(policy),
             "changes": outlook.difference,
             "cut_off": cut_off(outlook),
             "ephemeral": outlook.ephemeral,
@@ -164,7 +165,7 @@ fn dry_run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<Outc
         ..
     } = &planned;
     warn_if_kept(planned.kept, context);
-    for warning in mind::warnings(policy, absent, outlook, &context.config) {
+    for warning in policy_warnings::warnings(policy, absent, outlook, &context.config) {
         context.warn(&warning);
     }
     let outcome = tell_refused(&planned.refused, context);
@@ -173,7 +174,7 @@ fn dry_run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<Outc
             "dry_run": true,
             "changed": planned.changes,
             "entries": { "config": policy.entries.len(), "command_line": planned.own },
-            "enforced": !policy.interfaces.is_empty() && mind::enforced(policy),
+            "enforced": !policy.interfaces.is_empty() && policy_warnings::enforced(policy),
             "changes": outlook.difference,
             "cut_off": cut_off(outlook),
             "ephemeral": outlook.ephemeral,

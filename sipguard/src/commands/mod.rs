@@ -2,7 +2,6 @@
 
 mod allow;
 mod apply;
-mod bare;
 mod capture;
 mod check;
 mod completions;
@@ -19,8 +18,9 @@ mod list;
 #[cfg(feature = "log")]
 mod log;
 mod man;
-mod mind;
+mod overview;
 mod pending;
+mod policy_warnings;
 mod remove;
 mod stats;
 mod status;
@@ -146,7 +146,7 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> Result<Outcome> {
     match command {
-        None => bare::run(context, out)?,
+        None => overview::run(context, out)?,
         Some(Command::Init) => init::run(context, out)?,
         Some(Command::Apply(apply)) => return apply::run(&apply, context, out),
         Some(Command::Confirm) => confirm::confirm(context, out)?,

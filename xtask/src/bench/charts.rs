@@ -15,7 +15,7 @@ use plotters::{
     },
 };
 
-use super::report::Report;
+use super::figures::Figures;
 
 const SIZE: (u32, u32) = (820, 380);
 const OURS: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
@@ -25,15 +25,15 @@ const NOTHING: RGBColor = RGBColor(0xd6, 0x27, 0x28);
 /// One bar: what it stands for, and how high it is.
 type Bar = (String, f64);
 
-pub(super) fn draw(report: &Report, folder: &Path) -> Result<()> {
-    let most = report
+pub(super) fn draw(figures: &Figures, folder: &Path) -> Result<()> {
+    let most = figures
         .micro
         .iter()
         .map(|row| row.entries)
         .max()
         .unwrap_or_default();
     let of_size = |row: &&super::micro::Row| row.entries == most && row.filter != "empty";
-    let cost = report.micro.iter().filter(of_size);
+    let cost = figures.micro.iter().filter(of_size);
     let cost: Vec<Bar> = cost
         .map(|row| (row.case.clone(), row.ns_over_empty as f64))
         .collect();
@@ -43,13 +43,13 @@ pub(super) fn draw(report: &Report, folder: &Path) -> Result<()> {
         &cost,
     )?;
 
-    let most = report
+    let most = figures
         .veth
         .iter()
         .map(|row| row.entries)
         .min()
         .unwrap_or_default();
-    let rates = report.veth.iter().filter(|row| row.entries == most);
+    let rates = figures.veth.iter().filter(|row| row.entries == most);
     let rates: Vec<Bar> = rates
         .filter_map(|row| Some((row.filter.to_owned(), row.mpps?)))
         .collect();
@@ -59,15 +59,15 @@ pub(super) fn draw(report: &Report, folder: &Path) -> Result<()> {
         &rates,
     )?;
 
-    calls(&folder.join("calls.svg"), &report.calls)?;
+    calls(&folder.join("calls.svg"), &figures.calls)?;
 
-    let most = report
+    let most = figures
         .apply
         .iter()
         .map(|row| row.entries)
         .max()
         .unwrap_or_default();
-    let times = report.apply.iter().filter(|row| row.entries == most);
+    let times = figures.apply.iter().filter(|row| row.entries == most);
     let times: Vec<Bar> = times
         .map(|row| (row.what.to_owned(), row.seconds))
         .collect();

@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 
 use super::{
+    checklist::Check,
     network::{Network, family},
-    report::Check,
     sip::{self, Transport},
     web,
 };
@@ -13,12 +13,12 @@ use super::{
 const PATIENCE: u64 = 2;
 
 #[derive(Clone, Copy)]
-pub(super) enum Outcome {
+pub(super) enum Expected {
     Found,
     Nothing,
 }
 
-impl Outcome {
+impl Expected {
     fn check<'a>(
         self,
         what: String,
@@ -34,19 +34,19 @@ impl Outcome {
 }
 
 /// Over UDP and TCP, IPv4 and IPv6.
-pub(super) fn all(network: &Network, outcome: Outcome) -> Vec<Check<'_>> {
+pub(super) fn all(network: &Network, expected: Expected) -> Vec<Check<'_>> {
     let scanner = &network.scanner;
     let mut attempts = Vec::new();
     for pair @ (_, to) in scanner.to(&network.gateway) {
         let family = family(to);
-        attempts.push(outcome.check(format!("svmap, UDP, {family}"), move || {
+        attempts.push(expected.check(format!("svmap, UDP, {family}"), move || {
             Ok(sip::scan(&scanner.host, to)?.map(|agent| format!("“{agent}”")))
         }));
-        attempts.push(outcome.check(format!("a call, TCP, {family}"), move || {
+        attempts.push(expected.check(format!("a call, TCP, {family}"), move || {
             let calls = sip::call(&scanner.host, pair, Transport::Tcp, 1, PATIENCE)?;
             Ok((calls.completed > 0).then(|| "completed".to_owned()))
         }));
-        attempts.push(outcome.check(format!("web page, {family}"), move || {
+        attempts.push(expected.check(format!("web page, {family}"), move || {
             web::fetch(&scanner.host, to, PATIENCE)
         }));
     }

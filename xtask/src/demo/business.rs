@@ -5,8 +5,8 @@ use std::{net::IpAddr, process::Command};
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
+    checklist::Check,
     network::{Network, family},
-    report::Check,
     sip::{self, Transport},
     web,
 };

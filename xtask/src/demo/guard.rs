@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::{
     capture::{Capture, Count},
+    checklist::Check,
     network::Network,
-    report::Check,
 };
 use crate::{machine, netns::Host};
 

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{
     address::Address,
-    report::{Line, Outcome, Progress, table},
+    results::{HostResult, Line, Progress, table},
     ssh::Ssh,
 };
 use crate::setup::{self, Purpose};
@@ -29,7 +29,7 @@ impl Fleet {
     pub(super) fn each(
         &self,
         stop: bool,
-        work: impl Fn(&Address, &Line<'_>) -> Outcome + Sync,
+        work: impl Fn(&Address, &Line<'_>) -> HostResult + Sync,
     ) -> Result<()> {
         for (index, host) in self.hosts.iter().enumerate() {
             ensure!(!self.hosts[..index].contains(host), "{host} is named twice");
@@ -44,11 +44,11 @@ impl Fleet {
         };
         let (first, others) = self.hosts.split_at(1);
         let batches = [first].into_iter().chain(others.chunks(self.batch.get()));
-        let mut outcomes: Vec<(&Address, Outcome)> = Vec::new();
+        let mut outcomes: Vec<(&Address, HostResult)> = Vec::new();
         for batch in batches {
             let failed = outcomes.iter().any(|(_, outcome)| !outcome.is_well());
             if failed && stop {
-                outcomes.extend(batch.iter().map(|host| (host, Outcome::not_begun())));
+                outcomes.extend(batch.iter().map(|host| (host, HostResult::not_begun())));
                 continue;
             }
             thread::scope(|scope| {
@@ -58,7 +58,7 @@ impl Fleet {
                     .collect();
                 for (host, thread) in threads {
                     let outcome = thread.join().unwrap_or_else(|_| {
-                        Outcome::failed("a bug in cargo xtask deploy", "unknown")
+                        HostResult::failed("a bug in cargo xtask deploy", "unknown")
                     });
                     outcomes.push((host, outcome));
                 }

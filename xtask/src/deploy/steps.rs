@@ -14,7 +14,7 @@ use super::{
     facts::{self, Deployment, Facts},
     judgement::{self, Install, Todo},
     payload::{Config, Package},
-    report::{Line, Outcome},
+    results::{HostResult, Line},
     ssh::{Failure, Ssh, input},
 };
 
@@ -44,7 +44,7 @@ struct Stop {
 }
 
 impl Host<'_> {
-    pub(super) fn deploy(&self, dry_run: bool) -> Outcome {
+    pub(super) fn deploy(&self, dry_run: bool) -> HostResult {
         self.line.step("checking");
         let facts = match self.look() {
             Ok(facts) => facts,
@@ -63,7 +63,7 @@ impl Host<'_> {
                     let why = format!(
                         "the host restarted in an earlier deployment, which can't be taken back: {failure}"
                     );
-                    return Outcome::failed(why, facts.in_force());
+                    return HostResult::failed(why, facts.in_force());
                 }
             },
             _ => facts,
@@ -74,7 +74,7 @@ impl Host<'_> {
         };
         self.tell(&facts, &todo);
         if todo.is_nothing() {
-            return Outcome::unchanged(facts.in_force());
+            return HostResult::unchanged(facts.in_force());
         }
         if dry_run {
             return self.plan(&todo, &facts);
@@ -84,7 +84,7 @@ impl Host<'_> {
             Err(error) => return nothing_changed(&format!("{error:#}"), &facts),
         };
         match self.change(&todo, &token) {
-            Ok(facts) => Outcome::done(self.done(&todo, &facts), facts.in_force()),
+            Ok(facts) => HostResult::done(self.done(&todo, &facts), facts.in_force()),
             Err(stop) => self.back(&todo, &token, &stop, &facts),
         }
     }
@@ -144,7 +144,7 @@ impl Host<'_> {
     }
 
     /// Shows what would be done; the host is asked what it makes of it.
-    fn plan(&self, todo: &Todo, facts: &Facts) -> Outcome {
+    fn plan(&self, todo: &Todo, facts: &Facts) -> HostResult {
         self.line.step("asking what would change");
         let said = token()
             .map_err(Failure::from)
@@ -154,7 +154,7 @@ impl Host<'_> {
                 for line in said.lines() {
                     self.line.note(line);
                 }
-                Outcome::done("nothing was changed (dry run)", facts.in_force())
+                HostResult::done("nothing was changed (dry run)", facts.in_force())
             }
             Err(Failure::NoConnection(why)) => not_begun(&Failure::NoConnection(why)),
             Err(failure) => nothing_changed(&self.explain(&failure), facts),
@@ -229,7 +229,7 @@ impl Host<'_> {
     }
 
     /// After a failure: sees to it that the host has what it had, and says what it has.
-    fn back(&self, todo: &Todo, token: &str, stop: &Stop, before: &Facts) -> Outcome {
+    fn back(&self, todo: &Todo, token: &str, stop: &Stop, before: &Facts) -> HostResult {
         let Stop { step, failure } = stop;
         let cut = matches!(failure, Failure::NoConnection(_));
         let why = format!("{step}: {}", self.explain(failure));
@@ -244,7 +244,7 @@ impl Host<'_> {
                 .step("waiting until the host has taken itself back");
         }
         let Some(after) = self.settle() else {
-            return Outcome::failed(
+            return HostResult::failed(
                 format!(
                     "{why}; no answer since: it takes itself back {} s after it heard of us last",
                     self.patience.as_secs()
@@ -256,18 +256,18 @@ impl Host<'_> {
             let why = format!(
                 "{why}; it is not taken back, and why is in /var/lib/sipguard-deploy/said there"
             );
-            return Outcome::failed(why, after.in_force());
+            return HostResult::failed(why, after.in_force());
         }
         match judgement::todo(&after, self.config) {
             // The last word was heard there, and the answer to it was lost.
             Ok(left) if left.is_nothing() => {
-                Outcome::done(self.done(todo, &after), after.in_force())
+                HostResult::done(self.done(todo, &after), after.in_force())
             }
             _ => match after.differs(before) {
                 None => {
-                    Outcome::failed(format!("{why}; it has again what it had"), after.in_force())
+                    HostResult::failed(format!("{why}; it has again what it had"), after.in_force())
                 }
-                Some(what) => Outcome::failed(
+                Some(what) => HostResult::failed(
                     format!("{why}; and what it had did not all come back: {what}"),
                     after.in_force(),
                 ),
@@ -313,15 +313,15 @@ impl Host<'_> {
 }
 
 /// Nobody came in.
-pub(super) fn not_begun(failure: &Failure) -> Outcome {
-    Outcome::failed(
+pub(super) fn not_begun(failure: &Failure) -> HostResult {
+    HostResult::failed(
         format!("{failure}; nothing was changed there"),
         "what was before",
     )
 }
 
-pub(super) fn nothing_changed(why: &str, facts: &Facts) -> Outcome {
-    Outcome::failed(
+pub(super) fn nothing_changed(why: &str, facts: &Facts) -> HostResult {
+    HostResult::failed(
         format!("{why}; nothing was changed there"),
         facts.in_force(),
     )

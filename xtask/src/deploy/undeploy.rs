@@ -6,7 +6,7 @@ use super::{
     address::Address,
     facts::{self, Deployment, TRACES},
     fleet::Fleet,
-    report::{Line, Outcome},
+    results::{HostResult, Line},
     ssh::{Failure, Ssh},
     steps,
 };
@@ -17,7 +17,7 @@ pub(crate) fn run(fleet: &Fleet) -> Result<()> {
     fleet.each(true, |host, line| undeploy(&fleet.ssh, host, line))
 }
 
-fn undeploy(ssh: &Ssh, host: &Address, line: &Line<'_>) -> Outcome {
+fn undeploy(ssh: &Ssh, host: &Address, line: &Line<'_>) -> HostResult {
     line.step("checking");
     // Which version it is does not matter.
     let look = || facts::look(ssh, host, "");
@@ -32,7 +32,7 @@ fn undeploy(ssh: &Ssh, host: &Address, line: &Line<'_>) -> Outcome {
         );
     }
     if before.traces.is_empty() {
-        return Outcome::unchanged(before.in_force());
+        return HostResult::unchanged(before.in_force());
     }
     line.step("removing");
     let removed = ssh.script(host, &format!("traces='{TRACES}'\n{UNDEPLOY}"));
@@ -40,19 +40,19 @@ fn undeploy(ssh: &Ssh, host: &Address, line: &Line<'_>) -> Outcome {
     let after = match (look(), &removed) {
         (Ok(after), _) => after,
         (Err(failure), _) => {
-            return Outcome::failed(
+            return HostResult::failed(
                 format!("{failure}; some of it may be removed: run it again"),
                 "unknown",
             );
         }
     };
     match removed {
-        Err(Failure::Said(why)) => Outcome::failed(format!("removing: {why}"), after.in_force()),
-        _ if after.traces.is_empty() => Outcome::done(
+        Err(Failure::Said(why)) => HostResult::failed(format!("removing: {why}"), after.in_force()),
+        _ if after.traces.is_empty() => HostResult::done(
             "removed: no file, no pin, no program is left",
             after.in_force(),
         ),
-        _ => Outcome::failed(
+        _ => HostResult::failed(
             format!("left: {}", after.traces.join(" ")),
             after.in_force(),
         ),

@@ -9,7 +9,7 @@ use super::{calls, micro, sizes, veth};
 use crate::machine;
 
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(super) struct Figures {
     machine: Machine,
     pub(super) micro: Vec<micro::Row>,
     pub(super) veth: Vec<veth::Row>,
@@ -27,7 +27,7 @@ struct Machine {
     versions: Vec<String>,
 }
 
-impl Report {
+impl Figures {
     pub(super) fn new() -> Self {
         let said = |program: &str, words: &[&str]| -> Option<String> {
             let program = machine::find(program)?;

@@ -10,7 +10,7 @@ use super::address::Address;
 
 /// What became of a host.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct HostResult {
     end: End,
     /// What filters there now.
     in_force: String,
@@ -25,7 +25,7 @@ enum End {
     NotBegun,
 }
 
-impl Outcome {
+impl HostResult {
     pub(super) fn done(what: impl Into<String>, in_force: impl Into<String>) -> Self {
         Self {
             end: End::Done(what.into()),
@@ -69,7 +69,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for HostResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.end {
             End::Done(what) => write!(f, "{what}"),
@@ -139,7 +139,7 @@ impl Line<'_> {
             .suspend(|| println!("{}: {what}", self.host));
     }
 
-    pub(super) fn end(&self, outcome: &Outcome) {
+    pub(super) fn end(&self, outcome: &HostResult) {
         if self.progress.terminal {
             self.bar.finish_and_clear();
         }
@@ -149,7 +149,7 @@ impl Line<'_> {
 }
 
 /// One line a host.
-pub(super) fn table(outcomes: &[(&Address, Outcome)]) {
+pub(super) fn table(outcomes: &[(&Address, HostResult)]) {
     let rows: Vec<_> = outcomes
         .iter()
         .map(|(host, outcome)| {

@@ -1,4 +1,4 @@
-//! The report: a line for each thing that was looked at, ticked or crossed, with how long it took.
+//! A line for each thing that was looked at, ticked or crossed, with how long it took.
 
 use std::{
     panic, thread,
@@ -9,7 +9,7 @@ use anstream::println;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Result, ensure};
 
-pub(super) struct Report {
+pub(super) struct Checklist {
     started: Instant,
     failed: usize,
 }
@@ -48,7 +48,7 @@ pub(super) fn command(command: &str, run: impl FnOnce() -> Result<String>) -> Re
     Ok(())
 }
 
-impl Report {
+impl Checklist {
     pub(super) fn new() -> Self {
         Self {
             started: Instant::now(),
