@@ -20,6 +20,7 @@ pub mod lifecycle;
 pub mod policy;
 pub mod prefix;
 pub mod rehearsal;
+pub mod report;
 pub mod state;
 pub mod tables;
 pub mod warnings;

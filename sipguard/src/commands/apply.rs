@@ -22,12 +22,12 @@ use std::{io::Write, time::Instant};
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use sipguard::lifecycle::{self, Applied, Options, Outlook, Planned, Refused};
-
-use super::{
-    Context, Outcome, difference, interface, needs_root, pending::Pending, policy_warnings,
-    write_json,
+use sipguard::{
+    lifecycle::{self, Applied, Options, Outlook, Planned, Refused},
+    report::{self, ConfirmationReport},
 };
+
+use super::{Context, Outcome, confirmation, difference, needs_root, policy_warnings, write_json};
 use crate::{
     cli::Apply,
     output::{self, count},
@@ -46,7 +46,7 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
     let took = begin.elapsed();
 
     let fallbacks = lifecycle::state(&context.host).fallbacks;
-    let interfaces = interface::look(&context.host, &fallbacks)?
+    let interfaces = report::interfaces(&context.host, &fallbacks)?
         .map_or_else(Vec::new, |(_, interfaces)| interfaces);
     let Applied {
         policy,
@@ -56,7 +56,7 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
     } = &applied;
     let pending = applied
         .pending
-        .map(|pending| Pending::new(pending, context.host.now()));
+        .map(|pending| ConfirmationReport::new(pending, context.host.now()));
     warn_if_kept(applied.kept, context);
     for warning in policy_warnings::warnings(policy, absent, outlook, &context.config) {
         context.warn(&warning);
@@ -106,7 +106,7 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
         writeln!(out, "changes: {summary}")?;
     }
     if let Some(pending) = pending {
-        writeln!(out, "{pending}")?;
+        writeln!(out, "{}", confirmation::sentence(&pending))?;
     }
     if context.is_verbose() {
         writeln!(out, "took {:.1} ms", took.as_secs_f64() * 1000.0)?;

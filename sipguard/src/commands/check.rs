@@ -18,6 +18,7 @@ use sipguard::{
     lifecycle,
     policy::{Mode, Ports, protocol_name},
     rehearsal::Compiled,
+    report::{EntryReport, OwnEntries, said_of},
     state::State,
     tables::{HostTables, Now, PrefixKey, Tables},
 };
@@ -26,12 +27,11 @@ use sipguard_ebpf::{
     verdict::judge,
 };
 
-use super::{
-    Context, Outcome, capture,
-    entry::{Comments, Entry, words},
-    live, status, write_json,
+use super::{Context, Outcome, capture, live, status, write_json};
+use crate::{
+    cli::Check,
+    output::{Palette, rough},
 };
-use crate::{cli::Check, output::Palette};
 
 /// The kernel program's answer for one port.
 #[derive(Debug, Serialize)]
@@ -43,7 +43,7 @@ struct Verdict<'a> {
     source: IpAddr,
     protocol: &'static str,
     port: u16,
-    entry: Option<Entry<'a>>,
+    entry: Option<EntryReport<'a>>,
     /// Only there where it is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     enforced: Option<bool>,
@@ -132,7 +132,7 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
             lifecycle::state(&context.host),
         )
     };
-    let comments = Comments::new(&state);
+    let own = OwnEntries::new(&state);
     let mut verdicts = Vec::new();
     for (n, (protocol, port)) in (1..).zip(ports(check, &description)?) {
         let frame = frame(address, protocol, port)?;
@@ -141,7 +141,7 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
         let entry = match (decided_by(&judged, address), service) {
             (Some(prefix), Some(found)) => asked.value(found.slot, prefix)?.and_then(|value| {
                 let name = &found.service.name;
-                words(prefix, value, name, &description, &comments, now).next()
+                said_of(prefix, value, name, &description, &own, now).next()
             }),
             _ => None,
         };
@@ -317,8 +317,8 @@ fn why(verdict: &Verdict<'_>) -> String {
     let mut why = match (&verdict.entry, verdict.reason) {
         (Some(entry), Some(reason)) => {
             let left = entry
-                .left()
-                .map(|left| format!(", for another {left}"))
+                .seconds_left
+                .map(|left| format!(", for another {}", rough(left)))
                 .unwrap_or_default();
             format!(
                 "{reason} by {} ({}){left}",

@@ -27,15 +27,12 @@ use sipguard::{
     device::{self, Device},
     lifecycle::{self, Live},
     policy::Policy,
+    report::{self, InterfaceReport},
     state::OwnEntry,
     tables::Now,
 };
 
-use super::{
-    Context, Outcome,
-    interface::{self, Interface},
-    needs_root, write_json,
-};
+use super::{Context, Outcome, needs_root, write_json};
 use crate::output::count;
 
 /// One thing to mend.
@@ -70,7 +67,7 @@ struct Host {
     policy: Result<Policy, String>,
     live: Result<Option<Live>, String>,
     /// What the kernel is to filter, and what became of it.
-    interfaces: Vec<Interface>,
+    interfaces: Vec<InterfaceReport>,
     devices: Vec<Device>,
     own: Vec<OwnEntry>,
     /// This host's own.
@@ -117,12 +114,12 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome> {
 
 fn look(context: &Context) -> Result<Host> {
     let state = lifecycle::state(&context.host);
-    let (live, interfaces) = match interface::look(&context.host, &state.fallbacks) {
+    let (live, interfaces) = match report::interfaces(&context.host, &state.fallbacks) {
         Ok(found) => {
             let (live, interfaces) = found.unzip();
             (Ok(live), interfaces.unwrap_or_default())
         }
-        Err(error) => (Err(format!("{error:#}")), Vec::new()),
+        Err(error) => (Err(error.to_string()), Vec::new()),
     };
     Ok(Host {
         policy: config::load(&context.config).map_err(|error| error.to_string()),

@@ -7,7 +7,7 @@
 
 mod feed;
 
-use std::{collections::HashSet, io::Write};
+use std::io::Write;
 
 use anyhow::{Result, bail};
 use ipnet::IpNet;
@@ -16,19 +16,14 @@ use sipguard::{
     datapath,
     lifecycle::{self, Live},
     policy, prefix,
-    state::State,
-    tables::Now,
+    report::{EntryOrigin, EntryReport, Listing},
 };
 
 use self::feed::Feed;
-use super::{
-    Context,
-    entry::{Comments, Entry, Origin, words},
-    live, write_json,
-};
+use super::{Context, live, write_json};
 use crate::{
     cli::{List, ListFormat, Prefixes},
-    output::{Grouped, Palette, count},
+    output::{Grouped, Palette, count, rough},
 };
 
 pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result<()> {
@@ -40,20 +35,14 @@ pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result
         own: list.own,
         prefix: list.prefix.as_ref(),
     };
-    let mut entries = Vec::new();
     if let Some(live) = &live {
         wanted.known(live)?;
-        live.generation.for_each(|entry| {
-            if wanted.may_have(live, &entry) {
-                entries.push(entry);
-            }
-        })?;
-        entries.sort_unstable_by_key(|entry| (entry.prefix, entry.service));
     }
-    let listing = Listing {
-        now: context.host.now(),
+    let entries = Listing::take(live.as_ref(), &state, context.host.now(), |entry| {
+        wanted.may_have(live.as_ref(), entry)
+    })?;
+    let listing = Selection {
         live: live.as_ref(),
-        state: &state,
         entries,
         wanted,
     };
@@ -105,96 +94,39 @@ impl Wanted<'_> {
         self.service.is_some() || self.action.is_some() || self.own || self.prefix.is_some()
     }
 
-    fn may_have(&self, live: &Live, entry: &datapath::Entry) -> bool {
+    fn may_have(&self, live: Option<&Live>, entry: &datapath::Entry) -> bool {
+        let slot = |name| {
+            let description = live.map(|live| &live.generation.description);
+            Some(description?.service(name)?.slot)
+        };
         self.prefix.is_none_or(|prefix| prefix.touch(entry.prefix))
-            && self.service.is_none_or(|name| {
-                live.generation
-                    .description
-                    .service(name)
-                    .is_some_and(|service| service.slot == entry.service)
-            })
+            && (self.service).is_none_or(|name| slot(name) == Some(entry.service))
     }
 
-    fn has(&self, entry: &Entry<'_>) -> bool {
+    fn has(&self, entry: &EntryReport<'_>) -> bool {
         self.service.is_none_or(|service| service == entry.service)
             && self.action.is_none_or(|action| action == entry.action)
-            && (!self.own || entry.origin == Origin::CommandLine)
+            && (!self.own || entry.origin == EntryOrigin::CommandLine)
             && self.prefix.is_none_or(|prefix| prefix.touch(entry.prefix))
     }
 }
 
-struct Listing<'a> {
-    now: Now,
+/// The entries, and which of them are wanted.
+struct Selection<'a> {
     live: Option<&'a Live>,
-    state: &'a State,
-    entries: Vec<datapath::Entry>,
+    entries: Listing<'a>,
     wanted: Wanted<'a>,
 }
 
-impl Listing<'_> {
-    /// Hands over every wanted entry: those in force by address, then those that wait for an apply.
-    fn each<'s>(&'s self, mut each: impl FnMut(&Entry<'s>) -> Result<()>) -> Result<()> {
-        let now = self.now;
-        let comments = Comments::new(self.state);
-        let mut seen = HashSet::new();
-        if let Some(live) = self.live {
-            let description = &live.generation.description;
-            for found in &self.entries {
-                let Some(service) = description.service_at(found.service) else {
-                    continue;
-                };
-                let name = &service.service.name;
-                for entry in words(found.prefix, found.value, name, description, &comments, now) {
-                    if entry.origin == Origin::CommandLine {
-                        seen.insert((
-                            entry.prefix,
-                            entry.service,
-                            entry.action,
-                            entry.until.is_some(),
-                        ));
-                    }
-                    if self.wanted.has(&entry) {
-                        each(&entry)?;
-                    }
-                }
+impl Selection<'_> {
+    /// Hands over every wanted entry.
+    fn each<'s>(&'s self, mut each: impl FnMut(&EntryReport<'s>) -> Result<()>) -> Result<()> {
+        self.entries.each(|entry| {
+            if self.wanted.has(entry) {
+                each(entry)?;
             }
-        }
-        let mut waiting: Vec<_> = self
-            .state
-            .entries
-            .iter()
-            .filter(|own| !own.ended(now.wall))
-            .filter(|own| {
-                !seen.contains(&(
-                    own.prefix,
-                    own.service.as_str(),
-                    own.action,
-                    own.until.is_some(),
-                ))
-            })
-            .collect();
-        waiting.sort_by_key(|own| (own.prefix, own.service.as_str()));
-        for own in waiting {
-            let entry = Entry {
-                prefix: own.prefix,
-                service: &own.service,
-                action: own.action,
-                until: own.until,
-                seconds_left: own
-                    .until
-                    .map(|until| until.duration_since(now.wall).as_secs()),
-                origin: Origin::CommandLine,
-                source: None,
-                file: None,
-                comment: own.comment.as_deref(),
-                in_force: false,
-                overruled: false,
-            };
-            if self.wanted.has(&entry) {
-                each(&entry)?;
-            }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Hands over the rows of the table: one for all services in which the same is said of a prefix by the same.
@@ -328,7 +260,7 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn of(entry: &Entry<'a>) -> Self {
+    fn of(entry: &EntryReport<'a>) -> Self {
         let note = match (entry.in_force, entry.overruled) {
             (false, _) => "waits for apply: ",
             (true, true) => "overruled: ",
@@ -339,7 +271,7 @@ impl<'a> Row<'a> {
             action: entry.action,
             services: vec![entry.service],
             until: entry.until,
-            left: entry.left(),
+            left: entry.seconds_left.map(rough),
             from: format!("{note}{}", entry.says_who()),
             counts: entry.in_force && !entry.overruled,
         }
@@ -362,8 +294,8 @@ fn cut(text: &str, room: usize) -> String {
 }
 
 /// What to run to say the same again; where it comes from stands in a comment of the shell.
-fn command(out: &mut dyn Write, entry: &Entry<'_>) -> Result<()> {
-    let Entry {
+fn command(out: &mut dyn Write, entry: &EntryReport<'_>) -> Result<()> {
+    let EntryReport {
         action,
         prefix,
         service,
@@ -381,9 +313,9 @@ fn command(out: &mut dyn Write, entry: &Entry<'_>) -> Result<()> {
         write!(out, " --comment {}", quoted(comment))?;
     }
     match (entry.origin, entry.source) {
-        (Origin::Config, Some(source)) => writeln!(out, "  # config: {source}")?,
-        (Origin::Config, None) => writeln!(out, "  # config")?,
-        (Origin::CommandLine, _) => writeln!(out)?,
+        (EntryOrigin::Config, Some(source)) => writeln!(out, "  # config: {source}")?,
+        (EntryOrigin::Config, None) => writeln!(out, "  # config")?,
+        (EntryOrigin::CommandLine, _) => writeln!(out)?,
     }
     Ok(())
 }

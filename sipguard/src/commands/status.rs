@@ -17,108 +17,32 @@
 //! `pending` is null where no apply waits to be confirmed; `previous` is null where nothing was in force before; where it has `lapsed`, what
 //! was in force before is again, and the next command that changes something clears up.
 
-use std::{io::Write, path::Path};
+use std::io::Write;
 
 use anstyle::Style;
 use anyhow::Result;
 use jiff::Timestamp;
-use serde::Serialize;
 use sipguard::{
-    lifecycle::{self, Live},
     policy::{Action, Mode, Ports, Service, protocol_name},
-    state::State,
+    report::{EntryCounts, InterfaceState, StatusReport},
 };
 
-use super::{
-    Context,
-    interface::{self, Interface},
-    needs_root,
-    pending::Pending,
-    write_json,
-};
+use super::{Context, confirmation, needs_root, write_json};
 use crate::output::{Grouped, Palette, Rows, count, local, rough};
-
-#[derive(Debug, Serialize)]
-struct Status<'a> {
-    version: &'static str,
-    in_force: bool,
-    enforced: bool,
-    generation: Option<u64>,
-    applied: Option<Timestamp>,
-    config: Option<&'a Path>,
-    mode: Option<Mode>,
-    interfaces: Vec<Interface>,
-    services: Vec<&'a Service>,
-    entries: Entries,
-    pending: Option<Pending>,
-    /// Of the sipguard that applied it.
-    #[serde(skip)]
-    made_by: Option<&'a str>,
-}
-
-#[derive(Debug, Serialize)]
-struct Entries {
-    config: usize,
-    command_line: usize,
-}
 
 pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
     needs_root()?;
-    let host = &context.host;
-    let state = lifecycle::state(host);
-    let (live, interfaces) = interface::look(host, &state.fallbacks)?.unzip();
-    // Also where nothing is in force any more.
-    let pending = lifecycle::pending(host)?;
-    let now = host.now();
-    let pending = pending.map(|pending| Pending::new(pending, now));
-    let now = now.wall;
-    let status = Status {
-        pending,
-        ..status(live.as_ref(), interfaces.unwrap_or_default(), &state, now)
-    };
+    let report = StatusReport::take(&context.host)?;
     if context.json {
-        return write_json(out, &status);
+        return write_json(out, &report);
     }
-    status.write(out, now, context)
+    let now = context.host.now().wall;
+    Status { report: &report }.write(out, now, context)
 }
 
-fn status<'a>(
-    live: Option<&'a Live>,
-    interfaces: Vec<Interface>,
-    state: &State,
-    now: Timestamp,
-) -> Status<'a> {
-    let description = live.map(|live| &live.generation.description);
-    let services: Vec<_> = description
-        .iter()
-        .flat_map(|description| &description.services)
-        .map(|found| &found.service)
-        .collect();
-    let attached = interfaces
-        .iter()
-        .any(|interface| interface.state == interface::State::Attached);
-    let enforcing = services.iter().any(|service| service.mode == Mode::Enforce);
-    Status {
-        version: env!("CARGO_PKG_VERSION"),
-        in_force: live.is_some(),
-        enforced: attached && enforcing,
-        generation: live.map(|live| live.number),
-        applied: description.map(|description| description.applied),
-        config: description.map(|description| description.config.as_path()),
-        mode: description.map(|description| description.mode),
-        entries: Entries {
-            config: description.map_or(0, |description| description.entries),
-            command_line: state
-                .entries
-                .iter()
-                .filter(|entry| !entry.ended(now))
-                .count(),
-        },
-        interfaces,
-        services,
-        pending: None,
-        made_by: description.map(|description| description.version.as_str()),
-    }
+/// For people.
+struct Status<'a> {
+    report: &'a StatusReport,
 }
 
 impl Status<'_> {
@@ -129,15 +53,17 @@ impl Status<'_> {
             warning,
             ..
         } = context.palette;
-        let (Some(generation), Some(applied), Some(config)) =
-            (self.generation, self.applied, self.config)
-        else {
+        let (Some(generation), Some(applied), Some(config)) = (
+            self.report.generation,
+            self.report.applied,
+            &self.report.config,
+        ) else {
             writeln!(
                 out,
                 "{bad}nothing is in force:{bad:#} no packet is dropped; `sipguard apply` puts the config file in force"
             )?;
             self.write_pending(out, context.palette)?;
-            return match self.entries.command_line {
+            return match self.report.entries.command_line {
                 0 => Ok(()),
                 1 => Ok(writeln!(out, "1 entry of the command line waits for it")?),
                 many => Ok(writeln!(
@@ -155,11 +81,16 @@ impl Status<'_> {
             local(applied)
         )?;
         self.write_pending(out, context.palette)?;
-        if let Some(made_by) = self.made_by.filter(|made_by| *made_by != self.version) {
+        if let Some(made_by) = self
+            .report
+            .made_by
+            .as_ref()
+            .filter(|made_by| *made_by != self.report.version)
+        {
             writeln!(
                 out,
                 "{warning}made by sipguard {made_by}:{warning:#} `sipguard apply` replaces it with that of {}",
-                self.version
+                self.report.version
             )?;
         }
         if let Some(why) = self.nothing_is_dropped() {
@@ -169,10 +100,10 @@ impl Status<'_> {
         self.write_interfaces(out, context)?;
         writeln!(out)?;
         self.write_services(out, context.palette)?;
-        let Entries {
+        let EntryCounts {
             config,
             command_line,
-        } = self.entries;
+        } = self.report.entries;
         writeln!(
             out,
             "\n{} of the config, {} of the command line",
@@ -184,19 +115,20 @@ impl Status<'_> {
 
     fn write_pending(&self, out: &mut dyn Write, palette: Palette) -> Result<()> {
         let Palette { warning, .. } = palette;
-        if let Some(pending) = &self.pending {
-            writeln!(out, "{warning}{pending}{warning:#}")?;
+        if let Some(pending) = &self.report.pending {
+            let sentence = confirmation::sentence(pending);
+            writeln!(out, "{warning}{sentence}{warning:#}")?;
         }
         Ok(())
     }
 
     /// Why, if it is so.
     fn nothing_is_dropped(&self) -> Option<&'static str> {
-        let enforcing = |service: &&Service| service.mode == Mode::Enforce;
-        match self.enforced {
+        let enforcing = |service: &Service| service.mode == Mode::Enforce;
+        match self.report.enforced {
             true => None,
-            false if self.services.iter().any(enforcing) => Some("no interface is filtered"),
-            false if self.services.is_empty() => Some("no service is configured"),
+            false if self.report.services.iter().any(enforcing) => Some("no interface is filtered"),
+            false if self.report.services.is_empty() => Some("no service is configured"),
             false => Some("monitor mode"),
         }
     }
@@ -208,8 +140,8 @@ impl Status<'_> {
             &["INTERFACE", "FILTERED"]
         };
         let mut rows = Rows::new(titles, context.palette);
-        for interface in &self.interfaces {
-            let well = interface.state == interface::State::Attached
+        for interface in &self.report.interfaces {
+            let well = interface.state == InterfaceState::Attached
                 && interface.foreign.is_none()
                 && interface.before.is_empty();
             let mut cells = vec![interface.name.clone(), interface.to_string()];
@@ -227,7 +159,7 @@ impl Status<'_> {
 
     fn write_services(&self, out: &mut dyn Write, palette: Palette) -> Result<()> {
         let mut rows = Rows::new(&["SERVICE", "PORTS", "UNLISTED", "MODE"], palette);
-        for service in &self.services {
+        for service in &self.report.services {
             let (style, mode) = match service.mode {
                 Mode::Enforce => (Style::new(), "enforce"),
                 Mode::Monitor => (palette.warning, "monitor (nothing is dropped)"),

@@ -1,12 +1,12 @@
 //! Whether what the config says is what filters.
 
-use sipguard::policy::{Action, Mode};
+use sipguard::{
+    policy::{Action, Mode},
+    report::InterfaceState,
+};
 
 use super::{Finding, Host, advice, quoted, world::default_routes, wrong};
-use crate::{
-    commands::interface::State,
-    output::{count, joined},
-};
+use crate::output::{count, joined};
 
 pub(super) fn check(host: &Host) -> Vec<Finding> {
     let edit = format!("${{EDITOR:-nano}} {}", quoted(&host.config));
@@ -49,7 +49,7 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     for interface in &host.interfaces {
-        if interface.state == State::Detached {
+        if interface.state == InterfaceState::Detached {
             findings.push(wrong(
                 format!("{} is to be filtered and is not", interface.name),
                 apply.clone(),

@@ -10,7 +10,7 @@ use sipguard::{
     prefix,
 };
 
-use super::super::entry::Entry;
+use sipguard::report::EntryReport;
 
 /// A prefix, and how many seconds it has left if it ends by itself.
 type Element = (IpNet, Option<i64>);
@@ -20,7 +20,7 @@ type Element = (IpNet, Option<i64>);
 pub(super) struct Feed(BTreeMap<(String, Action), Vec<Element>>);
 
 impl Feed {
-    pub(super) fn add(&mut self, entry: &Entry<'_>) {
+    pub(super) fn add(&mut self, entry: &EntryReport<'_>) {
         if entry.in_force && !entry.overruled {
             let key = (entry.service.to_owned(), entry.action);
             let list = self.0.entry(key).or_default();

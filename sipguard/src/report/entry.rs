@@ -5,20 +5,19 @@ use std::{collections::HashMap, path::Path};
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
-use sipguard::{
+use sipguard_ebpf::abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Value};
+
+use crate::{
     datapath::Description,
     policy::Action,
     prefix,
     state::{OwnEntry, State},
     tables::Now,
 };
-use sipguard_ebpf::abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Value};
-
-use crate::output;
 
 /// Who says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(super) enum Origin {
+pub enum EntryOrigin {
     /// The config file.
     #[serde(rename = "config")]
     Config,
@@ -29,64 +28,79 @@ pub(super) enum Origin {
 
 /// One word of the config file or the command line on one prefix, in the JSON of `list` and `check`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Entry<'a> {
+pub struct EntryReport<'a> {
     /// `203.0.113.0/24`; a single address stands alone.
     #[serde(serialize_with = "as_people_write_it")]
-    pub(super) prefix: IpNet,
-    pub(super) service: &'a str,
+    pub prefix: IpNet,
+    /// The service it is about.
+    pub service: &'a str,
     /// `allow` or `deny`.
-    pub(super) action: Action,
+    pub action: Action,
     /// When it ends by itself; null where it is permanent.
-    pub(super) until: Option<Timestamp>,
+    pub until: Option<Timestamp>,
     /// How long that is from now.
-    pub(super) seconds_left: Option<i64>,
+    pub seconds_left: Option<i64>,
     /// `config` or `command line`.
-    pub(super) origin: Origin,
+    pub origin: EntryOrigin,
     /// The config's source that has it.
-    pub(super) source: Option<&'a str>,
+    pub source: Option<&'a str>,
     /// The list file that has it.
-    pub(super) file: Option<&'a Path>,
+    pub file: Option<&'a Path>,
     /// What was written with `--comment`.
-    pub(super) comment: Option<&'a str>,
+    pub comment: Option<&'a str>,
     /// False where it waits for the next apply.
-    pub(super) in_force: bool,
+    pub in_force: bool,
     /// The command line's word stands in its place. Only there where it is so.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(super) overruled: bool,
+    pub overruled: bool,
 }
 
 fn as_people_write_it<S: Serializer>(prefix: &IpNet, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&prefix::format(*prefix))
 }
 
-impl Entry<'_> {
+impl<'a> EntryReport<'a> {
+    /// One that is not in force yet.
+    pub(super) fn waiting(own: &'a OwnEntry, now: Now) -> Self {
+        let left = |until: Timestamp| until.duration_since(now.wall).as_secs();
+        Self {
+            prefix: own.prefix,
+            service: &own.service,
+            action: own.action,
+            until: own.until,
+            seconds_left: own.until.map(left),
+            origin: EntryOrigin::CommandLine,
+            source: None,
+            file: None,
+            comment: own.comment.as_deref(),
+            in_force: false,
+            overruled: false,
+        }
+    }
+
     /// `config: providers`, `command line`; with the comment.
-    pub(super) fn says_who(&self) -> String {
+    pub fn says_who(&self) -> String {
         let mut text = match (self.origin, self.source, self.file) {
-            (Origin::CommandLine, ..) => "command line".to_owned(),
-            (Origin::Config, Some(source), Some(file)) => {
+            (EntryOrigin::CommandLine, ..) => "command line".to_owned(),
+            (EntryOrigin::Config, Some(source), Some(file)) => {
                 format!("config: {source} ({})", file.display())
             }
-            (Origin::Config, Some(source), None) => format!("config: {source}"),
-            (Origin::Config, None, _) => "config".to_owned(),
+            (EntryOrigin::Config, Some(source), None) => format!("config: {source}"),
+            (EntryOrigin::Config, None, _) => "config".to_owned(),
         };
         if let Some(comment) = self.comment {
             text = format!("{text}: {comment}");
         }
         text
     }
-
-    /// How much longer it lasts, if it ends.
-    pub(super) fn left(&self) -> Option<String> {
-        self.seconds_left.map(output::rough)
-    }
 }
 
 /// What the state has to add to what the kernel knows.
-pub(super) struct Comments<'a>(HashMap<(IpNet, &'a str), Vec<&'a OwnEntry>>);
+pub struct OwnEntries<'a>(HashMap<(IpNet, &'a str), Vec<&'a OwnEntry>>);
 
-impl<'a> Comments<'a> {
-    pub(super) fn new(state: &'a State) -> Self {
+impl<'a> OwnEntries<'a> {
+    /// Those of a state.
+    pub fn new(state: &'a State) -> Self {
         let mut entries = HashMap::<_, Vec<_>>::new();
         for entry in &state.entries {
             entries
@@ -97,7 +111,7 @@ impl<'a> Comments<'a> {
         Self(entries)
     }
 
-    fn of(&self, entry: &Entry<'_>) -> Option<&'a OwnEntry> {
+    fn of(&self, entry: &EntryReport<'_>) -> Option<&'a OwnEntry> {
         self.0
             .get(&(entry.prefix, entry.service))?
             .iter()
@@ -107,19 +121,19 @@ impl<'a> Comments<'a> {
 }
 
 /// Everything in force that is said of one prefix in one service; what comes first decides.
-pub(super) fn words<'a>(
+pub fn said_of<'a>(
     prefix: IpNet,
     value: Value,
     service: &'a str,
     description: &'a Description,
-    comments: &Comments<'a>,
+    own: &OwnEntries<'a>,
     now: Now,
-) -> impl Iterator<Item = Entry<'a>> {
+) -> impl Iterator<Item = EntryReport<'a>> {
     let timed = |action, until: u64| {
         let left = until.checked_sub(now.boot_ns).filter(|&left| left > 0)?;
         // A span of boot-clock nanoseconds is at most 584 years.
         let left = SignedDuration::from_nanos(i64::try_from(left).unwrap_or(i64::MAX));
-        Some((action, Some(left), Origin::CommandLine))
+        Some((action, Some(left), EntryOrigin::CommandLine))
     };
     let said = value.permanent | value.config();
     let permanent = |bit, action, origin| (said & bit != 0).then_some((action, None, origin));
@@ -127,34 +141,34 @@ pub(super) fn words<'a>(
     [
         timed(Action::Deny, value.deny_until),
         timed(Action::Allow, value.allow_until),
-        permanent(DENY_OWN, Action::Deny, Origin::CommandLine),
-        permanent(ALLOW_OWN, Action::Allow, Origin::CommandLine),
-        permanent(DENY_CONFIG, Action::Deny, Origin::Config),
-        permanent(ALLOW_CONFIG, Action::Allow, Origin::Config),
+        permanent(DENY_OWN, Action::Deny, EntryOrigin::CommandLine),
+        permanent(ALLOW_OWN, Action::Allow, EntryOrigin::CommandLine),
+        permanent(DENY_CONFIG, Action::Deny, EntryOrigin::Config),
+        permanent(ALLOW_CONFIG, Action::Allow, EntryOrigin::Config),
     ]
     .into_iter()
     .flatten()
     .map(move |(action, left, origin)| {
-        let known = config.filter(|_| origin == Origin::Config);
-        let mut entry = Entry {
+        let source = config.filter(|_| origin == EntryOrigin::Config);
+        let mut entry = EntryReport {
             prefix,
             service,
             action,
             until: left.and_then(|left| now.wall.checked_add(left).ok()),
             seconds_left: left.map(|left| left.as_secs()),
             origin,
-            source: known.map(|origin| origin.source.as_str()),
-            file: known.and_then(|origin| origin.file.as_deref()),
+            source: source.map(|origin| origin.source.as_str()),
+            file: source.and_then(|origin| origin.file.as_deref()),
             comment: None,
             in_force: true,
-            overruled: origin == Origin::Config && value.overruled != 0,
+            overruled: origin == EntryOrigin::Config && value.overruled != 0,
         };
-        if origin == Origin::CommandLine
-            && let Some(own) = comments.of(&entry)
+        if origin == EntryOrigin::CommandLine
+            && let Some(known) = own.of(&entry)
         {
-            entry.comment = own.comment.as_deref();
+            entry.comment = known.comment.as_deref();
             // The two clocks are never read at the same moment; what was written down does not waver.
-            entry.until = own.until;
+            entry.until = known.until;
         }
         entry
     })

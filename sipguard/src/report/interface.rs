@@ -1,10 +1,10 @@
-//! What is on an interface, as `apply` and `status` tell it.
+//! What is on an interface, as `apply`, `status` and `doctor` tell it.
 
 use std::{collections::BTreeMap, fmt};
 
-use anyhow::{Context as _, Result};
 use serde::Serialize;
-use sipguard::{
+
+use crate::{
     datapath,
     device::{self, Hook},
     host::Host,
@@ -14,7 +14,7 @@ use sipguard::{
 /// Whether an interface is filtered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum State {
+pub enum InterfaceState {
     /// It is.
     Attached,
     /// It does not exist now.
@@ -25,32 +25,35 @@ pub(super) enum State {
 
 /// One interface, in the JSON of `apply` and `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Interface {
-    pub(super) name: String,
+pub struct InterfaceReport {
+    /// As the config names it.
+    pub name: String,
     /// `attached`, `absent` or `detached`.
-    pub(super) state: State,
+    pub state: InterfaceState,
     /// Where the program runs: `native`, `tc`, `offloaded`, or `generic` until the first apply of this version.
-    pub(super) mode: Option<Hook>,
+    pub mode: Option<Hook>,
     /// Why it is not native, where that was tried.
-    pub(super) cause: Option<String>,
+    pub cause: Option<String>,
     /// The program's number in the kernel.
-    pub(super) program: Option<u32>,
+    pub program: Option<u32>,
     /// Which generation filters there: another one than the newest after a crash, until the next command that changes something.
-    pub(super) generation: Option<u64>,
+    pub generation: Option<u64>,
     /// An XDP program there that is not sipguard's.
-    pub(super) foreign: Option<Foreign>,
+    pub foreign: Option<ForeignProgram>,
     /// The programs at TC ingress that run before sipguard's.
-    pub(super) before: Vec<Foreign>,
+    pub before: Vec<ForeignProgram>,
 }
 
 /// Somebody else's program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Foreign {
-    pub(super) id: u32,
-    pub(super) name: String,
+pub struct ForeignProgram {
+    /// Its number in the kernel.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
 }
 
-impl Foreign {
+impl ForeignProgram {
     fn numbered(id: u32) -> Self {
         Self {
             id,
@@ -60,10 +63,15 @@ impl Foreign {
 }
 
 /// What is in force, with the interfaces that are to be filtered and what is there now.
-pub(super) fn look(
+///
+/// `causes` are why interfaces run in generic mode, by name.
+///
+/// # Errors
+/// Those of [`lifecycle::live`], and where the kernel does not say which interfaces there are.
+pub fn interfaces(
     host: &Host,
     causes: &BTreeMap<String, String>,
-) -> Result<Option<(Live, Vec<Interface>)>> {
+) -> Result<Option<(Live, Vec<InterfaceReport>)>, lifecycle::Error> {
     let mut tries = 0;
     loop {
         let Some(live) = lifecycle::live(host)? else {
@@ -72,7 +80,7 @@ pub(super) fn look(
         let interfaces = all(&live, causes)?;
         let changing = interfaces
             .iter()
-            .any(|interface| interface.state == State::Detached);
+            .any(|interface| interface.state == InterfaceState::Detached);
         // An apply may have turned an interface to its next generation between the two looks.
         if !changing || tries == 3 {
             return Ok(Some((live, interfaces)));
@@ -81,8 +89,11 @@ pub(super) fn look(
     }
 }
 
-fn all(live: &Live, causes: &BTreeMap<String, String>) -> Result<Vec<Interface>> {
-    let devices = device::all().context("can't ask the kernel for its interfaces")?;
+fn all(
+    live: &Live,
+    causes: &BTreeMap<String, String>,
+) -> Result<Vec<InterfaceReport>, lifecycle::Error> {
+    let devices = device::all().map_err(lifecycle::Error::Devices)?;
     // What the previous policy filters besides, it filters until the new one is confirmed.
     let mut wanted: Vec<&String> = Vec::new();
     for generation in live.generations() {
@@ -106,12 +117,12 @@ fn all(live: &Live, causes: &BTreeMap<String, String>) -> Result<Vec<Interface>>
             let before = link
                 .zip(device)
                 .map_or_else(Vec::new, |(link, device)| link.before(device));
-            Interface {
+            InterfaceReport {
                 name: name.clone(),
                 state: match (device, hook) {
-                    (None, _) => State::Absent,
-                    (Some(_), None) => State::Detached,
-                    (Some(_), Some(_)) => State::Attached,
+                    (None, _) => InterfaceState::Absent,
+                    (Some(_), None) => InterfaceState::Detached,
+                    (Some(_), Some(_)) => InterfaceState::Attached,
                 },
                 mode: hook,
                 cause: causes
@@ -120,33 +131,35 @@ fn all(live: &Live, causes: &BTreeMap<String, String>) -> Result<Vec<Interface>>
                     .cloned(),
                 program: link.map(|link| link.program),
                 generation: link.and_then(|link| link.generation),
-                foreign: foreign.map(Foreign::numbered),
-                before: before.into_iter().map(Foreign::numbered).collect(),
+                foreign: foreign.map(ForeignProgram::numbered),
+                before: before.into_iter().map(ForeignProgram::numbered).collect(),
             }
         })
         .collect())
 }
 
 /// What comes after the interface's name.
-impl fmt::Display for Interface {
+impl fmt::Display for InterfaceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.state, self.mode) {
-            (State::Absent, _) => f.write_str("absent: run `sipguard apply` once it is there")?,
-            (State::Detached, _) | (State::Attached, None) => {
+            (InterfaceState::Absent, _) => {
+                f.write_str("absent: run `sipguard apply` once it is there")?;
+            }
+            (InterfaceState::Detached, _) | (InterfaceState::Attached, None) => {
                 f.write_str("not filtered: run `sipguard apply`")?;
             }
-            (State::Attached, Some(hook)) => f.write_str(hook.name())?,
+            (InterfaceState::Attached, Some(hook)) => f.write_str(hook.name())?,
         }
         if let Some(cause) = &self.cause {
             write!(f, " ({cause})")?;
         }
-        if let Some(Foreign { id, name }) = &self.foreign {
+        if let Some(ForeignProgram { id, name }) = &self.foreign {
             write!(
                 f,
                 "; the XDP program {name} (id {id}) is there, which is not sipguard's"
             )?;
         }
-        for Foreign { id, name } in &self.before {
+        for ForeignProgram { id, name } in &self.before {
             write!(
                 f,
                 "; the TC program {name} (id {id}) runs before it and may take packets that it then never sees: run `sipguard apply`"

@@ -1,0 +1,112 @@
+//! What is in force, as `status` tells it.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{ConfirmationReport, InterfaceReport, InterfaceState, interfaces};
+use crate::{
+    host::Host,
+    lifecycle::{self, Live},
+    policy::{Mode, Service},
+    state::State,
+};
+
+/// All of it. Where nothing is in force, the lists are empty.
+#[derive(Clone, Debug, Serialize)]
+pub struct StatusReport {
+    /// This sipguard's.
+    pub version: &'static str,
+    /// Whether anything is attached.
+    pub in_force: bool,
+    /// Whether anything is dropped.
+    pub enforced: bool,
+    /// The generation in force.
+    pub generation: Option<u64>,
+    /// When it was applied.
+    pub applied: Option<Timestamp>,
+    /// The config file it was made of.
+    pub config: Option<PathBuf>,
+    /// Whether the policy drops.
+    pub mode: Option<Mode>,
+    /// Those that are to be filtered.
+    pub interfaces: Vec<InterfaceReport>,
+    /// Those in force.
+    pub services: Vec<Service>,
+    /// How many there are.
+    pub entries: EntryCounts,
+    /// The apply that waits to be confirmed.
+    pub pending: Option<ConfirmationReport>,
+    /// The version of the sipguard that applied it.
+    #[serde(skip)]
+    pub made_by: Option<String>,
+}
+
+/// How many entries there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct EntryCounts {
+    /// Of the config, in force.
+    pub config: usize,
+    /// Of the command line, in force or waiting for it.
+    pub command_line: usize,
+}
+
+impl StatusReport {
+    /// Looks at everything.
+    ///
+    /// # Errors
+    /// Where the kernel can't be asked.
+    pub fn take(host: &Host) -> Result<Self, lifecycle::Error> {
+        let state = lifecycle::state(host);
+        let (live, interfaces) = interfaces(host, &state.fallbacks)?.unzip();
+        // Also where nothing is in force any more.
+        let pending = lifecycle::pending(host)?;
+        let now = host.now();
+        let pending = pending.map(|pending| ConfirmationReport::new(pending, now));
+        Ok(Self {
+            pending,
+            ..Self::of(
+                live.as_ref(),
+                interfaces.unwrap_or_default(),
+                &state,
+                now.wall,
+            )
+        })
+    }
+
+    fn of(
+        live: Option<&Live>,
+        interfaces: Vec<InterfaceReport>,
+        state: &State,
+        now: Timestamp,
+    ) -> Self {
+        let description = live.map(|live| &live.generation.description);
+        let services = description
+            .iter()
+            .flat_map(|description| &description.services);
+        let services: Vec<_> = services.map(|found| found.service.clone()).collect();
+        let attached = interfaces
+            .iter()
+            .any(|interface| interface.state == InterfaceState::Attached);
+        let enforcing = services.iter().any(|service| service.mode == Mode::Enforce);
+        let waits_or_counts = state.entries.iter().filter(|entry| !entry.ended(now));
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            in_force: live.is_some(),
+            enforced: attached && enforcing,
+            generation: live.map(|live| live.number),
+            applied: description.map(|description| description.applied),
+            config: description.map(|description| description.config.clone()),
+            mode: description.map(|description| description.mode),
+            entries: EntryCounts {
+                config: description.map_or(0, |description| description.entries),
+                command_line: waits_or_counts.count(),
+            },
+            interfaces,
+            services,
+            pending: None,
+            made_by: description.map(|description| description.version.clone()),
+        }
+    }
+}

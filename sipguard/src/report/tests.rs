@@ -1,0 +1,158 @@
+//! What programs read stays what it is, byte for byte.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sipguard_ebpf::abi::{Protocol, Reason};
+
+use super::*;
+use crate::{
+    device::Hook,
+    policy::{Action, Mode, Service},
+};
+
+#[track_caller]
+fn says(value: &impl Serialize, json: &str) {
+    assert_eq!(serde_json::to_string(value).unwrap(), json);
+}
+
+fn time() -> Timestamp {
+    "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
+fn interface() -> InterfaceReport {
+    InterfaceReport {
+        name: "eth0".to_owned(),
+        state: InterfaceState::Attached,
+        mode: Some(Hook::Tc),
+        cause: Some("its driver has no native XDP".to_owned()),
+        program: Some(42),
+        generation: Some(3),
+        foreign: None,
+        before: Vec::new(),
+    }
+}
+
+#[test]
+fn status() {
+    let report = StatusReport {
+        version: "0.1.0",
+        in_force: true,
+        enforced: true,
+        generation: Some(3),
+        applied: Some(time()),
+        config: Some("/etc/sipguard/sipguard.toml".into()),
+        mode: Some(Mode::Enforce),
+        interfaces: vec![interface()],
+        services: vec![Service {
+            name: "sip".to_owned(),
+            ports: BTreeMap::from([
+                (Protocol::Udp, BTreeSet::from([5060])),
+                (Protocol::Tcp, BTreeSet::from([5060])),
+            ]),
+            default: Action::Deny,
+            mode: Mode::Enforce,
+        }],
+        entries: EntryCounts {
+            config: 12,
+            command_line: 1,
+        },
+        pending: Some(ConfirmationReport {
+            generation: 3,
+            previous: None,
+            until: time(),
+            seconds_left: 42,
+            lapsed: false,
+        }),
+        made_by: Some("0.0.9".to_owned()),
+    };
+    says(
+        &report,
+        r#"{"version":"0.1.0","in_force":true,"enforced":true,"generation":3,"applied":"2026-03-01T12:00:00Z","config":"/etc/sipguard/sipguard.toml","mode":"enforce","interfaces":[{"name":"eth0","state":"attached","mode":"tc","cause":"its driver has no native XDP","program":42,"generation":3,"foreign":null,"before":[]}],"services":[{"name":"sip","ports":{"udp":[5060],"tcp":[5060]},"default":"deny","mode":"enforce"}],"entries":{"config":12,"command_line":1},"pending":{"generation":3,"previous":null,"until":"2026-03-01T12:00:00Z","seconds_left":42,"lapsed":false}}"#,
+    );
+}
+
+#[test]
+fn an_interface_that_is_not_filtered() {
+    let report = InterfaceReport {
+        state: InterfaceState::Detached,
+        mode: None,
+        cause: None,
+        program: None,
+        generation: None,
+        foreign: Some(ForeignProgram {
+            id: 7,
+            name: "xdp_other".to_owned(),
+        }),
+        ..interface()
+    };
+    says(
+        &report,
+        r#"{"name":"eth0","state":"detached","mode":null,"cause":null,"program":null,"generation":null,"foreign":{"id":7,"name":"xdp_other"},"before":[]}"#,
+    );
+}
+
+#[test]
+fn stats() {
+    let total = PacketsAndBytes {
+        packets: 12,
+        bytes: 5160,
+    };
+    let report = CountersReport {
+        time: time(),
+        generation: None,
+        counters: vec![CounterReport {
+            interface: "eth0".to_owned(),
+            service: None,
+            reason: Reason::Malformed,
+            action: "drop",
+            enforced: false,
+            packets: 12,
+            bytes: 5160,
+            packets_per_second: Some(3),
+            bytes_per_second: None,
+        }],
+        totals: Totals {
+            pass: PacketsAndBytes::default(),
+            drop: total,
+        },
+    };
+    says(
+        &report,
+        r#"{"time":"2026-03-01T12:00:00Z","generation":null,"counters":[{"interface":"eth0","service":null,"reason":"malformed","action":"drop","enforced":false,"packets":12,"bytes":5160,"packets_per_second":3,"bytes_per_second":null}],"totals":{"pass":{"packets":0,"bytes":0},"drop":{"packets":12,"bytes":5160}}}"#,
+    );
+}
+
+#[test]
+fn entries() {
+    let mut entry = EntryReport {
+        prefix: "203.0.113.7/32".parse().unwrap(),
+        service: "sip",
+        action: Action::Allow,
+        until: None,
+        seconds_left: None,
+        origin: EntryOrigin::Config,
+        source: Some("providers"),
+        file: Some("/etc/sipguard/providers.txt".as_ref()),
+        comment: None,
+        in_force: true,
+        overruled: false,
+    };
+    says(
+        &entry,
+        r#"{"prefix":"203.0.113.7","service":"sip","action":"allow","until":null,"seconds_left":null,"origin":"config","source":"providers","file":"/etc/sipguard/providers.txt","comment":null,"in_force":true}"#,
+    );
+    entry.until = Some(time());
+    entry.seconds_left = Some(60);
+    entry.origin = EntryOrigin::CommandLine;
+    entry.source = None;
+    entry.file = None;
+    entry.comment = Some("new trunk");
+    entry.in_force = false;
+    entry.overruled = true;
+    says(
+        &entry,
+        r#"{"prefix":"203.0.113.7","service":"sip","action":"allow","until":"2026-03-01T12:00:00Z","seconds_left":60,"origin":"command line","source":null,"file":null,"comment":"new trunk","in_force":false,"overruled":true}"#,
+    );
+}
