@@ -5,14 +5,15 @@
 //! datagram counts as delivered when a socket has it, a TCP segment when the receiver answers it.
 
 mod answer;
+mod carrier;
 mod case;
 mod change;
 mod exempt;
+mod line;
 mod minimise;
 mod mutation;
 mod packet;
 mod pieces;
-mod tunnel;
 pub mod ways;
 mod world;
 
@@ -20,9 +21,9 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use sipguard::config;
-use sipguard_ebpf::abi::LinkKind;
 
 pub use self::{
+    carrier::Carrier,
     case::Case,
     exempt::Exemption,
     minimise::{minimised, rows},
@@ -51,52 +52,7 @@ udp = [80]
 tcp = [80]
 "#;
 
-/// What carries the frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carrier {
-    /// Ethernet: a veth pair.
-    Cable,
-    /// A device without an Ethernet header: tun.
-    Tunnel,
-}
-
-impl Carrier {
-    /// The receiver's interface.
-    #[must_use]
-    pub const fn interface(self) -> &'static str {
-        match self {
-            Self::Cable => "eth0",
-            Self::Tunnel => "tun0",
-        }
-    }
-
-    /// What its frames begin with.
-    #[must_use]
-    pub const fn link(self) -> LinkKind {
-        match self {
-            Self::Cable => LinkKind::Ethernet,
-            Self::Tunnel => LinkKind::Ip,
-        }
-    }
-
-    /// The shortest frame that it takes, in bytes.
-    const fn shortest(self) -> usize {
-        match self {
-            Self::Cable => 14,
-            Self::Tunnel => 1,
-        }
-    }
-
-    /// The longest.
-    const fn longest(self) -> usize {
-        match self {
-            Self::Cable => 1514,
-            Self::Tunnel => 1500,
-        }
-    }
-}
-
-/// The numbers of the VLAN devices on the cable, where the kernel has such, and of those on them.
+/// The numbers of the VLAN devices on the carrier, where the kernel has such, and of those on them.
 const OUTER_VLAN: u16 = 7;
 const INNER_VLAN: u16 = 8;
 

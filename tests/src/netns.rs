@@ -63,13 +63,7 @@ pub fn sandbox<T: Send>(test: impl FnOnce(&Sandbox) -> T + Send) -> T {
         mount_change("/", private).expect("mounts can be made private");
         let sandbox = Sandbox { _private: () };
         sandbox.unmount_bpffs();
-        mount("bpf", BPFFS, "bpf", MountFlags::empty(), None).expect("bpffs can be mounted");
-        // A mount of its own for the state, too, so that a test can make it read-only, or small.
-        for folder in [SCRATCH, STATE] {
-            fs::create_dir_all(folder).expect("a folder can be made");
-            let flags = MountFlags::NOSUID | MountFlags::NODEV;
-            mount("tmpfs", folder, "tmpfs", flags, None).expect("tmpfs can be mounted");
-        }
+        sandbox.begin_anew();
         test(&sandbox)
     })
 }
@@ -79,6 +73,17 @@ impl Sandbox {
     #[must_use]
     pub fn host(&self) -> Host {
         Host::new()
+    }
+
+    /// Covers what is pinned and kept so far: what runs goes on, and another host can be guarded beside it.
+    pub fn begin_anew(&self) {
+        mount("bpf", BPFFS, "bpf", MountFlags::empty(), None).expect("bpffs can be mounted");
+        // A mount of its own for the state, too, so that a test can make it read-only, or small.
+        for folder in [SCRATCH, STATE] {
+            fs::create_dir_all(folder).expect("a folder can be made");
+            let flags = MountFlags::NOSUID | MountFlags::NODEV;
+            mount("tmpfs", folder, "tmpfs", flags, None).expect("tmpfs can be mounted");
+        }
     }
 
     /// Takes bpffs away, the sandbox's and those below it, for tests of how its absence is dealt with.

@@ -1,7 +1,9 @@
 //! Devices and protocols that are modules: run on other kernels than this machine's, by `cargo xtask kernels`.
 
 use std::{
+    fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     os::fd::OwnedFd,
     process::Command,
     time::Duration,
@@ -23,6 +25,9 @@ use sipguard_tests::{
     scene::{self, PROVIDER, SCANNER, Scene},
     way_in::{FAMILIES, V4, one_line, policy},
 };
+
+/// What the fall-back from native mode is called.
+const FALL_BACK: &str = "tc";
 
 /// The two ends of what carries tunnels.
 const NEAR: &str = "10.9.0.1";
@@ -427,6 +432,135 @@ fn authentication_headers() {
             arrives(listed);
         }
         assert_eq!(unlisted(), 2);
+    });
+}
+
+/// What IPsec brings is behind what no filter of ours sees: whoever has the key sends as anybody, in every mode of ours alike.
+#[test]
+fn what_ipsec_brings() {
+    for mode in [FALL_BACK, "native"] {
+        on_a_gateway(|scene| {
+            // The first is what the tunnel's packets are held against, the others what is in them.
+            let states = [
+                ("0.0.0.0", "192.0.2.1", "transport"),
+                ("::", "2001:db8::1", "transport"),
+                (FAR, NEAR, "tunnel"),
+            ];
+            for (from, to, kind) in states {
+                let words = format!("xfrm state add src {from} dst {to} proto esp spi 0x2000");
+                let words = words.split(' ').chain(["mode", kind]);
+                let mut command = Command::new("ip");
+                command.args(words).args(["enc", "ecb(cipher_null)", ""]);
+                command.args(["auth", "digest_null", ""]);
+                scene.gateway.run(&mut command).succeeded();
+            }
+            // What comes in a tunnel is taken only where a policy asks for one.
+            scene.gateway.ip(&format!(
+                "xfrm policy add dir in src {SCANNER}/32 dst 192.0.2.1/32 \
+                 tmpl src {FAR} dst {NEAR} proto esp mode tunnel level use"
+            ));
+            let server = scene.gateway.enter(|| scene::bind(5060));
+            let patience = Some(Duration::from_secs(20));
+            server.set_read_timeout(patience).expect("a timeout");
+            let send = |text: &str, source: &str, tunnel: bool| {
+                let inner = bare().ip(source);
+                let header = inner.header_length();
+                let packet = inner.udp(5060).payload(text.as_bytes()).bytes();
+                let (outer, next, contents) = if tunnel {
+                    (between(scene.begin("eth0")), 4, &packet[..])
+                } else {
+                    (scene.frame("eth0", source), 17, &packet[header..])
+                };
+                let frame = outer.raw(0, 50, &sealed(contents, next));
+                scene.wire("eth0").send(&frame.bytes());
+            };
+            let arrive = || {
+                for (source, tunnel) in [
+                    (SCANNER, false),
+                    ("2001:db8:ffff::7", false),
+                    (SCANNER, true),
+                ] {
+                    let text = format!("{source} {tunnel}");
+                    send(&text, source, tunnel);
+                    let mut buffer = [0; 64];
+                    let length = server.recv(&mut buffer);
+                    let length = length.unwrap_or_else(|error| panic!("{mode}, {text}: {error}"));
+                    assert_eq!(str::from_utf8(&buffer[..length]), Ok(&*text));
+                }
+            };
+            arrive();
+            let text = policy(&[]).replace("interfaces = []\n", "");
+            scene.configure(&format!(
+                "{text}\n[[interface]]\nname = \"eth0\"\nmode = \"{mode}\"\n"
+            ));
+            scene.sipguard(["apply"]).succeeded();
+            arrive();
+        });
+    }
+}
+
+/// As ESP (RFC 4303) where neither cipher nor digest do anything.
+fn sealed(contents: &[u8], next: u8) -> Vec<u8> {
+    let mut sealed = [0x2000_u32, 1].map(u32::to_be_bytes).concat();
+    sealed.extend(contents);
+    let padding = (2..6).find(|more| (contents.len() + more).is_multiple_of(4));
+    let padding = u8::try_from(padding.expect("one of four") - 2).expect("at most 3");
+    sealed.extend(1..=padding);
+    sealed.extend([padding, next]);
+    sealed
+}
+
+/// A label whose first bits are an IP version is still a label.
+#[test]
+fn mpls_in_gre() {
+    on_a_gateway(|scene| {
+        let gre = format!("link add tun7 type gre local {NEAR} remote {FAR}");
+        scene.gateway.ip(&gre);
+        scene.gateway.ip("link set tun7 up");
+        scene.gateway.enter(|| {
+            for (setting, value) in [("platform_labels", "1048575"), ("conf/tun7/input", "1")] {
+                let path = format!("/proc/sys/net/mpls/{setting}");
+                fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
+            }
+        });
+        let labels = [4_u32, 6, 0].map(|nibble| nibble << 16 | 0x7);
+        for label in labels {
+            scene.gateway.ip(&format!(
+                "-f mpls route add {label} as {} via inet {FAR} dev eth0",
+                label + 1
+            ));
+        }
+        scene.gateway.ip(&format!(
+            "neighbour add {FAR} lladdr 02:00:00:00:00:02 dev eth0"
+        ));
+        let answers = scene.outside.enter(|| {
+            let protocol = NonZeroU32::new(0x8847_u16.to_be().into()).map(Protocol::from_raw);
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            socket_with(AddressFamily::PACKET, SocketType::RAW, flags, protocol)
+        });
+        let answers = answers.expect("a packet socket");
+        let switched = || {
+            for label in labels {
+                let begin = scene.begin("eth0");
+                let packet = bare().ip(SCANNER).udp(5060).bytes();
+                let entry = label << 12 | 1 << 8 | 64;
+                let inside = [&entry.to_be_bytes()[..], &packet].concat();
+                let gre = [&[0, 0, 0x88, 0x47][..], &inside].concat();
+                let frame = between(begin).raw(0, 47, &gre);
+                scene.wire("eth0").send(&frame.bytes());
+                let wanted = (label + 1) << 12 | 1 << 8 | 63;
+                let mut buffer = [0; 128];
+                until("the packet is switched", || {
+                    recv(&answers, &mut buffer, RecvFlags::empty()).is_ok()
+                });
+                assert_eq!(buffer[14..18], wanted.to_be_bytes());
+            }
+        };
+        switched();
+        if at_least(5, 14) {
+            scene.guard(&["tun7"]);
+            switched();
+        }
     });
 }
 

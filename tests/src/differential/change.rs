@@ -1,5 +1,7 @@
 //! Changes of finished frames and headers.
 
+use sipguard_ebpf::abi::LinkKind;
+
 use super::{Carrier, Mutation};
 use crate::{frame::sum, random::Random};
 
@@ -31,8 +33,10 @@ pub(super) fn change(
             frame[if v4 { at + 9 } else { at + 6 }] = *random.choose(&numbers);
         }
         Mutation::EtherType => {
+            // Both IPs and tags most often; MPLS, Ethernet in a tunnel, WCCP, which GRE turns into IPv4.
             let kinds = [
-                0x0800_u16, 0x86dd, 0x8100, 0x88a8, 0x8864, 0x9100, 0x0806, 46,
+                0x0800_u16, 0x0800, 0x86dd, 0x86dd, 0x8100, 0x88a8, 0x8864, 0x9100, 0x0806, 0x8847,
+                0x8848, 0x6558, 0x883e, 46,
             ];
             frame[at - 2..at].copy_from_slice(&random.choose(&kinds).to_be_bytes());
         }
@@ -63,7 +67,7 @@ pub(super) fn change(
 
 /// Where the IP header begins.
 pub(super) fn internet(frame: &[u8], carrier: Carrier) -> usize {
-    if carrier == Carrier::Tunnel {
+    if carrier.link() == LinkKind::Ip {
         return 0;
     }
     let tag = |kind: &[u8]| matches!(kind, [0x81, 0x00] | [0x88, 0xa8]);

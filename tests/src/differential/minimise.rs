@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use sipguard_ebpf::abi::LinkKind;
+
 use super::{Carrier, Case, Recipe};
 use crate::frame::Link;
 
@@ -52,9 +54,9 @@ pub fn rows(name: &str, frames: &[Vec<u8>], carrier: Carrier) -> String {
     let words = name.split(|character: char| !character.is_alphanumeric());
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     let name = words.join("-").to_lowercase();
-    let link = match carrier {
-        Carrier::Cable => Link::Ethernet,
-        Carrier::Tunnel => Link::Bare,
+    let link = match carrier.link() {
+        LinkKind::Ethernet => Link::Ethernet,
+        LinkKind::Ip => Link::Bare,
     };
     let mut text = String::new();
     for (number, frame) in (1..).zip(frames) {
@@ -88,7 +90,7 @@ mod tests {
                 Carrier::Cable,
                 pasted!(Frame::wire(Link::Ethernet, "02ff00")),
             ),
-            (Carrier::Tunnel, pasted!(Frame::wire(Link::Bare, "4500ff"))),
+            (Carrier::Tun, pasted!(Frame::wire(Link::Bare, "4500ff"))),
         ] {
             let printed = rows("Leak in [FalseTail]", &[frame.bytes()], carrier);
             let wanted = format!("rows.add(\"leak-in-falsetail-1\", &{text}, …);\n");

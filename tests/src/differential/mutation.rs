@@ -1,5 +1,7 @@
 //! In what ways a case differs from one plain packet.
 
+use sipguard_ebpf::abi::LinkKind;
+
 use super::Carrier;
 use crate::random::Random;
 
@@ -108,11 +110,11 @@ impl Mutation {
     #[must_use]
     pub fn fits(self, carrier: Carrier) -> bool {
         use Mutation::{EtherType, MixedTags, PriorityTags, QinQ, Session, VlanTag};
-        let in_front_of_ip = matches!(
-            self,
-            PriorityTags | VlanTag | QinQ | Session | MixedTags | EtherType
-        );
-        carrier == Carrier::Cable || !in_front_of_ip
+        match self {
+            PriorityTags | VlanTag | QinQ | Session | MixedTags => carrier.has_ether_types(),
+            EtherType => carrier.link() == LinkKind::Ethernet,
+            _ => true,
+        }
     }
 
     /// Whether the packet then comes in fragments.

@@ -5,8 +5,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use sipguard_ebpf::abi::LinkKind;
+
 use super::{
-    Carrier, GUARDED, Mutation, OTHERS, Recipe, Transport,
+    GUARDED, Mutation, OTHERS, Recipe, Transport,
     change::set,
     pieces::{Piece, cut, rearrange},
 };
@@ -203,9 +205,9 @@ impl<'r> Packet<'r> {
 
     /// Link and IP header and the extension headers in front of a fragment header.
     fn head(&self, tags: &[(u16, u16)], next: u8) -> Frame {
-        let frame = match self.recipe.carrier {
-            Carrier::Cable => eth(),
-            Carrier::Tunnel => bare(),
+        let frame = match self.recipe.carrier.link() {
+            LinkKind::Ethernet => eth(),
+            LinkKind::Ip => bare(),
         };
         let frame = tags
             .iter()

@@ -63,7 +63,7 @@ impl Ways {
 
     /// Devices for tags of both kinds, and for a tag inside each. They need no addresses: Linux takes what is for any of the host's,
     /// wherever it comes in.
-    pub(super) fn try_vlan(&mut self, receiver: &Host) {
+    pub(super) fn try_vlan(&mut self, receiver: &Host, interface: &str) {
         let add = |below: &str, name: &str, kind: &str, id: u16| {
             let words = format!("link add link {below} name {name} type vlan proto {kind} id {id}");
             ip(receiver, &words)?;
@@ -72,7 +72,7 @@ impl Ways {
         let found = [("q", "802.1Q"), ("ad", "802.1ad")]
             .iter()
             .try_for_each(|(name, kind)| {
-                add("eth0", name, kind, OUTER_VLAN)?;
+                add(interface, name, kind, OUTER_VLAN)?;
                 add(name, &format!("{name}.inner"), "802.1Q", INNER_VLAN)
             });
         self.note(Way::Vlan, found);

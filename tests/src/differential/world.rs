@@ -4,35 +4,28 @@ use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6, TcpListener, UdpSocket},
     num::NonZeroU32,
-    os::fd::{AsFd, OwnedFd},
-    time::Duration,
+    os::fd::OwnedFd,
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
-    net::{
-        AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, bind, ipproto, listen, recv,
-        socket_with, sockopt::set_socket_recv_buffer_size_force,
-    },
+use rustix::net::{
+    AddressFamily, Protocol, SocketFlags, SocketType, bind, ipproto, listen, socket_with,
 };
 
 use super::{
     Carrier, OPEN, Way,
     answer::answered,
-    tunnel,
+    line::{Line, roomy},
     ways::{self, Ways},
 };
 use crate::{
     frame::{Frame, bare, eth},
-    netns::{End, Host, Sandbox, Wire, join},
+    netns::{Host, Sandbox},
 };
+use sipguard_ebpf::abi::LinkKind;
 
 /// How many frames go out before the receiver is asked what it got: fewer than fit any of the kernel's queues on their way (veth's ring
 /// holds 256).
 pub const FRAMES: usize = 200;
-
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What was delivered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,22 +72,11 @@ pub struct World {
     /// What this kernel has, and what it lacks.
     pub ways: Ways,
     line: Line,
+    carrier: Carrier,
     sockets: Vec<(Transport, u16, UdpSocket)>,
     // Kept open.
     _listeners: (Vec<TcpListener>, Vec<OwnedFd>),
     marks: u32,
-}
-
-/// What frames go out by, and answers come back.
-enum Line {
-    Cable {
-        _outside: Host,
-        wire: Wire,
-        /// What comes back over IPv4 and over IPv6.
-        answers: [OwnedFd; 2],
-    },
-    /// The far end of a tun device: no Ethernet header.
-    Tunnel(OwnedFd),
 }
 
 impl World {
@@ -103,13 +85,12 @@ impl World {
     pub fn new(sandbox: &Sandbox, carrier: Carrier) -> Self {
         let receiver = sandbox.host();
         receiver.enter(settings);
-        let line = match carrier {
-            Carrier::Cable => cable(sandbox, &receiver),
-            Carrier::Tunnel => Line::Tunnel(tunnel::open(&receiver)),
-        };
         let mut ways = Ways::default();
+        let line = Line::new(sandbox, &receiver, carrier);
+        if carrier.has_ether_types() {
+            ways.try_vlan(&receiver, carrier.interface());
+        }
         if carrier == Carrier::Cable {
-            ways.try_vlan(&receiver);
             ways.try_session(&receiver);
         }
         ways.try_authentication(&receiver);
@@ -126,6 +107,7 @@ impl World {
             receiver,
             ways,
             line,
+            carrier,
             sockets,
             _listeners: (listeners.into(), associations),
             marks: 0,
@@ -147,7 +129,7 @@ impl World {
             marks.push(self.mark(|link, source| link.ip(source).ah(16)));
         }
         marks.push(self.mark(Frame::ip));
-        let mut delivered = self.line.until_answered(marks);
+        let mut delivered = self.until_answered(marks);
         let mut buffer = vec![0; 1 << 16];
         for (transport, port, socket) in &self.sockets {
             loop {
@@ -172,42 +154,21 @@ impl World {
         self.marks += 1;
         let [_, high, middle, low] = self.marks.to_be_bytes();
         let mark = Ipv4Addr::new(100, 64 | high & 0x0f, middle, low);
-        let link = match &self.line {
-            Line::Cable { .. } => eth(),
-            Line::Tunnel(_) => bare(),
+        let link = match self.carrier.link() {
+            LinkKind::Ethernet => eth(),
+            LinkKind::Ip => bare(),
         };
         let frame = begin(link, &mark.to_string()).tcp(6000);
         self.line.send(&frame.bytes());
         mark
     }
 
-    /// Has connection tracking put fragments together, by code of its own. Nothing is tracked, or the table would be full soon.
-    pub fn track_connections(&self) {
-        ways::track_connections(&self.receiver);
-    }
-}
-
-impl Line {
-    fn send(&self, frame: &[u8]) {
-        match self {
-            Self::Cable { wire, .. } => wire.send(frame),
-            Self::Tunnel(end) => tunnel::send(end, frame),
-        }
-    }
-
     /// What comes back until all these addresses got an answer.
     fn until_answered(&self, mut marks: Vec<Ipv4Addr>) -> Vec<Delivery> {
         let mut delivered = Vec::new();
-        let first = match self {
-            Self::Cable { answers, .. } => &answers[0],
-            Self::Tunnel(end) => end,
-        };
         while !marks.is_empty() {
-            let mut ready = [PollFd::new(first, PollFlags::IN)];
-            let patience = Timespec::try_from(PATIENCE).expect("a minute");
-            let woken = poll(&mut ready, Some(&patience)).expect("poll works");
-            assert_ne!(woken, 0, "the receiver answers no more");
-            let mut each = |answer: &[u8]| {
+            self.line.wait();
+            self.line.drain(|answer| {
                 let Some(delivery) = answered(answer) else {
                     return;
                 };
@@ -216,20 +177,14 @@ impl Line {
                 if marks.len() == before {
                     delivered.push(delivery);
                 }
-            };
-            match self {
-                Self::Cable { answers, .. } => drain(&answers[0], each),
-                Self::Tunnel(end) => tunnel::drain(end, &mut each),
-            }
-        }
-        if let Self::Cable {
-            answers: [_, second],
-            ..
-        } = self
-        {
-            drain(second, |answer| delivered.extend(answered(answer)));
+            });
         }
         delivered
+    }
+
+    /// Has connection tracking put fragments together, by code of its own. Nothing is tracked, or the table would be full soon.
+    pub fn track_connections(&self) {
+        ways::track_connections(&self.receiver);
     }
 }
 
@@ -260,33 +215,6 @@ fn settings() {
                 written => written.unwrap_or_else(|error| panic!("{path}: {error}")),
             }
         }
-    }
-}
-
-/// The receiver's addresses are those that the frame builder knows: the same frames go to every world.
-fn cable(sandbox: &Sandbox, receiver: &Host) -> Line {
-    let outside = sandbox.host();
-    let end = |host, addresses| End {
-        host,
-        interface: "eth0",
-        addresses,
-    };
-    join(
-        end(receiver, &["192.0.2.1/24", "2001:db8::1/64"]),
-        end(&outside, &[]),
-    );
-    receiver.ip("link set eth0 address 02:00:00:00:00:01");
-    for (family, router) in [("-4", "192.0.2.2"), ("-6", "2001:db8::2")] {
-        receiver.ip(&format!(
-            "{family} neighbour add {router} lladdr 02:00:00:00:00:02 dev eth0"
-        ));
-        receiver.ip(&format!("{family} route add default via {router} dev eth0"));
-    }
-    Line::Cable {
-        wire: outside.wire("eth0"),
-        // A socket for one EtherType sees nothing of what goes out.
-        answers: outside.enter(|| [0x0800_u16, 0x86dd].map(answers)),
-        _outside: outside,
     }
 }
 
@@ -324,30 +252,4 @@ fn associations() -> io::Result<Vec<OwnedFd>> {
         Ok(socket)
     };
     OPEN.into_iter().map(open).collect()
-}
-
-fn roomy(socket: impl AsFd) {
-    set_socket_recv_buffer_size_force(socket, 32 << 20).expect("these tests need root");
-}
-
-fn answers(kind: u16) -> OwnedFd {
-    // An EtherType in the network's order, which is what packet sockets take for a protocol.
-    let protocol = NonZeroU32::new(kind.to_be().into()).map(Protocol::from_raw);
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, protocol)
-        .expect("a packet socket");
-    roomy(&socket);
-    socket
-}
-
-/// The packets behind the Ethernet headers.
-fn drain(socket: &OwnedFd, mut each: impl FnMut(&[u8])) {
-    let mut buffer = [0; 256];
-    loop {
-        match recv(socket, &mut buffer, RecvFlags::empty()) {
-            Ok((length, _)) => each(buffer.get(14..length.min(256)).unwrap_or_default()),
-            Err(Errno::AGAIN) => return,
-            Err(error) => panic!("answers can't be read: {error}"),
-        }
-    }
 }

@@ -25,7 +25,11 @@ pub(super) const KERNELS: &[Kernel] = &[
         name: "6.1-ppp",
         suite: "bookworm",
         package: "linux-image-amd64",
-        only: &["modules::ppp", "differential::native"],
+        only: &[
+            "modules::ppp",
+            "differential::cable",
+            "differential::without_ethernet_header::ppp",
+        ],
     },
 ];
 
@@ -131,6 +135,17 @@ pub(super) const BINARIES: &[Binary] = &[
         ..PLAIN
     },
     Binary {
+        name: "handed_on",
+        modules: &[
+            "act_mirred",
+            "cls_u32",
+            "sch_ingress",
+            "nf_tables",
+            "nft_fwd_netdev",
+        ],
+        ..PLAIN
+    },
+    Binary {
         name: "modules",
         features: &["modules"],
         modules: &[
@@ -148,7 +163,12 @@ pub(super) const BINARIES: &[Binary] = &[
             "xfrm_user",
             "ah4",
             "ah6",
+            "esp4",
+            "esp6",
+            "esp4_offload",
+            "esp6_offload",
             "crypto_null",
+            "mpls_router",
             "dummy",
             "vrf",
             // What SCTP needs asks the crypto API for it by an alias.
@@ -161,14 +181,30 @@ pub(super) const BINARIES: &[Binary] = &[
     // All ways into a receiver, and connection tracking.
     Binary {
         name: "differential",
+        features: &["modules"],
         only: &[
-            "generic",
-            "native",
+            "cable",
             "with_connection_tracking",
-            "without_ethernet_header",
+            "without_ethernet_header::gre",
+            "without_ethernet_header::gre_from_anybody",
+            "without_ethernet_header::gre_to_whom_each_route_says",
+            "without_ethernet_header::ip6gre",
+            "without_ethernet_header::ip6tnl",
+            "without_ethernet_header::ipip",
+            "without_ethernet_header::ppp",
+            "without_ethernet_header::sit",
+            "without_ethernet_header::tun",
+            "without_ethernet_header::tun_with_packet_information",
+            "without_ethernet_header::wireguard",
         ],
         modules: &[
             "tun",
+            "ip_gre",
+            "ip6_gre",
+            "ipip",
+            "sit",
+            "ip6_tunnel",
+            "wireguard",
             "8021q",
             "pppoe",
             "xfrm_user",
@@ -218,6 +254,8 @@ const PIECES: &str = "before 5.18 XDP knows no frames in several pieces";
 
 const ABOVE: &str = "before 5.15 a device that has a program keeps none from those below it";
 
+const PPP: &str = "a kernel for virtual machines has no PPP";
+
 pub(super) const EXCEPTIONS: &[Exception] = &[
     except("live::jumbo_frames", Kind::Before(5, 18), PIECES),
     except(
@@ -246,10 +284,11 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         Kind::Since(7, 1),
         "Linux 7.1 has no UDP-Lite any more",
     ),
+    except("modules::ppp", Kind::Cloud, PPP),
     except(
-        "modules::ppp",
+        "differential::without_ethernet_header::ppp",
         Kind::Cloud,
-        "a kernel for virtual machines has no PPP",
+        PPP,
     ),
 ];
 

@@ -61,6 +61,7 @@ const PROGRAMS: &[Program] = &[
     program("sipsak", "sipsak", "single SIP requests, over TCP and IPv6 too", &[Demo, Test]),
     // Networks
     program("ip", "iproute2", "hosts and links: network namespaces, veth, VLAN", &[Demo, Test, Bench, Kernels, Vm]),
+    program("tc", "iproute2", "hands packets on, as other people's rules do", &[Test, Kernels]),
     program("ss", "iproute2", "tells who listens", &[Demo, Bench]),
     program("ping", "iputils-ping", "shows that ICMP goes on", &[Demo, Test, Kernels]),
     program("curl", "curl", "fetches the gateway's web page", &[Demo]),
