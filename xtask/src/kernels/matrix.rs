@@ -218,7 +218,6 @@ pub(super) const BINARIES: &[Binary] = &[
         ],
         // More would fill the room that 5.10 has for fragments that connection tracking waits with.
         environment: &[("SIPGUARD_CASES", "4000")],
-        ..PLAIN
     },
 ];
 
