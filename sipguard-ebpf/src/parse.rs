@@ -37,8 +37,8 @@ pub struct Packet {
     pub source: Source,
     /// A guarded protocol.
     pub protocol: Protocol,
-    /// Destination port.
-    pub port: u16,
+    /// Destination port, as it stands in the frame.
+    pub port: [u8; 2],
     /// Where the packet's last byte is in the frame, as its IP header says; far away where that does not say. For the counters;
     /// a verdict follows from it in a first fragment only, which has to hold its ports.
     pub last: usize,
@@ -121,7 +121,7 @@ pub fn parse(
     Ok(Packet {
         source: ip.source,
         protocol,
-        port: u16::from_be_bytes([high, low]),
+        port: [high, low],
         last: ip.last,
     })
 }
@@ -235,7 +235,7 @@ fn plain_ip(ip: PlainIp, offset: usize, protocols: u32) -> Option<Packet> {
     Some(Packet {
         source: V4(u32::from_be_bytes(ip.src_addr)).into(),
         protocol,
-        port: u16::from_be_bytes([high, low]),
+        port: [high, low],
         last: last_byte(offset, ip.tot_len),
     })
 }

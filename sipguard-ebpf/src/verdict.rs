@@ -14,8 +14,9 @@ pub trait Tables: Entries<V4> + Entries<V6> {
     fn link(&self) -> LinkKind;
     /// The mask of guarded protocols, see [`Protocol::bit`].
     fn protocols(&self) -> u32;
-    /// The service that guards this port for this protocol.
-    fn service(&self, protocol: Protocol, port: u16) -> Option<u8>;
+    /// The service that guards this port for this protocol. As it stands in the frame: the compiler then swaps none, and the verifier of kernels
+    /// that forget how large a swapped number can be (seen on 5.10 and 6.1) knows that these are bytes.
+    fn service(&self, protocol: Protocol, port: [u8; 2]) -> Option<u8>;
     /// Whether the service lets unlisted sources pass.
     fn allows_by_default(&self, service: u8) -> bool;
     /// 32 less the size of a service's region of the prefilter, in bits as a power of two.

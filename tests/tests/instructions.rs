@@ -90,7 +90,7 @@ fn classes() -> Vec<Class> {
     let in_pieces = |class| Class { first: Some(14), ..class };
     let headers = eth().ip(V6.unlisted).hop_by_hop(8).destination(16).routing(8);
     vec![
-        class("ARP", eth().arp(), Unguarded, 37, 0),
+        class("ARP", eth().arp(), Unguarded, 41, 0),
         class("ICMP, IPv4", eth().ip(V4.unlisted).icmp(), Unguarded, 139, 0),
         class("ICMP, IPv6", eth().ip(V6.unlisted).icmp_v6(), Unguarded, 115, 0),
         class("RTP, IPv4", eth().ip(V4.unlisted).udp(16_384), Unguarded, 59, 0),

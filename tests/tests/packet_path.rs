@@ -66,7 +66,7 @@ impl Tables for Counted<'_> {
         self.tables.protocols()
     }
 
-    fn service(&self, protocol: Protocol, port: u16) -> Option<u8> {
+    fn service(&self, protocol: Protocol, port: [u8; 2]) -> Option<u8> {
         self.tables.service(protocol, port)
     }
 

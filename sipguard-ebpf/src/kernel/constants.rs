@@ -49,10 +49,7 @@ fn read<T: Copy>(constant: *const T) -> T {
 }
 
 #[inline(always)]
-pub(super) fn service(protocol: Protocol, port: u16) -> Option<u8> {
-    // Byte by byte, as they stand in the frame: the compiler then swaps none, and the verifier of kernels that forget how large a swapped
-    // number can be (seen on 6.1) knows that these are bytes.
-    let [high, low] = port.to_be_bytes();
+pub(super) fn service(protocol: Protocol, [high, low]: [u8; 2]) -> Option<u8> {
     let page = read(&raw const PORT_PAGE[usize::from(high)]);
     if page == 0 || usize::from(page) > PORT_PAGES {
         return None;

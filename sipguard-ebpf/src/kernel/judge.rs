@@ -49,7 +49,7 @@ pub(super) fn answer(frame: &impl Received) {
     };
     if let Some(parsed) = parsed {
         answer.protocol = parsed.protocol as u8;
-        answer.port = parsed.port;
+        answer.port = u16::from_be_bytes(parsed.port);
         answer.family = match parsed.source.family {
             Family::V4 => 4,
             Family::V6 => 6,

@@ -84,7 +84,7 @@ impl Tables for Policy {
     }
 
     #[inline(always)]
-    fn service(&self, protocol: Protocol, port: u16) -> Option<u8> {
+    fn service(&self, protocol: Protocol, port: [u8; 2]) -> Option<u8> {
         constants::service(protocol, port)
     }
 

@@ -179,7 +179,7 @@ fn short(packet: &Packet, link: LinkKind) -> Vec<u8> {
     }
     frame.extend(header);
     frame.extend([0; 2]);
-    frame.extend(packet.port.to_be_bytes());
+    frame.extend(packet.port);
     frame
 }
 
@@ -202,7 +202,7 @@ mod tests {
                     let packet = Packet {
                         source,
                         protocol,
-                        port: 5060,
+                        port: 5060_u16.to_be_bytes(),
                         last: 0,
                     };
                     let frame = short(&packet, link);

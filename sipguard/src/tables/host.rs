@@ -51,7 +51,8 @@ impl verdict::Tables for HostTables<'_> {
         self.tables.constants.protocols
     }
 
-    fn service(&self, protocol: Protocol, port: u16) -> Option<u8> {
+    fn service(&self, protocol: Protocol, port: [u8; 2]) -> Option<u8> {
+        let port = u16::from_be_bytes(port);
         let constants = &self.tables.constants;
         let page = usize::from(constants.port_page[usize::from(port >> 8)]);
         if page == 0 || page > PORT_PAGES {

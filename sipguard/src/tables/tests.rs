@@ -105,7 +105,7 @@ fn ask(tables: &Tables, boot_ns: u64, address: &str, port: u16) -> Verdict {
     let packet = Packet {
         source: source(address.parse().unwrap()),
         protocol: Protocol::Udp,
-        port,
+        port: port.to_be_bytes(),
         last: usize::MAX,
     };
     decide(&packet, &HostTables::new(tables, boot_ns))
