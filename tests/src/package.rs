@@ -6,7 +6,9 @@
 
 use std::{
     collections::HashSet,
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::{self, Command},
     sync::atomic::{AtomicU32, Ordering},
@@ -96,7 +98,7 @@ impl<'a> System<'a> {
             let inside = format!("{}{folder}", path(&root));
             run("mount", &["--rbind", folder, &inside]);
         }
-        hide_undeclared(&root);
+        hide_undeclared(&root, &env::var_os("PATH").unwrap());
         // The copy has no systemd running, wherever this runs.
         run("mount", &["-t", "tmpfs", "tmpfs", path(&root.join("run"))]);
         let _ = fs::remove_file(root.join("etc/resolv.conf"));
@@ -191,12 +193,11 @@ impl<'a> System<'a> {
     }
 }
 
-/// Takes away from a copy of this system what the tests' own `PATH` has not: only what is declared in xtask/src/setup/programs.rs is on every
+/// Takes away from a copy of this system what is not on a `PATH`, the tests' own: only what is declared in xtask/src/setup/programs.rs is on every
 /// machine, and in there neither sudo's own `PATH`, nor a shell that sshd starts, nor a whole path gets at more.
-fn hide_undeclared(root: &Path) {
-    let paths = env::var_os("PATH").unwrap();
+fn hide_undeclared(root: &Path, path: &OsStr) {
     let mut declared = HashSet::new();
-    for folder in env::split_paths(&paths) {
+    for folder in env::split_paths(path) {
         for entry in fs::read_dir(folder).into_iter().flatten() {
             // With all the names on the way to the program itself: `awk`, then `/etc/alternatives/awk`, then `mawk`.
             let mut next = Some(entry.unwrap().path());
@@ -266,5 +267,43 @@ impl Drop for Cgroup {
             .arg(&self.folder)
             .args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"])
             .status();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_on_the_path_is_hidden_wherever_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let [root, path] = ["root", "path"].map(|name| folder.path().join(name));
+        let programs = [
+            "usr/bin/mawk",
+            "usr/bin/ss",
+            "usr/sbin/ss",
+            "usr/local/bin/ip",
+            "sbin/tc",
+        ];
+        for file in programs {
+            let file = root.join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        fs::create_dir(&path).unwrap();
+        symlink("usr/bin", root.join("bin")).unwrap();
+        // By the name of an alternative, as Debian has them.
+        symlink("mawk", root.join("usr/bin/awk")).unwrap();
+        symlink(root.join("usr/bin/awk"), path.join("awk")).unwrap();
+        symlink("/usr/sbin/ip", path.join("ip")).unwrap();
+        hide_undeclared(&root, path.as_os_str());
+        let left: BTreeSet<String> = ["usr/bin", "usr/sbin", "usr/local/bin", "sbin"]
+            .iter()
+            .flat_map(|name| fs::read_dir(root.join(name)).unwrap())
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(left, ["awk", "ip", "mawk"].map(str::to_owned).into());
     }
 }

@@ -105,3 +105,30 @@ fn smallest_system() -> Result<BTreeMap<String, PathBuf>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_every_system_has_and_what_is_declared() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let stale = folder.path().join("stale");
+        symlink("/nowhere", &stale).expect("an empty folder");
+        fill(folder.path(), Purpose::Deploy).expect("a Debian, and what is declared");
+        for (name, wanted) in [
+            ("sh", true),
+            // By an alternative of mawk's.
+            ("awk", true),
+            ("dpkg", true),
+            ("ssh", true),
+            // Of a package whose other program only others declare.
+            ("ssh-keygen", false),
+            ("ip", false),
+            ("cargo", false),
+        ] {
+            assert_eq!(folder.path().join(name).exists(), wanted, "{name}");
+        }
+        assert!(fs::symlink_metadata(stale).is_err());
+    }
+}
