@@ -266,18 +266,19 @@ Examples:
   sipguard doctor --json | jq -r '.findings[].mend'")]
     Doctor,
 
-    /// Turn another tool's rules into a config file
+    /// Make a config file that decides as another firewall does
     ///
-    /// Reads what iptables-save, nft, ipset, fail2ban or a plain list have to say about SIP, the web page and other ports that are open
-    /// to some sources only, and prints a config file that means the same. What can't be translated is listed as comments in it and on
-    /// standard error. Nothing is changed.
+    /// Reads the rules of iptables or nftables, or lists of addresses, and finds out who may come in at the guarded ports by them. Who
+    /// certainly gets in by the rules is allowed, and nobody else; whoever may lose access by that is told of first, on standard error
+    /// and as comments in the config. Nothing is changed but the file that --output names.
     #[command(after_help = "\
 Examples:
-  sipguard import rules.v4 > sipguard.toml    after `iptables-save > rules.v4`
-  sipguard import both.txt                    after `(ipset save; iptables-save) > both.txt`
+  sipguard import --from-host --output /etc/sipguard/sipguard.toml      what this host's kernel has now
+  sipguard import rules.v4 --output sipguard.toml      after `(ipset save; iptables-save; ip6tables-save) > rules.v4`
   sipguard import --from nft ruleset.txt      after `nft list ruleset > ruleset.txt`
-  sipguard import banned.txt                  after `fail2ban-client banned > banned.txt`
-  sipguard import --action deny voipbl.txt    a list says whom, but not what to do")]
+  sipguard import banned.txt      after `fail2ban-client banned > banned.txt`
+  sipguard import --action deny voipbl.txt      a list says whom, but not what to do
+  sipguard import --set providers --action allow sets.txt      one of several sets")]
     Import(Import),
 
     /// Print completions for a shell

@@ -100,6 +100,11 @@ pub(crate) fn warn(message: &str, palette: Palette) {
     );
 }
 
+/// Says something beside what was asked for. There is nobody to tell where that fails.
+pub(crate) fn note(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
+}
+
 /// A table of rows with a style each.
 pub(crate) struct Rows {
     table: Table,

@@ -107,18 +107,30 @@ pub(crate) struct Import {
     /// What is done with the addresses, where the input doesn't say so
     #[arg(short, long, value_name = "ACTION")]
     pub(crate) action: Option<Action>,
+    /// Which set to take, where there are several and no rules; may be given again
+    #[arg(long, value_name = "NAME")]
+    pub(crate) set: Vec<String>,
+    /// Which interface is guarded, where the rules tell them apart; may be given again
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) interface: Vec<String>,
+    /// Ask this host's nft, iptables and ipset, and import all of it together
+    #[arg(long, conflicts_with_all = ["file", "from", "set", "action"])]
+    pub(crate) from_host: bool,
+    /// Write the config there, whole or not at all, and keep the interfaces that it names
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// Whose output `import` reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Tool {
-    /// `iptables-save`, `ip6tables-save`, or both, with `ipset save` in front where rules name sets
+    /// `iptables-save`, `ip6tables-save`, or both, with `ipset save` in front where rules name sets; `iptables -S`
     Iptables,
-    /// `nft list ruleset`
+    /// `nft list ruleset`, with or without -j
     Nft,
     /// `ipset save`
     Ipset,
-    /// One address or network a line
+    /// Addresses, networks and ranges: one a line, CSV, JSON, exports of RouterOS
     List,
     /// `fail2ban-client banned`, `... status JAIL` or `... get JAIL banip`
     Fail2ban,

@@ -1,4 +1,4 @@
-//! List files: one prefix a line, comments behind `#`.
+//! List files: one prefix a line, comments behind `#` or, as feeds have them, behind `;`.
 
 use std::{
     fs::File,
@@ -50,7 +50,7 @@ fn line(bytes: &[u8], first: bool) -> Result<Option<IpNet>, (usize, String)> {
         Some(text) if first => text,
         _ => text,
     };
-    let entry = text.split_once('#').map_or(text, |(entry, _)| entry);
+    let entry = text.split_once(['#', ';']).map_or(text, |(entry, _)| entry);
     let trimmed = entry.trim();
     if trimmed.is_empty() {
         return Ok(None);
@@ -59,7 +59,7 @@ fn line(bytes: &[u8], first: bool) -> Result<Option<IpNet>, (usize, String)> {
         let column = entry.chars().take_while(|c| c.is_whitespace()).count() + 1;
         let message = if trimmed.contains(char::is_whitespace) {
             format!(
-                "{} is more than one prefix; write one a line, and comments behind #",
+                "{} is more than one prefix; write one a line, and comments behind # or ;",
                 Excerpt::of(trimmed)
             )
         } else {

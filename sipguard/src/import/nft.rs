@@ -1,412 +1,906 @@
-//! `nft list ruleset`.
+//! nftables, from either of its forms to the rules that are evaluated.
 
-use std::{iter::Peekable, slice::Iter};
+mod expression;
+mod json;
+mod text;
 
-use ipnet::IpNet;
+use std::{collections::HashMap, rc::Rc};
 
+use self::expression::{Compare, Element, Expression, Statement, Table};
 use super::{
-    Note, Sets, addresses, note,
-    rule::{Families, Rule, Target, protocols},
-    ruleset::{Base, Ruleset},
+    addresses::{self, Addresses, Family, Range},
+    intervals::Intervals,
+    notes::{Unread, excerpt},
+    ruleset::{
+        Answer, Base, Bits, Change, ChainId, Condition, Families, Field, Hook, Key, Members, Rule,
+        Ruleset, Set, SetId, SetOf, Step, Test, Verdict, number_of, state,
+    },
 };
-use crate::policy::Action;
 
-/// A word, a sign, or the end of a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Token {
-    line: usize,
-    text: String,
+/// What `nft list ruleset` prints. `skip` names tables (`ip filter`) that were read elsewhere.
+pub(super) fn read_text(text: &str, skip: &[String], rules: &mut Ruleset, unread: &mut Unread) {
+    let tables = text::read(text, unread);
+    translate(tables, skip, rules, unread);
 }
 
-const END_OF_LINE: &str = "\n";
-
-pub(super) fn read(text: &str, rules: &mut Ruleset) {
-    let tokens = tokens(text);
-    // Rules may name sets that stand behind them.
-    let mut sets = Sets::new();
-    for chain_turn in [false, true] {
-        let mut rest = tokens.as_slice();
-        let mut families = Families::Both;
-        let mut table = String::new();
-        while let Some(statement) = statement(&mut rest) {
-            let words: Vec<&str> = statement.iter().map(|token| token.text.as_str()).collect();
-            let line = statement[0].line;
-            match words.as_slice() {
-                ["table", family, name, "{"] => {
-                    families = match *family {
-                        "ip" => Families::V4,
-                        "ip6" => Families::V6,
-                        _ => Families::Both,
-                    };
-                    table = format!("{family} {name}");
-                }
-                ["set", name, "{"] => {
-                    let block = block(&mut rest);
-                    if !chain_turn {
-                        let name = format!("{table} @{name}");
-                        read_set(block, sets.entry(name).or_default(), &mut rules.notes);
-                    }
-                }
-                ["chain", name, "{"] => {
-                    let block = block(&mut rest);
-                    if chain_turn {
-                        let place = Place {
-                            table: &table,
-                            families,
-                        };
-                        place.chain(name, block, &sets, rules);
-                    }
-                }
-                ["}"] => {}
-                [.., "{"] => {
-                    block(&mut rest);
-                    if !chain_turn {
-                        note(&mut rules.notes, line, &words.join(" "), "not understood");
-                    }
-                }
-                _ if chain_turn => {}
-                _ => note(&mut rules.notes, line, &words.join(" "), "not understood"),
-            }
-        }
-    }
+/// What `nft -j list ruleset` prints.
+pub(super) fn read_json(
+    text: &str,
+    skip: &[String],
+    rules: &mut Ruleset,
+    unread: &mut Unread,
+) -> Result<(), String> {
+    let tables = json::read(text, unread)?;
+    translate(tables, skip, rules, unread);
+    Ok(())
 }
 
-fn tokens(text: &str) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    for (line, content) in (1..).zip(text.lines()) {
-        let mut push = |text: &str| {
-            tokens.push(Token {
-                line,
-                text: text.to_owned(),
-            });
-        };
-        let mut rest = content.trim_start();
-        while !rest.is_empty() && !rest.starts_with('#') {
-            let end = if let Some(quoted) = rest.strip_prefix('"') {
-                quoted.find('"').map_or(rest.len(), |end| end + 2)
-            } else if rest.starts_with(['{', '}', ',', ';']) {
-                1
-            } else {
-                let stop = |c: char| c.is_whitespace() || "{},;\"".contains(c);
-                rest.find(stop).unwrap_or(rest.len())
-            };
-            let (token, behind) = rest.split_at(end);
-            push(token);
-            rest = behind.trim_start();
-        }
-        push(END_OF_LINE);
-    }
-    tokens
-}
-
-/// Up to the end of a line or the brace of a block, over the lines of a set that is written out.
-fn statement<'t>(rest: &mut &'t [Token]) -> Option<Vec<&'t Token>> {
-    let mut found = Vec::new();
-    let mut depth = 0_usize;
-    while let Some((token, behind)) = rest.split_first() {
-        if depth == 0 && token.text == "}" && !found.is_empty() {
-            return Some(found);
-        }
-        *rest = behind;
-        match token.text.as_str() {
-            END_OF_LINE if depth > 0 => {}
-            END_OF_LINE | ";" => {
-                if !found.is_empty() {
-                    return Some(found);
-                }
-            }
-            "{" => {
-                found.push(token);
-                // A block's brace ends its line; a set's doesn't, or has something in front that wants one.
-                let wants =
-                    |token: &&Token| ["=", "dport", "saddr", "vmap"].contains(&token.text.as_str());
-                let after = found.len().checked_sub(2).map(|at| found[at]);
-                let ends = behind.first().is_none_or(|next| next.text == END_OF_LINE);
-                if depth == 0 && ends && !after.as_ref().is_some_and(wants) {
-                    return Some(found);
-                }
-                depth += 1;
-            }
-            "}" => {
-                found.push(token);
-                if depth == 0 {
-                    return Some(found);
-                }
-                depth -= 1;
-            }
-            _ => found.push(token),
-        }
-    }
-    (!found.is_empty()).then_some(found)
-}
-
-/// What stands up to the brace that closes a block.
-fn block<'t>(rest: &mut &'t [Token]) -> &'t [Token] {
-    let all = *rest;
-    let mut depth = 1_usize;
-    for (at, token) in all.iter().enumerate() {
-        match token.text.as_str() {
-            "{" => depth += 1,
-            "}" => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            *rest = &all[at + 1..];
-            return &all[..at];
-        }
-    }
-    *rest = &[];
-    all
-}
-
-fn read_set(mut rest: &[Token], set: &mut super::Set, notes: &mut Vec<Note>) {
-    let mut timed = 0;
-    while let Some(found) = statement(&mut rest) {
-        let ["elements", "=", "{", ..] = found
-            .iter()
-            .map(|token| token.text.as_str())
-            .collect::<Vec<_>>()[..]
-        else {
+fn translate(tables: Vec<Table>, skip: &[String], rules: &mut Ruleset, unread: &mut Unread) {
+    for table in tables {
+        let called = format!("{} {}", table.family, table.name);
+        if skip.contains(&called) {
             continue;
+        }
+        let families = match table.family.as_str() {
+            "ip" => Families::V4,
+            "ip6" => Families::V6,
+            "inet" | "netdev" => Families::Both,
+            // Bridges and ARP come before, and know no ports of this host.
+            _ => continue,
         };
-        for element in found[3..].split(|token| token.text == "," || token.text == "}") {
-            let Some(first) = element.first() else {
-                continue;
-            };
-            timed += usize::from(element.iter().any(|token| token.text == "timeout"));
-            if element.get(1).is_some_and(|token| token.text == ".") {
-                note(
-                    notes,
-                    first.line,
-                    &joined(element),
-                    "an element with more than a source address",
-                );
+        let mut place = Place {
+            sets: HashMap::new(),
+            maps: HashMap::new(),
+            chains: HashMap::new(),
+        };
+        for mut set in table.sets {
+            if set
+                .elements
+                .iter()
+                .any(|element| element.verdict.is_some())
+            {
+                place
+                    .maps
+                    .insert(set.name, (set.types, std::mem::take(&mut set.elements)));
                 continue;
             }
-            match addresses(&first.text) {
-                Ok(some) => set
-                    .prefixes
-                    .extend(some.into_iter().map(|prefix| (prefix, first.line))),
-                Err(error) => note(notes, first.line, &first.text, error),
+            let made = named_set(&set, unread);
+            place.sets.insert(set.name, rules.add_set(made));
+        }
+        for chain in &table.chains {
+            let number = rules.add_chain();
+            place.chains.insert(chain.name.clone(), number);
+            let Some(base) = &chain.base else { continue };
+            let hook = match base.hook.as_str() {
+                "ingress" => Hook::Ingress,
+                "prerouting" => Hook::Prerouting,
+                "input" => Hook::Input,
+                "forward" => Hook::Forward,
+                _ => continue,
+            };
+            rules.bases.push(Base {
+                chain: number,
+                families,
+                hook,
+                priority: base.priority,
+                accepts: !base.drops,
+                nat: base.kind == "nat",
+                devices: base.devices.clone(),
+            });
+        }
+        for chain in table.chains {
+            let number = place.chains[&chain.name];
+            let chain_name = chain.base.is_none().then_some(chain.name.as_str());
+            for rule in chain.rules {
+                let steps = place.steps(&rule);
+                let made = Rule {
+                    line: rule.line,
+                    text: excerpt(&rule.text).into(),
+                    label: None,
+                    steps,
+                };
+                rules.add_rule(number, made, rule.comment.as_deref(), chain_name);
             }
         }
     }
-    if timed > 0 {
-        notes.push(Note {
-            line: 0,
-            text: super::timed(timed, "nft"),
+}
+
+/// What stands on the right side of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Address(Option<Family>),
+    Port,
+    Protocol,
+    Interface,
+    Mark,
+    State,
+    TcpFlags,
+    /// `meta nfproto` and `meta protocol`.
+    Family,
+}
+
+impl Kind {
+    /// Of a type, or of a key that `typeof` names.
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "ipv4_addr" => Self::Address(Some(Family::V4)),
+            "ipv6_addr" => Self::Address(Some(Family::V6)),
+            "inet_service" => Self::Port,
+            "inet_proto" => Self::Protocol,
+            "ifname" | "iface_index" => Self::Interface,
+            "mark" => Self::Mark,
+            "ct_state" => Self::State,
+            "tcp_flag" => Self::TcpFlags,
+            "nf_proto" | "ether_type" => Self::Family,
+            key => match Asked::of(key)? {
+                Asked::Key(_, kind, _) => kind,
+                _ => return None,
+            },
+        })
+    }
+}
+
+/// What the left side of a condition asks.
+enum Asked {
+    Key(Key, Kind, Vec<Condition>),
+    /// The type of an address: that of the destination, or of the source.
+    DestinationType,
+    SourceType,
+    /// Whether the source is reached by the way it came.
+    WayBack,
+    PacketType,
+    Direction,
+    Status,
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+impl Asked {
+    fn of(key: &str) -> Option<Self> {
+        let v4 = || vec![Condition::family(Family::V4)];
+        let v6 = || vec![Condition::family(Family::V6)];
+        let address = |family| Kind::Address(Some(family));
+        Some(match key {
+            "ip saddr" => Self::Key(Key::Source, address(Family::V4), v4()),
+            "ip6 saddr" => Self::Key(Key::Source, address(Family::V6), v6()),
+            "ip daddr" => Self::Key(Key::Destination, address(Family::V4), v4()),
+            "ip6 daddr" => Self::Key(Key::Destination, address(Family::V6), v6()),
+            "ct original saddr" | "ct original ip saddr" => {
+                Self::Key(Key::Source, address(Family::V4), v4())
+            }
+            "ct original ip6 saddr" => Self::Key(Key::Source, address(Family::V6), v6()),
+            "ct original proto-dst" => Self::Key(Key::OriginalPort, Kind::Port, Vec::new()),
+            "ip protocol" => Self::Key(Key::Protocol, Kind::Protocol, v4()),
+            "ip6 nexthdr" => Self::Key(Key::Protocol, Kind::Protocol, v6()),
+            "meta l4proto" => Self::Key(Key::Protocol, Kind::Protocol, Vec::new()),
+            "th dport" | "@th,16,16" => Self::Key(Key::DestinationPort, Kind::Port, Vec::new()),
+            "th sport" | "@th,0,16" => Self::Key(Key::SourcePort, Kind::Port, Vec::new()),
+            "meta iifname" | "meta iif" => {
+                Self::Key(Key::Interface, Kind::Interface, Vec::new())
+            }
+            "meta oifname" | "meta oif" => {
+                Self::Key(Key::OutInterface, Kind::Interface, Vec::new())
+            }
+            "meta nfproto" | "meta protocol" | "ether type" => {
+                Self::Key(Key::Family, Kind::Family, Vec::new())
+            }
+            "meta length" => Self::Key(Key::Length, Kind::Port, Vec::new()),
+            "meta mark" => Self::Key(Key::Mark(u32::MAX), Kind::Mark, Vec::new()),
+            "ct mark" => Self::Key(Key::ConnectionMark(u32::MAX), Kind::Mark, Vec::new()),
+            "ct state" => Self::Key(Key::ConnectionState, Kind::State, Vec::new()),
+            "tcp flags" => Self::Key(
+                Key::TcpFlags(u8::MAX),
+                Kind::TcpFlags,
+                vec![Condition::protocol(TCP)],
+            ),
+            "ct status" => Self::Status,
+            "ct direction" => Self::Direction,
+            "meta pkttype" => Self::PacketType,
+            _ => {
+                if let Some(fib) = key.strip_prefix("fib ") {
+                    return if fib.starts_with("daddr") && fib.ends_with(" type") {
+                        Some(Self::DestinationType)
+                    } else if fib.starts_with("saddr") && fib.ends_with(" type") {
+                        Some(Self::SourceType)
+                    } else if fib.starts_with("saddr")
+                        && [" oif", " oifname", " check"]
+                            .iter()
+                            .any(|end| fib.ends_with(end))
+                    {
+                        Some(Self::WayBack)
+                    } else {
+                        None
+                    };
+                }
+                let (protocol, field) = key.split_once(' ')?;
+                let number = match protocol {
+                    "udp" => UDP,
+                    "tcp" => TCP,
+                    "sctp" => 132,
+                    "udplite" => 136,
+                    "dccp" => 33,
+                    _ => return None,
+                };
+                let key = match field {
+                    "dport" => Key::DestinationPort,
+                    "sport" => Key::SourcePort,
+                    _ => return None,
+                };
+                Self::Key(key, Kind::Port, vec![Condition::protocol(number)])
+            }
+        })
+    }
+
+    /// Whether this is asked of a header that no packet has which is asked about: the condition never holds.
+    fn of_another(key: &str) -> bool {
+        [
+            "icmp ", "icmpv6 ", "esp ", "ah ", "arp ", "igmp ", "comp ", "rt ", "frag ", "hbh ",
+            "dst ", "mh ",
+        ]
+            .iter()
+            .any(|protocol| key.starts_with(protocol))
+    }
+}
+
+/// A table's names.
+struct Place {
+    sets: HashMap<String, SetId>,
+    /// Maps that lead to verdicts.
+    maps: HashMap<String, (Vec<String>, Vec<Element>)>,
+    chains: HashMap<String, ChainId>,
+}
+
+impl Place {
+    fn steps(&self, rule: &expression::Rule) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for statement in &rule.statements {
+            match statement {
+                Statement::Match(left, compare, right) => {
+                    let text = || excerpt(&rule.text);
+                    match self.conditions(left, *compare, right) {
+                        Some(conditions) => steps.extend(conditions.into_iter().map(|condition| {
+                            Step::If(match condition.text {
+                                Some(_) => condition,
+                                None => condition.with_text(text()),
+                            })
+                        })),
+                        None => steps.push(Step::If(Condition::unknown(text()))),
+                    }
+                }
+                Statement::Verdict(verdict) => steps.push(Step::Verdict(self.verdict(verdict))),
+                Statement::Cases(key, map) => self.cases(key, map, rule, &mut steps),
+                Statement::Set(key, value) => steps.extend(set(key, value)),
+                Statement::Meter { over } => {
+                    steps.push(Step::If(Condition::meter(!over, excerpt(&rule.text))));
+                }
+                Statement::Add { set, source } => {
+                    if *source && let Some(&number) = self.sets.get(set) {
+                        steps.push(Step::Change(Change::Add(number)));
+                    }
+                }
+                Statement::Notrack => steps.push(Step::Change(Change::Untrack)),
+                Statement::Redirect(port) => {
+                    let number = port.as_ref().and_then(port_of);
+                    steps.push(Step::Change(Change::Destination {
+                        local: match (port, number) {
+                            (Some(_), None) => Answer::Unknown,
+                            _ => Answer::Yes,
+                        },
+                        port: number,
+                    }));
+                    steps.push(Step::Verdict(Verdict::Accept));
+                }
+                Statement::Dnat(port) => {
+                    // Whose address that is can't be told.
+                    steps.push(Step::Change(Change::Destination {
+                        local: Answer::Unknown,
+                        port: port.as_ref().and_then(port_of),
+                    }));
+                    steps.push(Step::Verdict(Verdict::Accept));
+                }
+                Statement::Unknown(text) => {
+                    steps.push(Step::If(Condition::unknown(excerpt(text))));
+                }
+            }
+        }
+        steps
+    }
+
+    fn verdict(&self, verdict: &expression::Verdict) -> Verdict {
+        let chain = |name: &String| self.chains.get(name).copied();
+        match verdict {
+            expression::Verdict::Accept => Verdict::Accept,
+            expression::Verdict::Drop => Verdict::Drop,
+            expression::Verdict::Return => Verdict::Return,
+            expression::Verdict::Continue => Verdict::Continue,
+            expression::Verdict::Jump(name) => chain(name).map_or(Verdict::Unknown, Verdict::Jump),
+            expression::Verdict::Goto(name) => chain(name).map_or(Verdict::Unknown, Verdict::Goto),
+            expression::Verdict::Other => Verdict::Unknown,
+        }
+    }
+
+    /// `KEY vmap { … }`.
+    fn cases(
+        &self,
+        key: &Expression,
+        map: &Expression,
+        rule: &expression::Rule,
+        steps: &mut Vec<Step>,
+    ) {
+        let elements = match map {
+            Expression::Set(elements) => elements.as_slice(),
+            Expression::Named(name) => match self.maps.get(name) {
+                Some((_, elements)) => elements.as_slice(),
+                // A map that is empty is written like a set.
+                None => &[],
+            },
+            _ => &[],
+        };
+        let unreadable = match map {
+            Expression::Set(_) => false,
+            Expression::Named(name) => {
+                !self.maps.contains_key(name) && !self.sets.contains_key(name)
+            }
+            _ => true,
+        };
+        if unreadable {
+            steps.push(Step::Verdict(Verdict::Unknown));
+            return;
+        }
+        // Elements with the same verdict are one case. Those of one map don't overlap.
+        let mut verdicts: Vec<(&expression::Verdict, Vec<Element>)> = Vec::new();
+        let mut rest = None;
+        for element in elements {
+            let Some(verdict) = &element.verdict else {
+                continue;
+            };
+            if matches!(&element.key, Expression::Word(word) if word == "*") {
+                rest = Some(verdict);
+                continue;
+            }
+            let bare = Element {
+                verdict: None,
+                ..element.clone()
+            };
+            match verdicts.iter_mut().find(|(known, _)| *known == verdict) {
+                Some((_, several)) => several.push(bare),
+                None => verdicts.push((verdict, vec![bare])),
+            }
+        }
+        let mut cases = Vec::new();
+        for (verdict, elements) in verdicts {
+            let set = Expression::Set(elements);
+            let conditions = self
+                .conditions(key, Compare::Is, &set)
+                .unwrap_or_else(|| vec![Condition::unknown(excerpt(&rule.text))]);
+            let conditions = conditions
+                .into_iter()
+                .map(|condition| match condition.text {
+                    Some(_) => condition,
+                    None => condition.with_text(excerpt(&rule.text)),
+                })
+                .collect();
+            cases.push((conditions, self.verdict(verdict)));
+        }
+        if let Some(verdict) = rest {
+            // What a key needs to be there at all, it needs here, too.
+            let needs = self.needs(key);
+            cases.push((needs, self.verdict(verdict)));
+        }
+        steps.push(Step::Cases(cases));
+    }
+
+    fn needs(&self, key: &Expression) -> Vec<Condition> {
+        match key {
+            Expression::Key(name) => match Asked::of(name) {
+                Some(Asked::Key(_, _, needs)) => needs,
+                _ => Vec::new(),
+            },
+            Expression::Row(parts) => parts.iter().flat_map(|part| self.needs(part)).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What must hold for `left compare right` to hold; nothing where that can't be read.
+    fn conditions(
+        &self,
+        left: &Expression,
+        compare: Compare,
+        right: &Expression,
+    ) -> Option<Vec<Condition>> {
+        if let Expression::Row(parts) = left {
+            return self.row(parts, compare, right);
+        }
+        let (name, mask) = match left {
+            Expression::Key(name) => (name.as_str(), None),
+            Expression::Bits('&', inner, mask) => match inner.as_ref() {
+                Expression::Key(name) => (name.as_str(), Some(mask.as_ref())),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        if Asked::of_another(name) {
+            return Some(vec![Condition::is(Answer::No)]);
+        }
+        let negated = match compare {
+            Compare::Is => false,
+            Compare::IsNot => true,
+            _ => return self.ordered(name, mask, compare, right),
+        };
+        let words = words(right);
+        let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(&word.as_str()));
+        let one = |answer: bool| Some(vec![Condition::is(Answer::of(answer != negated))]);
+        match Asked::of(name)? {
+            Asked::DestinationType => one(has(&["local", "2"])),
+            Asked::SourceType => one(has(&["unicast", "1"])),
+            // Whoever is asked about can be answered by the way he came.
+            Asked::WayBack => {
+                let gone = has(&["missing", "0", "false"]);
+                let answer = Answer::of(gone == negated);
+                Some(vec![Condition {
+                    test: Test::Meter(answer),
+                    text: Some("the check of the way back to the source".into()),
+                }])
+            }
+            Asked::PacketType => one(has(&["host", "unicast", "0"])),
+            Asked::Direction => one(has(&["original", "0"])),
+            // Nothing has come back yet, and nobody expected it.
+            Asked::Status => {
+                if has(&["dnat"]) {
+                    Some(vec![Condition::number(
+                        Key::DestinationChanged,
+                        1_u8,
+                        negated,
+                    )])
+                } else {
+                    one(false)
+                }
+            }
+            Asked::Key(key, kind, needs) => {
+                let key = masked(key, mask)?;
+                let mut conditions = needs;
+                conditions.push(self.compared(key, kind, mask.is_some(), negated, right)?);
+                Some(conditions)
+            }
+        }
+    }
+
+    fn compared(
+        &self,
+        key: Key,
+        kind: Kind,
+        masked: bool,
+        negated: bool,
+        right: &Expression,
+    ) -> Option<Condition> {
+        if let Expression::Named(name) = right {
+            let &set = self.sets.get(name)?;
+            return Some(Condition {
+                test: Test::In {
+                    keys: vec![key],
+                    set: SetOf::Named(set),
+                    negated,
+                },
+                text: None,
+            });
+        }
+        // Flags without a mask: one of them is enough.
+        if kind == Kind::TcpFlags && !masked {
+            let flags = u8::try_from(bits_of(right, kind)?).ok()?;
+            return Some(match right {
+                Expression::Set(_) => {
+                    Condition::inline(key, members(right, kind)?, negated)
+                }
+                _ => Condition::number(Key::TcpFlags(flags), 0_u8, !negated),
+            });
+        }
+        if kind == Kind::TcpFlags {
+            let value = match right {
+                Expression::Set(_) => return Some(Condition::inline(key, members(right, kind)?, negated)),
+                value => bits_of(value, kind)?,
+            };
+            return Some(Condition::number(key, value, negated));
+        }
+        Some(Condition::inline(key, members(right, kind)?, negated))
+    }
+
+    fn ordered(
+        &self,
+        name: &str,
+        mask: Option<&Expression>,
+        compare: Compare,
+        right: &Expression,
+    ) -> Option<Vec<Condition>> {
+        let Asked::Key(key, kind, needs) = Asked::of(name)? else {
+            return None;
+        };
+        let key = masked(key, mask)?;
+        let (least, most) = match kind {
+            Kind::Address(family) => (0, family?.last()),
+            _ => (0, u128::MAX),
+        };
+        let number = match field(right, kind)? {
+            Field::Numbers(number, _) => number,
+            Field::Addresses(range) => range.first,
+            _ => return None,
+        };
+        let (first, last) = match compare {
+            Compare::Less => (least, number.checked_sub(1)?),
+            Compare::LessOrIs => (least, number),
+            Compare::More => (number.checked_add(1)?, most),
+            _ => (number, most),
+        };
+        let members = match kind {
+            Kind::Address(family) => {
+                let mut set = Addresses::default();
+                set.insert(Range {
+                    family: family?,
+                    first,
+                    last,
+                });
+                Members::Addresses(set)
+            }
+            _ => Members::Numbers(Intervals::one(first, last)),
+        };
+        let mut conditions = needs;
+        conditions.push(Condition::inline(key, members, false));
+        Some(conditions)
+    }
+
+    /// `a . b { x . y, … }`.
+    fn row(
+        &self,
+        parts: &[Expression],
+        compare: Compare,
+        right: &Expression,
+    ) -> Option<Vec<Condition>> {
+        let negated = match compare {
+            Compare::Is => false,
+            Compare::IsNot => true,
+            _ => return None,
+        };
+        let (mut keys, mut kinds, mut needs) = (Vec::new(), Vec::new(), Vec::new());
+        for part in parts {
+            let Expression::Key(name) = part else {
+                return None;
+            };
+            let Asked::Key(key, kind, need) = Asked::of(name)? else {
+                return None;
+            };
+            keys.push(key);
+            kinds.push(kind);
+            needs.extend(need);
+        }
+        let set = match right {
+            Expression::Named(name) => SetOf::Named(*self.sets.get(name)?),
+            Expression::Set(elements) => {
+                SetOf::Inline(Rc::new(Members::Rows(rows(elements, &kinds)?)))
+            }
+            Expression::Row(fields) => SetOf::Inline(Rc::new(Members::Rows(vec![row(
+                fields, &kinds,
+            )?]))),
+            _ => return None,
+        };
+        needs.push(Condition {
+            test: Test::In { keys, set, negated },
+            text: None,
+        });
+        Some(needs)
+    }
+}
+
+fn masked(key: Key, mask: Option<&Expression>) -> Option<Key> {
+    let Some(mask) = mask else { return Some(key) };
+    Some(match key {
+        Key::Mark(_) => Key::Mark(u32::try_from(bits_of(mask, Kind::Mark)?).ok()?),
+        Key::ConnectionMark(_) => {
+            Key::ConnectionMark(u32::try_from(bits_of(mask, Kind::Mark)?).ok()?)
+        }
+        Key::TcpFlags(_) => Key::TcpFlags(u8::try_from(bits_of(mask, Kind::TcpFlags)?).ok()?),
+        // `ct state & (established | related) != 0` is written by nobody but old versions.
+        _ => return None,
+    })
+}
+
+/// The words of a value, flags and sets one by one.
+fn words(expression: &Expression) -> Vec<String> {
+    match expression {
+        Expression::Word(word) => vec![word.clone()],
+        Expression::Flags(parts) => parts.iter().flat_map(words).collect(),
+        Expression::Set(elements) => elements
+            .iter()
+            .flat_map(|element| words(&element.key))
+            .collect(),
+        Expression::Bits('|', left, right) => {
+            let mut all = words(left);
+            all.extend(words(right));
+            all
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Flags and masks as one number.
+fn bits_of(expression: &Expression, kind: Kind) -> Option<u128> {
+    Some(match expression {
+        Expression::Word(word) => {
+            let mut all = 0;
+            // `fin|syn`, as people write it.
+            for word in word.split('|') {
+                all |= number(word, kind)?;
+            }
+            all
+        }
+        Expression::Flags(parts) => parts
+            .iter()
+            .try_fold(0, |all, part| Some(all | bits_of(part, kind)?))?,
+        Expression::Set(elements) => elements
+            .iter()
+            .try_fold(0, |all, part| Some(all | bits_of(&part.key, kind)?))?,
+        Expression::Bits('|', left, right) => bits_of(left, kind)? | bits_of(right, kind)?,
+        _ => return None,
+    })
+}
+
+fn port_of(expression: &Expression) -> Option<u16> {
+    match field(expression, Kind::Port)? {
+        Field::Numbers(first, last) if first == last => u16::try_from(first).ok(),
+        _ => None,
+    }
+}
+
+/// What a set of one key has in it.
+fn members(expression: &Expression, kind: Kind) -> Option<Members> {
+    let values: Vec<&Expression> = match expression {
+        Expression::Set(elements) => elements.iter().map(|element| &element.key).collect(),
+        Expression::Flags(parts) => parts.iter().collect(),
+        one => vec![one],
+    };
+    members_of(&values, kind)
+}
+
+fn members_of(values: &[&Expression], kind: Kind) -> Option<Members> {
+    let mut addresses = Addresses::default();
+    let (mut numbers, mut names) = (Intervals::default(), Vec::new());
+    for value in values {
+        if matches!(value, Expression::Bits('|', ..)) {
+            let number = bits_of(value, kind)?;
+            numbers.insert(number, number);
+            continue;
+        }
+        match field(value, kind)? {
+            Field::Addresses(range) => addresses.insert(range),
+            Field::Numbers(first, last) => numbers.insert(first, last),
+            Field::Name(name) => names.push(name),
+            Field::Any => return None,
+        }
+    }
+    Some(match kind {
+        Kind::Address(_) => Members::Addresses(addresses),
+        Kind::Interface => Members::Names(names),
+        _ => Members::Numbers(numbers),
+    })
+}
+
+fn rows(elements: &[Element], kinds: &[Kind]) -> Option<Vec<Vec<Field>>> {
+    elements
+        .iter()
+        .map(|element| match &element.key {
+            Expression::Row(parts) => row(parts, kinds),
+            _ => None,
+        })
+        .collect()
+}
+
+fn row(parts: &[Expression], kinds: &[Kind]) -> Option<Vec<Field>> {
+    (parts.len() == kinds.len()).then_some(())?;
+    parts
+        .iter()
+        .zip(kinds)
+        .map(|(part, kind)| field(part, *kind))
+        .collect()
+}
+
+/// One value.
+fn field(expression: &Expression, kind: Kind) -> Option<Field> {
+    if let Kind::Address(_) = kind {
+        return Some(Field::Addresses(match expression {
+            Expression::Word(word) => addresses::parse(word).ok()?,
+            Expression::Prefix(address, length) => {
+                addresses::parse(&format!("{address}/{length}")).ok()?
+            }
+            Expression::Range(first, last) => match (first.as_ref(), last.as_ref()) {
+                (Expression::Word(first), Expression::Word(last)) => {
+                    addresses::parse(&format!("{first}-{last}")).ok()?
+                }
+                _ => return None,
+            },
+            _ => return None,
+        }));
+    }
+    match expression {
+        Expression::Word(word) if kind == Kind::Interface => {
+            // A number is one that the kernel gave.
+            if word.bytes().all(|byte| byte.is_ascii_digit()) {
+                return None;
+            }
+            Some(Field::Name(word.clone()))
+        }
+        Expression::Word(word) => {
+            let number = number(word, kind)?;
+            Some(Field::Numbers(number, number))
+        }
+        Expression::Range(first, last) => match (field(first, kind)?, field(last, kind)?) {
+            (Field::Numbers(first, _), Field::Numbers(last, _)) if first <= last => {
+                Some(Field::Numbers(first, last))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A number, by its name where it has one.
+fn number(word: &str, kind: Kind) -> Option<u128> {
+    let plain = match word.strip_prefix("0x") {
+        Some(digits) => u128::from_str_radix(digits, 16).ok(),
+        None => word.parse().ok(),
+    };
+    if kind == Kind::Family {
+        return Some(match (word, plain) {
+            ("ipv4" | "ip", _) | (_, Some(0x800)) => number_of(Family::V4).into(),
+            ("ipv6" | "ip6", _) | (_, Some(0x86dd)) => number_of(Family::V6).into(),
+            (_, Some(number)) => number,
+            // Others, such as `arp` and `8021q`.
+            _ => u128::MAX,
         });
     }
-}
-
-fn joined(tokens: &[&Token]) -> String {
-    let words: Vec<&str> = tokens.iter().map(|token| token.text.as_str()).collect();
-    words.join(" ")
-}
-
-/// A table.
-struct Place<'a> {
-    table: &'a str,
-    families: Families,
-}
-
-impl Place<'_> {
-    fn chain(&self, name: &str, mut rest: &[Token], sets: &Sets, rules: &mut Ruleset) {
-        let key = format!("{} {name}", self.table);
-        let mut base = None;
-        while let Some(found) = statement(&mut rest) {
-            let words: Vec<&str> = found.iter().map(|token| token.text.as_str()).collect();
-            match words.as_slice() {
-                ["type", kind, "hook", hook, ..] => {
-                    base = (*kind == "filter" && *hook == "input").then_some(Action::Allow);
-                }
-                ["policy", policy] => {
-                    if *policy == "drop" {
-                        base = base.map(|_| Action::Deny);
-                    }
-                }
-                ["comment", _] | ["}"] => {}
-                _ => {
-                    let mut rule = Rule {
-                        line: found[0].line,
-                        text: words.join(" "),
-                        families: self.families,
-                        ..Rule::default()
-                    };
-                    if let Err(why) = self.rule(&words, sets, &mut rule) {
-                        rule.cannot = Some(why);
-                    }
-                    rules.chains.entry(key.clone()).or_default().push(rule);
-                }
-            }
-        }
-        let overlaps = |other: &Base| {
-            other.families == self.families
-                || other.families == Families::Both
-                || self.families == Families::Both
-        };
-        // What one chain accepts a second one may still drop.
-        if let Some(policy) = base
-            && !rules.bases.iter().any(overlaps)
-        {
-            rules.bases.push(Base {
-                chain: key,
-                families: self.families,
-                policy,
-            });
-        }
+    if plain.is_some() {
+        return plain;
     }
-
-    fn rule(&self, words: &[&str], sets: &Sets, rule: &mut Rule) -> Result<(), String> {
-        let mut words = words.iter().peekable();
-        while let Some(&word) = words.next() {
-            match word {
-                "ip" | "ip6" => match next(&mut words)? {
-                    "saddr" => {
-                        let v6 = word == "ip6";
-                        rule.families = match (rule.families, v6) {
-                            (Families::Both | Families::V4, false) => Families::V4,
-                            (Families::Both | Families::V6, true) => Families::V6,
-                            _ => return Err("a family that this table has not".to_owned()),
-                        };
-                        let sources = self.sources(&mut words, sets)?;
-                        rule.narrow(sources)?;
-                    }
-                    "protocol" | "nexthdr" => Self::protocols(&mut words, rule)?,
-                    other => return Err(format!("the condition {word} {other}")),
-                },
-                "meta" => match next(&mut words)? {
-                    "l4proto" => Self::protocols(&mut words, rule)?,
-                    "nfproto" => {
-                        rule.families = match next(&mut words)? {
-                            "ipv4" => Families::V4,
-                            "ipv6" => Families::V6,
-                            other => return Err(format!("the family {other}")),
-                        };
-                    }
-                    other => return Err(format!("the condition meta {other}")),
-                },
-                "udp" | "tcp" | "th" | "sctp" | "udplite" => {
-                    match next(&mut words)? {
-                        "dport" => {}
-                        other => return Err(format!("the condition {word} {other}")),
-                    }
-                    if word != "th" {
-                        rule.protocols = Some(protocols(word)?);
-                    }
-                    let some = values(&mut words)?;
-                    rule.ports = Some(
-                        some.iter()
-                            .map(|text| port(text))
-                            .collect::<Result<_, _>>()?,
-                    );
-                }
-                "counter" => {
-                    if words.next_if(|next| **next == "packets").is_some() {
-                        words.nth(2);
-                    }
-                }
-                "log" => {
-                    while words
-                        .next_if(|next| ["prefix", "level", "flags", "group"].contains(next))
-                        .is_some()
-                    {
-                        words.next();
-                    }
-                }
-                "comment" => {
-                    words.next();
-                }
-                "accept" => rule.target = Target::Accept,
-                "drop" => rule.target = Target::Drop,
-                "reject" => {
-                    rule.target = Target::Drop;
-                    // How is told to the sender, who will be told nothing.
-                    words.by_ref().for_each(drop);
-                }
-                "return" => rule.target = Target::Return,
-                "jump" => {
-                    rule.target = Target::Jump(format!("{} {}", self.table, next(&mut words)?));
-                }
-                "continue" => {}
-                other => return Err(format!("the condition {other}")),
-            }
-        }
-        Ok(())
-    }
-
-    fn protocols(words: &mut Peekable<Iter<'_, &str>>, rule: &mut Rule) -> Result<(), String> {
-        let mut some = std::collections::BTreeSet::new();
-        for name in values(words)? {
-            some.extend(protocols(name)?);
-        }
-        rule.protocols = Some(some);
-        Ok(())
-    }
-
-    fn sources(
-        &self,
-        words: &mut Peekable<Iter<'_, &str>>,
-        sets: &Sets,
-    ) -> Result<Vec<IpNet>, String> {
-        let mut prefixes = Vec::new();
-        for value in values(words)? {
-            if value.starts_with('@') {
-                let set = sets.get(&format!("{} {value}", self.table));
-                let set = set.ok_or_else(|| format!("the set {value} is not in the input"))?;
-                prefixes.extend(set.prefixes.iter().map(|(prefix, _)| *prefix));
-            } else {
-                prefixes.extend(addresses(value)?);
-            }
-        }
-        Ok(prefixes)
+    match kind {
+        Kind::Port => match word {
+            "sip" => Some(5060),
+            "sip-tls" | "sips" => Some(5061),
+            "http" => Some(80),
+            "https" => Some(443),
+            "ssh" => Some(22),
+            "domain" => Some(53),
+            "http-alt" => Some(8080),
+            // No other name is one of a guarded port.
+            name => name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                .then_some(u128::MAX),
+        },
+        Kind::Protocol => Some(match word {
+            "tcp" => 6,
+            "udp" => 17,
+            "icmp" => 1,
+            "icmpv6" | "ipv6-icmp" => 58,
+            "sctp" => 132,
+            "udplite" => 136,
+            "dccp" => 33,
+            "esp" => 50,
+            "ah" => 51,
+            "gre" => 47,
+            "igmp" => 2,
+            "comp" | "ipcomp" => 108,
+            "vrrp" => 112,
+            "ospf" => 89,
+            "ipv6" => 41,
+            "ipip" | "ipencap" => 4,
+            // All with ports are above.
+            _ => u128::MAX,
+        }),
+        Kind::State => state::named(word),
+        Kind::TcpFlags => Some(match word {
+            "fin" => 1,
+            "syn" => 2,
+            "rst" => 4,
+            "psh" => 8,
+            "ack" => 16,
+            "urg" => 32,
+            "ecn" => 64,
+            "cwr" => 128,
+            _ => return None,
+        }),
+        _ => None,
     }
 }
 
-fn next<'w>(words: &mut Peekable<Iter<'_, &'w str>>) -> Result<&'w str, String> {
-    words
-        .next()
-        .copied()
-        .ok_or_else(|| "a rule that is not complete".to_owned())
-}
-
-/// One value, or those between braces.
-fn values<'w>(words: &mut Peekable<Iter<'_, &'w str>>) -> Result<Vec<&'w str>, String> {
-    let first = next(words)?;
-    match first {
-        "!=" | "<" | ">" | "<=" | ">=" | "&" => Err(format!("the comparison {first}")),
-        "==" => values(words),
-        "{" => {
-            let mut values = Vec::new();
-            for &word in words.by_ref() {
-                match word {
-                    "}" => return Ok(values),
-                    "," => {}
-                    ":" => return Err("a map".to_owned()),
-                    word => values.push(word),
-                }
-            }
-            Err("a set without an end".to_owned())
-        }
-        value => Ok(vec![value]),
-    }
-}
-
-fn port(text: &str) -> Result<(u16, u16), String> {
-    let number = |text: &str| match text {
-        "sip" => Ok(5060),
-        "sip-tls" => Ok(5061),
-        "http" => Ok(80),
-        "https" => Ok(443),
-        "ssh" => Ok(22),
-        text => text.parse().map_err(|_| format!("the port {text}")),
+/// `KEY set VALUE`.
+fn set(key: &Expression, value: &Expression) -> Option<Step> {
+    let Expression::Key(name) = key else {
+        return Some(Step::Verdict(Verdict::Unknown));
     };
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    match (number(first), number(last)) {
-        // `sip-tls` is no range.
-        _ if number(text).is_ok() => number(text).map(|port| (port, port)),
-        (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
-        (Err(why), _) | (_, Err(why)) => Err(why),
-        _ => Err(format!("the ports {text}")),
+    let own = match name.as_str() {
+        "meta mark" => true,
+        "ct mark" => false,
+        // The packet goes elsewhere.
+        "ip daddr" | "ip6 daddr" | "udp dport" | "tcp dport" | "th dport" | "ip saddr"
+        | "ip6 saddr" => return Some(Step::Verdict(Verdict::Unknown)),
+        _ => return None,
+    };
+    let (this, other) = if own {
+        ("meta mark", "ct mark")
+    } else {
+        ("ct mark", "meta mark")
+    };
+    Some(Step::Change(match (value, bits(value, this)) {
+        (Expression::Key(from), _) if from == other => {
+            if own {
+                Change::RestoreMark
+            } else {
+                Change::SaveMark
+            }
+        }
+        (_, Some(bits)) if own => Change::Mark(bits),
+        (_, Some(bits)) => Change::ConnectionMark(bits),
+        (_, None) if own => Change::MarkUnknown,
+        (_, None) => Change::ConnectionMarkUnknown,
+    }))
+}
+
+/// What becomes of a mark that is set to this.
+fn bits(expression: &Expression, this: &str) -> Option<Bits> {
+    match expression {
+        Expression::Word(_) => Some(Bits {
+            and: 0,
+            xor: u32::try_from(bits_of(expression, Kind::Mark)?).ok()?,
+        }),
+        Expression::Key(name) if name == this => Some(Bits {
+            and: u32::MAX,
+            xor: 0,
+        }),
+        Expression::Bits(sign, left, right) => {
+            let Bits { and, xor } = bits(left, this)?;
+            let number = u32::try_from(bits_of(right, Kind::Mark)?).ok()?;
+            Some(match sign {
+                '&' => Bits {
+                    and: and & number,
+                    xor: xor & number,
+                },
+                '|' => Bits {
+                    and: and & !number,
+                    xor: (xor & !number) ^ number,
+                },
+                _ => Bits {
+                    and,
+                    xor: xor ^ number,
+                },
+            })
+        }
+        _ => None,
+    }
+}
+
+fn named_set(set: &expression::SetOf, unread: &mut Unread) -> Set {
+    let kinds: Option<Vec<Kind>> = set.types.iter().map(|name| Kind::of(name)).collect();
+    let members = match kinds.as_deref() {
+        Some([kind]) => {
+            let values: Vec<&Expression> =
+                set.elements.iter().map(|element| &element.key).collect();
+            members_of(&values, *kind)
+        }
+        Some(kinds) if !kinds.is_empty() => rows(&set.elements, kinds).map(Members::Rows),
+        _ => None,
+    };
+    // What holds nothing can't be misread.
+    let unreadable = members.is_none() && !set.elements.is_empty();
+    if unreadable {
+        unread.add(
+            0,
+            &format!("the set {}", set.name),
+            "its elements are not understood",
+        );
+    }
+    Set {
+        name: set.name.clone(),
+        members: members.unwrap_or_default(),
+        timed: set.elements.iter().filter(|element| element.timed).count(),
+        unreadable,
+        lists: Vec::new(),
     }
 }

@@ -1,383 +1,535 @@
-//! Chains of rules, whoever wrote them, and the services that mean the same.
+//! Rules as the readers hand them to the evaluator: whatever format they came in, as the kernel keeps them.
+//!
+//! A rule is a row of steps that are taken one after the other until a condition does not hold. Conditions ask one or several things of a
+//! packet, and whether the answers are members of a set.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-use ipnet::IpNet;
-use sipguard_ebpf::abi::Protocol;
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
 
 use super::{
-    Note, note,
-    rule::{Families, Rule, Target},
+    addresses::{Addresses, Family, Range},
+    intervals::Intervals,
 };
-use crate::policy::{Action, MAX_PORTS, MAX_SERVICES, Policy, Ports};
 
-/// Rules jump into chains; beyond this they go round in circles.
-const DEPTH: usize = 16;
-/// Nobody has so many, but jumps can multiply.
-const MOST: usize = 1 << 16;
-
-/// Where packets to this host come in.
-#[derive(Clone, Debug)]
-pub(super) struct Base {
-    pub(super) chain: String,
-    pub(super) families: Families,
-    /// For what no rule decides.
-    pub(super) policy: Action,
-}
-
-/// What has come of walking the chains so far.
-#[derive(Default)]
-struct Walked {
-    /// The rules that decide, in the order in which they are asked.
-    flat: Vec<Rule>,
-    notes: Vec<Note>,
-    /// The chains that were come to.
-    asked: BTreeSet<String>,
-    /// How many rules were looked at.
-    steps: usize,
-}
-
-/// Rules in their chains.
+/// Everything that was read.
 #[derive(Debug, Default)]
 pub(super) struct Ruleset {
-    pub(super) chains: BTreeMap<String, Vec<Rule>>,
+    pub(super) chains: Vec<Chain>,
+    /// Chains where packets come in from the kernel, in the order in which they were read.
     pub(super) bases: Vec<Base>,
-    pub(super) notes: Vec<Note>,
-    /// Lists are for the ports that are guarded by default.
-    lists: Vec<(Vec<(IpNet, usize)>, Action)>,
+    pub(super) sets: Vec<Set>,
+    /// What the rule set calls those it lets in and those it does not: sets, comments, chains.
+    pub(super) labels: Vec<String>,
+    known_labels: HashMap<String, u16>,
+    /// Destination ports that a rule names, not those of wide ranges.
+    pub(super) ports: Intervals,
+    /// Whether rules change what later ones ask, such as marks.
+    pub(super) changes: bool,
+    /// Interfaces by which rules say that packets come in.
+    pub(super) interfaces: BTreeMap<String, usize>,
 }
 
-/// A service as it will be written.
+pub(super) type ChainId = usize;
+pub(super) type SetId = usize;
+pub(super) type LabelId = u16;
+
+/// A named row of rules.
+#[derive(Debug, Default)]
+pub(super) struct Chain {
+    pub(super) rules: Vec<Rule>,
+}
+
+/// Where the kernel hands packets to a chain.
+#[derive(Clone, Debug)]
+pub(super) struct Base {
+    pub(super) chain: ChainId,
+    pub(super) families: Families,
+    pub(super) hook: Hook,
+    pub(super) priority: i32,
+    /// Whether packets pass that no rule decided.
+    pub(super) accepts: bool,
+    /// Whether only the first packet of a connection comes here, to be given another address.
+    pub(super) nat: bool,
+    /// Only packets of these interfaces come here; of all where there are none.
+    pub(super) devices: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Families {
+    V4,
+    V6,
+    Both,
+}
+
+impl Families {
+    pub(super) fn has(self, family: Family) -> bool {
+        match self {
+            Self::V4 => family == Family::V4,
+            Self::V6 => family == Family::V6,
+            Self::Both => true,
+        }
+    }
+}
+
+/// Places in the kernel, in the order in which a packet meets them. A packet that goes on to another host meets `Forward`, one that has
+/// arrived `Input`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Hook {
+    Ingress,
+    Prerouting,
+    Input,
+    Forward,
+}
+
+/// One rule.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct Rule {
+    /// Of the input, counted from 1.
+    pub(super) line: usize,
+    pub(super) text: Rc<str>,
+    /// What its sources are called, where it names any.
+    pub(super) label: Option<LabelId>,
+    pub(super) steps: Vec<Step>,
+}
+
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Go on only where it holds.
+    If(Condition),
+    /// Something about the packet changes.
+    Change(Change),
+    Verdict(Verdict),
+    /// The verdict of the first case whose conditions hold; go on where none does.
+    Cases(Vec<(Vec<Condition>, Verdict)>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Accept,
+    Drop,
+    Return,
+    Jump(ChainId),
+    Goto(ChainId),
+    /// What becomes of the packet can't be told: a program decides, for example.
+    Unknown,
+    /// No verdict: the next rule is asked.
+    Continue,
+}
+
+/// Yes, no, or not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Yes,
+    No,
+    Unknown,
+}
+
+impl Answer {
+    pub(super) const fn of(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+
+    pub(super) const fn negated(self, negated: bool) -> Self {
+        match (self, negated) {
+            (Self::Yes, true) => Self::No,
+            (Self::No, true) => Self::Yes,
+            _ => self,
+        }
+    }
+
+    pub(super) const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Yes, Self::Yes) => Self::Yes,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// A condition and, where a person should know of it, how the rule set writes it.
+#[derive(Clone, Debug)]
+pub(super) struct Condition {
+    pub(super) test: Test,
+    pub(super) text: Option<Rc<str>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Test {
+    /// The same for every packet that is asked about.
+    Is(Answer),
+    /// A rate: whoever has sent nothing yet is below it. It is not kept.
+    Meter(Answer),
+    /// Whether what the packet has under these keys is in the set.
+    In {
+        keys: Vec<Key>,
+        set: SetOf,
+        negated: bool,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum SetOf {
+    Named(SetId),
+    Inline(Rc<Members>),
+}
+
+/// Something of a packet, or of what the kernel knows of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Family,
+    Source,
+    Destination,
+    Protocol,
+    SourcePort,
+    DestinationPort,
+    /// Of the whole packet, in bytes.
+    Length,
+    /// The destination port as it was before it was changed on the way.
+    OriginalPort,
+    /// By which interface the packet came in.
+    Interface,
+    /// By which interface the packet goes on.
+    OutInterface,
+    /// The bits of the mask.
+    Mark(u32),
+    /// Of the connection.
+    ConnectionMark(u32),
+    ConnectionState,
+    /// Whether the connection's destination was changed: 1, or 0.
+    DestinationChanged,
+    /// The bits of the mask, for TCP.
+    TcpFlags(u8),
+}
+
+/// States of connections, as bits of the kernel.
+pub(super) mod state {
+    pub(in super::super) const INVALID: u128 = 1;
+    pub(in super::super) const ESTABLISHED: u128 = 2;
+    pub(in super::super) const RELATED: u128 = 4;
+    pub(in super::super) const NEW: u128 = 8;
+    pub(in super::super) const UNTRACKED: u128 = 64;
+
+    pub(in super::super) fn named(name: &str) -> Option<u128> {
+        match name.to_ascii_lowercase().as_str() {
+            "invalid" => Some(INVALID),
+            "established" => Some(ESTABLISHED),
+            "related" => Some(RELATED),
+            "new" => Some(NEW),
+            "untracked" => Some(UNTRACKED),
+            _ => None,
+        }
+    }
+}
+
+/// A named set.
+#[derive(Debug, Default)]
+pub(super) struct Set {
     pub(super) name: String,
-    pub(super) ports: Ports,
-    pub(super) default: Action,
-    /// With the lines that say so.
-    pub(super) allow: Vec<(IpNet, usize)>,
-    pub(super) deny: Vec<(IpNet, usize)>,
+    pub(super) members: Members,
+    /// How many of them end by themselves.
+    pub(super) timed: usize,
+    /// Where it holds something else than can be read.
+    pub(super) unreadable: bool,
+    /// Sets that this one is a member of. None of them is a member of another.
+    pub(super) lists: Vec<SetId>,
+}
+
+/// What is in a set.
+#[derive(Clone, Debug)]
+pub(super) enum Members {
+    /// For one key that is an address.
+    Addresses(Addresses),
+    /// For one key that is a number: ports, protocols, marks, states.
+    Numbers(Intervals),
+    /// For one key that is an interface.
+    Names(Vec<String>),
+    /// For several keys, a field for each.
+    Rows(Vec<Vec<Field>>),
+}
+
+impl Default for Members {
+    fn default() -> Self {
+        Self::Addresses(Addresses::default())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Any,
+    Addresses(Range),
+    Numbers(u128, u128),
+    /// With `*` at its end: all that begin so.
+    Name(String),
+}
+
+/// What a rule changes about a packet without deciding about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Mark(Bits),
+    ConnectionMark(Bits),
+    /// The packet's mark becomes the connection's.
+    SaveMark,
+    /// The connection's mark becomes the packet's.
+    RestoreMark,
+    /// What the mark is from here on can't be told.
+    MarkUnknown,
+    ConnectionMarkUnknown,
+    Untrack,
+    /// The source is added to this set.
+    Add(SetId),
+    /// It goes to another host, or to another port of this one (`None`: the port stays).
+    Destination { local: Answer, port: Option<u16> },
+}
+
+/// `(mark & and) ^ xor`, which is what every way to set a mark amounts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bits {
+    pub(super) and: u32,
+    pub(super) xor: u32,
+}
+
+impl Condition {
+    pub(super) fn is(answer: Answer) -> Self {
+        Self {
+            test: Test::Is(answer),
+            text: None,
+        }
+    }
+
+    /// One that can't be evaluated.
+    pub(super) fn unknown(text: impl Into<Rc<str>>) -> Self {
+        Self {
+            test: Test::Is(Answer::Unknown),
+            text: Some(text.into()),
+        }
+    }
+
+    pub(super) fn meter(under: bool, text: impl Into<Rc<str>>) -> Self {
+        Self {
+            test: Test::Meter(Answer::of(under)),
+            text: Some(text.into()),
+        }
+    }
+
+    pub(super) fn inline(key: Key, members: Members, negated: bool) -> Self {
+        Self {
+            test: Test::In {
+                keys: vec![key],
+                set: SetOf::Inline(Rc::new(members)),
+                negated,
+            },
+            text: None,
+        }
+    }
+
+    pub(super) fn numbers(
+        key: Key,
+        numbers: impl IntoIterator<Item = (u128, u128)>,
+        negated: bool,
+    ) -> Self {
+        Self::inline(
+            key,
+            Members::Numbers(numbers.into_iter().collect()),
+            negated,
+        )
+    }
+
+    pub(super) fn number(key: Key, number: impl Into<u128>, negated: bool) -> Self {
+        let number = number.into();
+        Self::numbers(key, [(number, number)], negated)
+    }
+
+    pub(super) fn family(family: Family) -> Self {
+        Self::number(Key::Family, number_of(family), false)
+    }
+
+    pub(super) fn protocol(number: u8) -> Self {
+        Self::number(Key::Protocol, number, false)
+    }
+
+    pub(super) fn with_text(mut self, text: impl Into<Rc<str>>) -> Self {
+        self.text = Some(text.into());
+        self
+    }
+
+    fn keys(&self) -> &[Key] {
+        match &self.test {
+            Test::In { keys, .. } => keys,
+            _ => &[],
+        }
+    }
+}
+
+/// What stands for a family among numbers: `NFPROTO_IPV4` and `NFPROTO_IPV6`.
+pub(super) const fn number_of(family: Family) -> u8 {
+    match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
+    }
 }
 
 impl Ruleset {
-    /// Adds a list without rules.
-    pub(super) fn add_list(&mut self, prefixes: Vec<(IpNet, usize)>, action: Action) {
-        if !prefixes.is_empty() {
-            self.lists.push((prefixes, action));
+    pub(super) fn label(&mut self, name: &str) -> Option<LabelId> {
+        /// Beyond this nobody reads names any more.
+        const MOST: usize = 1000;
+        if let Some(&known) = self.known_labels.get(name) {
+            return Some(known);
+        }
+        if self.labels.len() >= MOST {
+            return None;
+        }
+        // At most a thousand.
+        let number = self.labels.len() as LabelId;
+        self.labels.push(name.to_owned());
+        self.known_labels.insert(name.to_owned(), number);
+        Some(number)
+    }
+
+    pub(super) fn add_chain(&mut self) -> ChainId {
+        self.chains.push(Chain::default());
+        self.chains.len() - 1
+    }
+
+    pub(super) fn add_set(&mut self, set: Set) -> SetId {
+        self.sets.push(set);
+        self.sets.len() - 1
+    }
+
+    /// Whether it matters which of several chains of one priority is asked first.
+    pub(super) fn order_matters(&self) -> bool {
+        self.changes
+            && self.bases.iter().enumerate().any(|(place, base)| {
+                self.bases[..place]
+                    .iter()
+                    .any(|other| (other.hook, other.priority) == (base.hook, base.priority))
+            })
+    }
+
+    /// The members of a set that a condition names or has in itself.
+    pub(super) fn members<'s>(&'s self, set: &'s SetOf) -> &'s Members {
+        match set {
+            SetOf::Named(number) => &self.sets[*number].members,
+            SetOf::Inline(members) => members,
         }
     }
 
-    /// What is to be written. Adds notes on what could not be translated.
-    pub(super) fn services(&mut self) -> Vec<Service> {
-        let mut services = Vec::new();
-        if !self.lists.is_empty() {
-            for service in Policy::default().services {
-                let denies = self.lists.iter().all(|(_, action)| *action == Action::Deny);
-                let mut made = Service {
-                    name: service.name,
-                    ports: service.ports,
-                    // Whoever only has a blocklist lets everybody else in.
-                    default: if denies { Action::Allow } else { Action::Deny },
-                    allow: Vec::new(),
-                    deny: Vec::new(),
-                };
-                for (prefixes, action) in &self.lists {
-                    match action {
-                        Action::Allow => made.allow.extend(prefixes),
-                        Action::Deny => made.deny.extend(prefixes),
-                    }
-                }
-                made.tidy();
-                services.push(made);
-            }
-            return services;
-        }
-        let flat = self.flat();
-        let ports = self.ports(&flat);
-        let mut groups: BTreeMap<Vec<usize>, Ports> = BTreeMap::new();
-        for (protocol, port) in ports {
-            let key = flat
-                .iter()
-                .enumerate()
-                .filter(|(_, rule)| rule.matches(protocol, port))
-                .map(|(index, _)| index)
-                .collect();
-            groups
-                .entry(key)
-                .or_default()
-                .entry(protocol)
-                .or_default()
-                .insert(port);
-        }
-        let mut shadowed = BTreeSet::new();
-        for (key, ports) in groups {
-            if services.len() == MAX_SERVICES {
-                let why = format!("there would be more than {MAX_SERVICES} services");
-                for index in key {
-                    note(&mut self.notes, flat[index].line, &flat[index].text, &why);
-                }
-                continue;
-            }
-            let rules: Vec<&Rule> = key.iter().map(|&index| &flat[index]).collect();
-            services.push(self.service(ports, &rules, &services, &mut shadowed));
-        }
-        for (prefix, line, by) in shadowed {
-            self.notes.push(Note {
-                line,
-                text: format!("{prefix} is left out: line {by} decides before"),
-            });
-        }
-        services
-    }
-
-    /// All rules that decide, in the order in which they are asked.
-    fn flat(&mut self) -> Vec<Rule> {
-        let mut walked = Walked {
-            notes: std::mem::take(&mut self.notes),
-            ..Walked::default()
-        };
-        for base in &self.bases {
-            let all = Rule {
-                families: base.families,
-                ..Rule::default()
+    /// Adds a rule to a chain. Its sources are called as their set is, as the rule's comment says, or as the chain is.
+    pub(super) fn add_rule(
+        &mut self,
+        chain: ChainId,
+        mut rule: Rule,
+        comment: Option<&str>,
+        chain_name: Option<&str>,
+    ) {
+        let mut name = None;
+        let mut has_source = false;
+        for step in &rule.steps {
+            let conditions: &mut dyn Iterator<Item = &Condition> = match step {
+                Step::If(condition) => &mut std::iter::once(condition),
+                Step::Cases(cases) => &mut cases.iter().flat_map(|(conditions, _)| conditions),
+                _ => continue,
             };
-            self.walk(&base.chain, &all, 0, &mut walked);
-        }
-        let Walked {
-            flat,
-            mut notes,
-            asked,
-            ..
-        } = walked;
-        for (chain, rules) in &self.chains {
-            if !asked.contains(chain) {
-                for rule in rules {
-                    note(
-                        &mut notes,
-                        rule.line,
-                        &rule.text,
-                        "this chain is not read: only the first one for packets to this host is",
-                    );
-                }
-            }
-        }
-        self.notes = notes;
-        flat
-    }
-
-    fn walk(&self, chain: &str, outer: &Rule, depth: usize, walked: &mut Walked) {
-        walked.asked.insert(chain.to_owned());
-        for rule in self.chains.get(chain).into_iter().flatten() {
-            // Chains that jump to each other twice are walked twice as often at every step.
-            walked.steps += 1;
-            if walked.steps > MOST {
-                let why = "there are too many rules, or chains that jump in circles";
-                note(&mut walked.notes, rule.line, &rule.text, why);
-                return;
-            }
-            let notes = &mut walked.notes;
-            if let Some(why) = &rule.cannot {
-                note(notes, rule.line, &rule.text, why);
-                continue;
-            }
-            let unconditional =
-                rule.sources.is_none() && rule.ports.is_none() && rule.protocols.is_none();
-            if rule.target == Target::Return && unconditional {
-                return;
-            }
-            let Some(both) = rule.within(outer) else {
-                note(
-                    notes,
-                    rule.line,
-                    &rule.text,
-                    "its conditions and those of a rule that jumps to it",
-                );
-                continue;
-            };
-            match &rule.target {
-                Target::Nothing => note(notes, rule.line, &rule.text, "it decides nothing"),
-                Target::Return => note(notes, rule.line, &rule.text, "a return under conditions"),
-                Target::Jump(next) if depth < DEPTH && self.chains.contains_key(next) => {
-                    self.walk(next, &both, depth + 1, walked);
-                }
-                // An empty chain comes back at once; an unknown one is an extension.
-                Target::Jump(_) => note(
-                    notes,
-                    rule.line,
-                    &rule.text,
-                    "what it jumps to has no rules here",
-                ),
-                Target::Accept | Target::Drop => walked.flat.push(both),
-            }
-        }
-    }
-
-    /// The ports that rules name together with a source. Others are open or closed to everybody, which needs no list.
-    fn ports(&mut self, flat: &[Rule]) -> BTreeSet<(Protocol, u16)> {
-        const SSH: (Protocol, u16) = (Protocol::Tcp, 22);
-        let mut ports = BTreeSet::new();
-        for rule in flat {
-            let Some(ranges) = &rule.ports else {
-                continue;
-            };
-            let many: usize = ranges
-                .iter()
-                .map(|(first, last)| usize::from(last - first) + 1)
-                .sum();
-            let distinct: BTreeSet<u16> = ports.iter().map(|(_, port)| *port).collect();
-            if rule.sources.is_none() {
-                continue;
-            }
-            if distinct.len() + many > MAX_PORTS {
-                let why = format!("at most {MAX_PORTS} ports can be guarded");
-                note(&mut self.notes, rule.line, &rule.text, why);
-                continue;
-            }
-            let all = Protocol::ALL.into();
-            for &protocol in rule.protocols.as_ref().unwrap_or(&all) {
-                let some = ranges.iter().flat_map(|(first, last)| *first..=*last);
-                ports.extend(some.filter(|port| *port != 0).map(|port| (protocol, port)));
-            }
-            if ports.remove(&SSH) {
-                let why = "sipguard leaves SSH alone; guard it by adding tcp port 22 to a service";
-                note(&mut self.notes, rule.line, &rule.text, why);
-            }
-        }
-        let everywhere = |rule: &Rule| rule.sources.is_some() && rule.ports.is_none();
-        if ports.is_empty() && flat.iter().any(everywhere) {
-            for service in Policy::default().services {
-                for (protocol, some) in service.ports {
-                    ports.extend(some.into_iter().map(|port| (protocol, port)));
-                }
-            }
-        }
-        let told: BTreeSet<usize> = self.notes.iter().map(|note| note.line).collect();
-        for rule in flat.iter().filter(|rule| !told.contains(&rule.line)) {
-            if everywhere(rule) {
-                let why = "it holds for all ports; here only for the guarded ones";
-                note(&mut self.notes, rule.line, &rule.text, why);
-            } else if !ports
-                .iter()
-                .any(|(protocol, port)| rule.matches(*protocol, *port))
-            {
-                let why = "it concerns no port that is guarded for a source";
-                note(&mut self.notes, rule.line, &rule.text, why);
-            }
-        }
-        ports
-    }
-
-    fn service(
-        &self,
-        ports: Ports,
-        rules: &[&Rule],
-        others: &[Service],
-        shadowed: &mut BTreeSet<(IpNet, usize, usize)>,
-    ) -> Service {
-        let any: [IpNet; 2] = crate::prefix::ANY;
-        let mut decided: HashMap<IpNet, (Action, usize)> = HashMap::new();
-        let mut order = Vec::new();
-        let mut ends = [None, None];
-        for rule in rules {
-            let action = if rule.target == Target::Drop {
-                Action::Deny
-            } else {
-                Action::Allow
-            };
-            let sources: &[IpNet] = rule.sources.as_deref().unwrap_or(&any);
-            for &prefix in sources {
-                let v6 = matches!(prefix, IpNet::V6(_));
-                if !rule.families.has(v6) {
+            for condition in conditions {
+                if !condition.keys().contains(&Key::Source) {
                     continue;
                 }
-                if let Some(&(_, by)) = covers(&decided, prefix) {
-                    // That everything is decided already needs no saying.
-                    if prefix.prefix_len() > 0 && by != rule.line {
-                        shadowed.insert((prefix, rule.line, by));
+                has_source = true;
+                if let Test::In {
+                    set: SetOf::Named(set),
+                    negated: false,
+                    ..
+                } = condition.test
+                {
+                    name.get_or_insert_with(|| self.sets[set].name.clone());
+                }
+            }
+        }
+        self.changes |= rule
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Change(_)));
+        self.note_ports(&rule);
+        self.note_interfaces(&rule);
+        if has_source {
+            let name = name.or_else(|| comment.or(chain_name).map(str::to_owned));
+            rule.label = name.and_then(|name| self.label(&name));
+        }
+        self.chains[chain].rules.push(rule);
+    }
+
+    fn conditions(rule: &Rule) -> impl Iterator<Item = &Condition> {
+        rule.steps.iter().flat_map(|step| {
+            let (one, cases): (_, &[(Vec<Condition>, Verdict)]) = match step {
+                Step::If(condition) => (Some(condition), &[]),
+                Step::Cases(cases) => (None, cases),
+                _ => (None, &[]),
+            };
+            one.into_iter()
+                .chain(cases.iter().flat_map(|(conditions, _)| conditions))
+        })
+    }
+
+    fn note_ports(&mut self, rule: &Rule) {
+        /// A wider range is media, or everything, and names no port.
+        const WIDEST: u128 = 200;
+        let mut found = Vec::new();
+        for condition in Self::conditions(rule) {
+            let Test::In { keys, set, .. } = &condition.test else {
+                continue;
+            };
+            let Some(place) = keys
+                .iter()
+                .position(|key| matches!(key, Key::DestinationPort | Key::OriginalPort))
+            else {
+                continue;
+            };
+            match self.members(set) {
+                Members::Numbers(numbers) => found.extend(numbers.iter()),
+                Members::Rows(rows) => found.extend(rows.iter().filter_map(|row| {
+                    match row.get(place) {
+                        Some(&Field::Numbers(first, last)) => Some((first, last)),
+                        _ => None,
                     }
-                    continue;
-                }
-                decided.insert(prefix, (action, rule.line));
-                if prefix.prefix_len() == 0 {
-                    ends[usize::from(v6)] = Some(action);
-                } else {
-                    order.push((prefix, rule.line, action));
-                }
+                })),
+                _ => {}
             }
         }
-        for base in &self.bases {
-            for (v6, end) in [false, true].into_iter().zip(&mut ends) {
-                if base.families.has(v6) {
-                    end.get_or_insert(base.policy);
-                }
+        for (first, last) in found {
+            if last - first <= WIDEST {
+                self.ports.insert(first, last);
             }
-        }
-        let default = match ends {
-            [Some(one), Some(other)] if one != other => Action::Deny,
-            [Some(one), _] | [None, Some(one)] => one,
-            [None, None] => Action::Deny,
-        };
-        let mut service = Service {
-            name: name(&ports, others),
-            ports,
-            default,
-            allow: Vec::new(),
-            deny: Vec::new(),
-        };
-        for (prefix, end) in any.into_iter().zip(ends) {
-            if end == Some(Action::Allow) && default == Action::Deny {
-                service.allow.push((prefix, 0));
-            }
-        }
-        for (prefix, line, action) in order {
-            match action {
-                Action::Allow => service.allow.push((prefix, line)),
-                Action::Deny => service.deny.push((prefix, line)),
-            }
-        }
-        service.tidy();
-        service
-    }
-}
-
-impl Service {
-    /// Sorted by address, each once.
-    fn tidy(&mut self) {
-        for list in [&mut self.allow, &mut self.deny] {
-            list.sort_unstable();
-            list.dedup_by_key(|(prefix, _)| *prefix);
         }
     }
-}
 
-/// The entry that decides for all of a prefix, if there is one.
-fn covers(decided: &HashMap<IpNet, (Action, usize)>, prefix: IpNet) -> Option<&(Action, usize)> {
-    (0..=prefix.prefix_len()).find_map(|length| {
-        let wider = IpNet::new(prefix.addr(), length).ok()?.trunc();
-        decided.get(&wider)
-    })
-}
-
-fn name(ports: &Ports, others: &[Service]) -> String {
-    let has = |wanted: &[u16]| ports.values().flatten().any(|port| wanted.contains(port));
-    let first = ports.values().flatten().min().copied().unwrap_or_default();
-    let usual = if has(&[5060, 5061, 50600]) {
-        "sip"
-    } else if has(&[80, 443, 8080]) {
-        "web"
-    } else {
-        "port"
-    };
-    let taken = |name: &str| others.iter().any(|other| other.name == name);
-    if usual != "port" && !taken(usual) {
-        return usual.to_owned();
+    fn note_interfaces(&mut self, rule: &Rule) {
+        let mut found = Vec::new();
+        for condition in Self::conditions(rule) {
+            let Test::In {
+                keys,
+                set,
+                negated: false,
+            } = &condition.test
+            else {
+                continue;
+            };
+            let Some(place) = keys.iter().position(|key| *key == Key::Interface) else {
+                continue;
+            };
+            match self.members(set) {
+                Members::Names(names) => found.extend(names.iter().cloned()),
+                Members::Rows(rows) => found.extend(rows.iter().filter_map(|row| {
+                    match row.get(place) {
+                        Some(Field::Name(name)) => Some(name.clone()),
+                        _ => None,
+                    }
+                })),
+                _ => {}
+            }
+        }
+        for name in found {
+            *self.interfaces.entry(name).or_default() += 1;
+        }
     }
-    let protocol = ports
-        .keys()
-        .next()
-        .map_or("", |protocol| crate::policy::protocol_name(*protocol));
-    [format!("{usual}{first}"), format!("{protocol}{first}")]
-        .into_iter()
-        .find(|name| !taken(name))
-        // A protocol's port is in one group only, and its number in its name.
-        .unwrap_or_else(|| format!("{usual}-{}", others.len()))
 }

@@ -2,37 +2,56 @@
 
 use std::fmt::Write as _;
 
-use ipnet::IpNet;
-
-use super::{Note, ruleset::Service};
+use super::{
+    Imported,
+    notes::Kind,
+};
 use crate::{
-    policy::{Action, protocol_name},
+    policy::{Action, AttachMode, Interface, Mode, protocol_name},
     prefix,
 };
 
-pub(super) fn write(from: &str, services: &[Service], notes: &[Note]) -> String {
+/// How many addresses of one note stand in the config.
+const SHOWN: usize = 200;
+
+pub(super) fn write(imported: &Imported, keep: &[Interface]) -> String {
     let mut text = String::new();
     // Writing to a string can't fail.
     let _ = writeln!(
         text,
-        "# Made by `sipguard import` from {from}. Read it, name your interfaces, try it with"
+        "# Made by `sipguard import` from {}. Read it, try it with `sipguard check --pcap`,",
+        imported.from
     );
-    let _ = writeln!(
-        text,
-        "# `sipguard check --pcap`, and put it in force with `sipguard apply`."
-    );
-    for note in notes {
-        let _ = writeln!(text, "# not translated: {note}");
+    let _ = writeln!(text, "# and put it in force with `sipguard apply --confirm 60s`.");
+    for note in &imported.notes {
+        let begin = match note.kind {
+            Kind::Lost => "MAY LOSE ACCESS: ",
+            Kind::NotKept => "not kept: ",
+            Kind::Assumed => "taken for granted: ",
+            Kind::Harmless => "not understood, without effect: ",
+        };
+        let _ = writeln!(text, "# {begin}{}", note.line_with(SHOWN));
     }
-    let _ = writeln!(text, "\n# interfaces = [\"eth0\"]\n\n[sources]");
-    for (place, service) in services.iter().enumerate() {
-        for (action, list) in lists(service) {
-            if named(services, place, action) == (place, action) && !list.is_empty() {
-                source(&mut text, &service.name, action, list);
-            }
+    let _ = writeln!(text);
+    interfaces(&mut text, imported, keep);
+    let _ = writeln!(text, "\n[sources]");
+    for source in &imported.sources {
+        let prefixes: Vec<String> = source
+            .prefixes
+            .iter()
+            .map(|prefix| format!("\"{}\"", prefix::format(*prefix)))
+            .collect();
+        if prefixes.len() <= 4 {
+            let _ = writeln!(text, "{} = [{}]", source.name, prefixes.join(", "));
+            continue;
         }
+        let _ = writeln!(text, "{} = [", source.name);
+        for prefix in prefixes {
+            let _ = writeln!(text, "    {prefix},");
+        }
+        let _ = writeln!(text, "]");
     }
-    for (place, service) in services.iter().enumerate() {
+    for service in &imported.services {
         let _ = writeln!(text, "\n[services.{}]", service.name);
         for (protocol, ports) in &service.ports {
             let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
@@ -50,44 +69,67 @@ pub(super) fn write(from: &str, services: &[Service], notes: &[Note]) -> String 
             );
             let _ = writeln!(text, "default = \"allow\"");
         }
-        for (action, list) in lists(service) {
-            if !list.is_empty() {
-                let (at, _) = named(services, place, action);
-                let _ = writeln!(text, "{action} = [\"{}-{action}\"]", services[at].name);
+        if service.mode == Mode::Monitor {
+            let _ = writeln!(text, "mode = \"monitor\"");
+        }
+        for (action, names) in [
+            (Action::Allow, &service.allow),
+            (Action::Deny, &service.deny),
+        ] {
+            if !names.is_empty() {
+                let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+                let _ = writeln!(text, "{action} = [{}]", names.join(", "));
             }
         }
     }
     text
 }
 
-fn lists(service: &Service) -> [(Action, &Vec<(IpNet, usize)>); 2] {
-    [
-        (Action::Allow, &service.allow),
-        (Action::Deny, &service.deny),
-    ]
-}
-
-/// Services with the same list share it: the first one that has it gives it its name.
-fn named(services: &[Service], place: usize, action: Action) -> (usize, Action) {
-    let list = |service: &Service| match action {
-        Action::Allow => service.allow.clone(),
-        Action::Deny => service.deny.clone(),
+fn interfaces(text: &mut String, imported: &Imported, keep: &[Interface]) {
+    let quoted = |names: &[String]| {
+        let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
+        names.join(", ")
     };
-    let own = list(&services[place]);
-    let at = services[..place]
+    if keep.is_empty() {
+        let names = if imported.interfaces.is_empty() {
+            vec!["eth0".to_owned()]
+        } else {
+            imported.interfaces.clone()
+        };
+        let _ = writeln!(text, "# interfaces = [{}]", quoted(&names));
+    } else if keep
         .iter()
-        .position(|other| list(other) == own);
-    (at.unwrap_or(place), action)
+        .all(|interface| interface.mode == AttachMode::Auto)
+    {
+        let names: Vec<String> = keep
+            .iter()
+            .map(|interface| interface.name.clone())
+            .collect();
+        let _ = writeln!(text, "interfaces = [{}]", quoted(&names));
+    } else {
+        for interface in keep {
+            let _ = writeln!(
+                text,
+                "[[interface]]\nname = {}\nmode = \"{}\"",
+                quoted(std::slice::from_ref(&interface.name)),
+                interface.mode
+            );
+        }
+    }
 }
 
-fn source(text: &mut String, service: &str, action: Action, list: &[(IpNet, usize)]) {
-    let _ = writeln!(text, "{service}-{action} = [");
-    for (entry, line) in list {
-        let entry = prefix::format(*entry);
-        let _ = match line {
-            0 => writeln!(text, "    \"{entry}\","),
-            line => writeln!(text, "    \"{entry}\", # line {line}"),
-        };
+/// As TOML has it.
+fn quoted(name: &str) -> String {
+    let mut text = String::from("\"");
+    for letter in name.chars() {
+        match letter {
+            '"' | '\\' => text.extend(['\\', letter]),
+            letter if letter.is_control() => {
+                let _ = write!(text, "\\u{:04X}", u32::from(letter));
+            }
+            letter => text.push(letter),
+        }
     }
-    let _ = writeln!(text, "]");
+    text.push('"');
+    text
 }
