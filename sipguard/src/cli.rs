@@ -164,6 +164,17 @@ Examples:
   sipguard apply        filter again")]
     Down,
 
+    /// Filter again where an interface has lost its filter
+    ///
+    /// Has what is in force filter again wherever it does not: on an interface that came, or came back, on one whose driver has forgotten the
+    /// program or never runs it, and on one that can be filtered in its driver by now. The config file is not read. The package's timer runs
+    /// it every minute.
+    #[command(after_help = "\
+Examples:
+  sipguard repair
+  journalctl -u sipguard-repair        what it had to do")]
+    Repair,
+
     /// Show what is in force, and where
     ///
     /// Shows the interfaces and whether they are filtered in the driver (native) or behind it (tc, and why), and what is guarded.

@@ -17,6 +17,7 @@ mod live;
 mod outlook;
 mod plan;
 mod renew;
+mod repair;
 mod session;
 mod settle;
 mod survey;
@@ -34,6 +35,7 @@ pub use self::{
     live::{Live, live, pending},
     outlook::Outlook,
     plan::{Planned, plan},
+    repair::{Repaired, repair},
     session::{Session, state},
     survey::Options,
 };

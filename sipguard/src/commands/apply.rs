@@ -122,7 +122,7 @@ fn options(apply: &Apply) -> Options {
 }
 
 /// Names the interfaces that can't be guarded.
-fn tell_refused(refused: &[Refused], context: &Context) -> Outcome {
+pub(super) fn tell_refused(refused: &[Refused], context: &Context) -> Outcome {
     for refused in refused {
         output::complain(&refused.why.to_string(), context.palette_of_errors);
     }
@@ -134,7 +134,7 @@ fn tell_refused(refused: &[Refused], context: &Context) -> Outcome {
 }
 
 /// Only there where there are any.
-fn add_refused(json: &mut Value, refused: &[Refused]) {
+pub(super) fn add_refused(json: &mut Value, refused: &[Refused]) {
     let named = refused
         .iter()
         .map(|refused| json!({ "interface": refused.interface, "why": refused.why.to_string() }));

@@ -20,6 +20,7 @@ mod man;
 mod overview;
 mod policy_warnings;
 mod remove;
+mod repair;
 mod stats;
 mod status;
 
@@ -150,6 +151,7 @@ pub(crate) fn run(
         Some(Command::Confirm) => confirm::confirm(context, out)?,
         Some(Command::Rollback) => confirm::rollback(context, out)?,
         Some(Command::Down) => down::run(context, out)?,
+        Some(Command::Repair) => return repair::run(context, out),
         Some(Command::Status) => status::run(context, out)?,
         Some(Command::Stats(stats)) => stats::run(&stats, context, out)?,
         Some(Command::List(list)) => list::run(&list, context, out)?,

@@ -10,7 +10,7 @@ use super::{
     tc, xdp,
 };
 use crate::{
-    device::{Device, Hook},
+    device::{Device, Hook, driver},
     policy::AttachMode,
     tables::Now,
 };
@@ -50,7 +50,11 @@ impl Attachment {
         let fits = match mode {
             AttachMode::Native => matches!(hook, Hook::Native | Hook::Offloaded),
             AttachMode::Tc => hook == Hook::Tc,
-            AttachMode::Auto => hook != Hook::Generic,
+            AttachMode::Auto => match hook {
+                Hook::Generic => false,
+                Hook::Native => driver::unsafe_natively(device).is_none(),
+                Hook::Tc | Hook::Offloaded => true,
+            },
         };
         fits && self.before(device).is_empty()
     }

@@ -45,7 +45,7 @@ pub use self::{
     proof::{Proof, watch},
     role::{Place, Role},
     size::{ProgramSize, program_sizes},
-    switch::{Switched, detach, switch},
+    switch::{NEVER_RAN, Switched, climb, detach, revive, switch},
 };
 
 /// What can go wrong between us and the kernel, other than at an interface.
@@ -92,6 +92,17 @@ pub enum Error {
     OtherVersion {
         /// The pin.
         path: String,
+    },
+    /// A driver that does not let go.
+    #[error(
+        "{interface} stays filtered: before Linux 6.3 virtio_net goes on running a program that is taken away while the MTU is above {largest}; \
+         run `ip link set dev {interface} mtu {largest}`, then this again"
+    )]
+    HoldsOn {
+        /// The interface.
+        interface: String,
+        /// The largest MTU at which it does not.
+        largest: u32,
     },
     /// The table of entries has no room for another one.
     #[error(

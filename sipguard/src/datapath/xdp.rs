@@ -1,6 +1,9 @@
 //! Interfaces' XDP links: one a program, pinned below the interface's name.
 
-use std::path::PathBuf;
+use std::{
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+};
 
 use aya::programs::{
     Xdp,
@@ -11,13 +14,13 @@ use aya_obj::programs::XdpAttachType;
 
 use super::{
     Error, LinkError,
-    detach::detach,
+    detach::detach as detach_link,
     errno,
     link_error::chain,
     pins::{self, Links},
 };
 use crate::{
-    device::{self, Device, Hook},
+    device::{self, Device, Hook, NativeXdp, driver},
     kernel,
 };
 
@@ -72,13 +75,13 @@ fn program(pin: &str) -> Result<u32, Error> {
         .map_err(|error| Error::kernel(format!("can't ask about the link {pin}"), &error))
 }
 
-fn load(path: &PathBuf) -> Result<Xdp, Error> {
+fn load(path: &Path) -> Result<Xdp, Error> {
     Xdp::from_pin(path, XdpAttachType::Interface)
         .map_err(|error| Error::kernel(format!("can't open {}", path.display()), &error))
 }
 
 /// Has the link that is there run another program, in one step.
-pub(super) fn replace(path: &PathBuf, device: &Device) -> Result<(), LinkError> {
+pub(super) fn replace(path: &Path, device: &Device) -> Result<(), LinkError> {
     let mut program = load(path)?;
     let link = open(&pins::pin_name(&device.name))?;
     let link = XdpLink::try_from(link).map_err(|error| Error::kernel("not an XDP link", &error))?;
@@ -90,22 +93,50 @@ pub(super) fn replace(path: &PathBuf, device: &Device) -> Result<(), LinkError> 
     Ok(())
 }
 
+/// Lets go of a device.
+///
+/// # Errors
+/// Where it would not: [`Error::HoldsOn`].
+pub(super) fn detach(device: &Device) -> Result<(), Error> {
+    if running(device)? == Some(Hook::Native) && driver::holds_on(device) {
+        return Err(Error::HoldsOn {
+            interface: device.name.clone(),
+            largest: driver::largest_mtu(device),
+        });
+    }
+    forget(&device.name)
+}
+
+/// Takes away the link of an interface that may be gone.
+pub(super) fn forget(interface: &str) -> Result<(), Error> {
+    detach_link(Links::Xdp, interface)
+}
+
 /// Attaches a program in the driver.
-pub(super) fn attach(path: &PathBuf, device: &Device) -> Result<(), Refused> {
+pub(super) fn attach(path: &Path, device: &Device) -> Result<(), Refused> {
     if device.link != Ok(sipguard_ebpf::abi::LinkKind::Ethernet) {
         // No such driver has native XDP; and there, nothing would say what a frame begins with.
-        let cause = native_cause(Some(libc::EOPNOTSUPP), device, String::new());
+        let cause = native_cause(Some(libc::EOPNOTSUPP), device, None, String::new());
         return Err(Refused::NotNative(cause));
+    }
+    if let Some(known) = driver::unsafe_natively(device) {
+        return Err(Refused::NotNative(known.to_owned()));
     }
     refuse_below(device)?;
     let mut program = load(path)?;
     // A link whose interface is gone, or that somebody has detached.
-    detach(Links::Xdp, &device.name)?;
+    forget(&device.name)?;
     let attached = program.attach_to_if_index(device.index, XdpMode::Driver);
     let id = attached.map_err(|error| match errno(&error) {
         Some(libc::EBUSY | libc::EEXIST) => Refused::Error(now_busy(device)),
         Some(libc::EPERM) => Refused::Error(Error::NotPermitted.into()),
-        number => Refused::NotNative(native_cause(number, device, chain(&error))),
+        number => {
+            let sentence = program
+                .fd()
+                .ok()
+                .and_then(|program| device::refusal(device.index, program.as_fd().as_raw_fd()));
+            Refused::NotNative(native_cause(number, device, sentence, chain(&error)))
+        }
     })?;
     let failed = |cause: String| LinkError::Failed {
         interface: device.name.clone(),
@@ -174,15 +205,28 @@ fn now_busy(device: &Device) -> LinkError {
     }
 }
 
-/// Why native mode was refused, in words: a link gives no message.
-fn native_cause(number: Option<i32>, device: &Device, error: String) -> String {
-    match number {
-        Some(libc::EOPNOTSUPP) => match &device.kind {
-            Some(kind) => format!("a {kind} device has no native XDP"),
-            None => "its driver has no native XDP".to_owned(),
-        },
+/// Why native mode was refused, in our words and in the kernel's: a link gives no message, asking by netlink does.
+fn native_cause(
+    number: Option<i32>,
+    device: &Device,
+    sentence: Option<String>,
+    error: String,
+) -> String {
+    /// What the kernel says itself where the driver has nothing to ask (`dev_xdp_attach` in net/core/dev.c).
+    const NOTHING_TO_ASK: &str = "does not support XDP in native mode";
+    let has_nothing = match &sentence {
+        Some(sentence) => sentence.contains(NOTHING_TO_ASK),
+        None => NativeXdp::of(device.index) != Some(NativeXdp::Yes),
+    };
+    let ours = match number {
+        Some(libc::EOPNOTSUPP) if has_nothing => {
+            return match &device.kind {
+                Some(kind) => format!("a {kind} device has no native XDP"),
+                None => "its driver has no native XDP".to_owned(),
+            };
+        }
         Some(libc::ERANGE) => format!("its MTU of {} is too large for native XDP", device.mtu),
-        Some(libc::EINVAL) => {
+        Some(libc::EINVAL | libc::EOPNOTSUPP) => {
             "its driver refuses native XDP with the present settings (MTU, offloads or queues)"
                 .to_owned()
         }
@@ -190,5 +234,9 @@ fn native_cause(number: Option<i32>, device: &Device, error: String) -> String {
         Some(libc::ENOSPC) => "it has fewer receive queues than its other end sends by".to_owned(),
         Some(libc::ENOMEM) => "no memory for native XDP".to_owned(),
         _ => error,
+    };
+    match sentence {
+        Some(sentence) => format!("{ours}: \"{}\"", sentence.trim_end_matches('.')),
+        None => ours,
     }
 }

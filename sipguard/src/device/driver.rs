@@ -86,6 +86,53 @@ const KNOWN: &[Known] = &[
     },
 ];
 
+/// Whether the driver would go on running a native program that is taken away: then taking it away must wait.
+///
+/// virtio_net before Linux 6.3 asks for the MTU whatever it is to do (`virtnet_xdp_set`), and the kernel does not look at its answer.
+#[must_use]
+pub fn holds_on(device: &Device) -> bool {
+    !kernel::at_least(6, 3)
+        && device.mtu > VIRTIO_ONE_PAGE
+        && Driver::of(device).is_some_and(|driver| driver.name == "virtio_net")
+}
+
+/// The largest MTU at which an interface's driver takes a native program that does not read frames in pieces; as far as it is known.
+#[must_use]
+pub fn largest_mtu(device: &Device) -> u32 {
+    /// What every driver with native XDP takes.
+    const ANY: u32 = 1500;
+    let name = Driver::of(device).map(|driver| driver.name);
+    match name.as_deref() {
+        Some("virtio_net") => VIRTIO_ONE_PAGE,
+        // Two frames a page (`igb_xdp_setup` in drivers/net/ethernet/intel/igb/igb_main.c); 6.12.95.
+        Some("igb") => 3046,
+        _ => ANY,
+    }
+}
+
+/// How long an interface receives nothing while its driver takes a first program, or lets the last one go, in words; `None` where it was not
+/// seen to matter (6.1.176, 6.12.95).
+#[must_use]
+pub fn silence(device: &Device) -> Option<&'static str> {
+    let driver = Driver::of(device)?;
+    match driver.name.as_str() {
+        // It takes the link down and up again.
+        "igb" => Some("up to two seconds"),
+        // Less than a twentieth of a second.
+        "virtio_net" => None,
+        _ => Some("some time: many drivers set their queues up anew"),
+    }
+}
+
+/// Whether only the hypervisor can turn the offloads off that keep a virtio_net interface from native XDP: without this feature the guest
+/// has no say (virtio 1.2, section 5.1.3, `VIRTIO_NET_F_CTRL_GUEST_OFFLOADS`).
+#[must_use]
+pub fn offloads_are_the_hypervisors(device: &Device) -> bool {
+    const CONTROL: u64 = 1 << 2;
+    Driver::of(device)
+        .is_some_and(|driver| driver.name == "virtio_net" && driver.virtio & CONTROL == 0)
+}
+
 /// Why native XDP is not to be used on an interface though its driver takes a program; `None` where nothing is known against it.
 #[must_use]
 pub fn unsafe_natively(device: &Device) -> Option<&'static str> {

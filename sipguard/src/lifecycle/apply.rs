@@ -8,15 +8,17 @@ use super::{
     error::{Error, Refused},
     live::{live, replaceable},
     outlook::Outlook,
+    repair::Repaired,
     session::{self, Session},
     survey::{ConfigFile, Options, Survey},
     swap::{Swap, Turned},
     unconfirmed::confirmed,
 };
 use crate::{
-    datapath::{self, Generation, Pending, Pins, Switched},
+    datapath::{self, Generation, Pending, Pins, Role, Switched},
     host::Host,
     policy::Policy,
+    state::State,
     tables::Tables,
 };
 
@@ -92,8 +94,11 @@ pub fn apply(host: &Host, file: &Path, options: Options) -> Result<Applied, Erro
         applied.interfaces = as_they_are(&survey, &session);
     } else {
         put_in_force(&survey, &config, options, &mut session, &mut applied)?;
-        remember_fallbacks(&mut session, &applied);
     }
+    if options.confirm.is_none() {
+        look_after(&mut session, &mut applied)?;
+    }
+    remember_fallbacks(&mut session, &applied);
     applied.refused.splice(0..0, survey.refused);
     Ok(applied)
 }
@@ -188,6 +193,29 @@ fn put_in_force(
     Ok(())
 }
 
+/// What was attached is not always run, and what was refused once may be taken by now.
+fn look_after(session: &mut Session<'_>, applied: &mut Applied) -> Result<(), Error> {
+    let Some(number) = applied.generation else {
+        return Ok(());
+    };
+    // Where it has just been tried, it was looked after.
+    let policy = applied.policy.clone();
+    let interfaces = policy.interfaces.iter().filter(|interface| {
+        let mut tried = applied.interfaces.iter();
+        !tried.any(|(name, switched)| *name == interface.name && switched.hook.is_some())
+    });
+    let interfaces: Vec<_> = interfaces.cloned().collect();
+    let mut repaired = Repaired::default();
+    session.look_after(number, Role::Filter, &interfaces, &mut repaired)?;
+    applied.changed |= !repaired.interfaces.is_empty();
+    for (name, switched) in repaired.interfaces {
+        applied.interfaces.retain(|(other, _)| *other != name);
+        applied.interfaces.push((name, switched));
+    }
+    applied.refused.append(&mut repaired.refused);
+    Ok(())
+}
+
 /// The interfaces where nothing changes.
 fn as_they_are(survey: &Survey, session: &Session<'_>) -> Vec<(String, Switched)> {
     let unchanged = survey.targets.iter().map(|(target, _)| {
@@ -204,8 +232,8 @@ fn as_they_are(survey: &Survey, session: &Session<'_>) -> Vec<(String, Switched)
 
 /// Keeps the causes of falling back for `status`: the kernel does not.
 fn remember_fallbacks(session: &mut Session<'_>, applied: &Applied) {
-    let mut fallbacks = session.state.fallbacks.clone();
-    fallbacks.retain(|name, _| {
+    let before = session.state.fallbacks.clone();
+    session.state.fallbacks.retain(|name, _| {
         // Until it is confirmed, the other interfaces stay as they are.
         applied.pending.is_some()
             || applied
@@ -213,16 +241,20 @@ fn remember_fallbacks(session: &mut Session<'_>, applied: &Applied) {
                 .iter()
                 .any(|(interface, _)| interface == name)
     });
-    for (interface, switched) in &applied.interfaces {
+    note_fallbacks(&mut session.state, &applied.interfaces);
+    if before != session.state.fallbacks {
+        session.save();
+    }
+}
+
+/// Notes why interfaces that were switched are not filtered in their drivers, or that they are.
+pub(super) fn note_fallbacks(state: &mut State, switched: &[(String, Switched)]) {
+    for (interface, switched) in switched {
         if switched.hook.is_some() {
             match &switched.fallback {
-                Some(cause) => fallbacks.insert(interface.clone(), cause.clone()),
-                None => fallbacks.remove(interface),
+                Some(cause) => state.fallbacks.insert(interface.clone(), cause.clone()),
+                None => state.fallbacks.remove(interface),
             };
         }
-    }
-    if fallbacks != session.state.fallbacks {
-        session.state.fallbacks = fallbacks;
-        session.save();
     }
 }

@@ -1,11 +1,8 @@
 //! Whether packets are filtered in the driver where it could do that: MTU, offloads and queues are what keeps most drivers from it.
 
-use sipguard::device::Hook;
+use sipguard::device::{Hook, driver};
 
 use super::{Finding, Host, advice};
-
-/// What every driver with native XDP takes.
-const MTU: u32 = 1500;
 
 pub(super) fn check(host: &Host) -> Vec<Finding> {
     host.interfaces
@@ -15,20 +12,31 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
             let name = &interface.name;
             let cause = interface.cause.as_deref()?;
             let device = host.devices.iter().find(|device| device.name == *name)?;
+            let largest = driver::largest_mtu(device);
+            let mut note = String::new();
             let setting = if cause.contains("receive queues") {
                 format!("ethtool -L {name} rx {}", device.queues)
-            } else if cause.contains("MTU") && device.mtu > MTU {
-                format!("ip link set dev {name} mtu {MTU}")
+            } else if cause.contains("GRO_HW") && driver::offloads_are_the_hypervisors(device) {
+                note.push_str("; only the hypervisor can turn these offloads off");
+                "# on the hypervisor: ctrl_guest_offloads=on for this card".to_owned()
+            } else if cause.contains("MTU") && device.mtu > largest {
+                note = format!("; frames of up to {largest} bytes are left then");
+                format!("ip link set dev {name} mtu {largest}")
             } else if cause.contains("present settings") {
                 format!("ethtool -K {name} lro off rx-gro-hw off")
             } else {
                 // The driver can't, whatever its settings.
                 return None;
             };
+            let setting = if setting.starts_with('#') {
+                setting
+            } else {
+                // What filters now filters until the driver does.
+                format!("{setting} && sipguard apply")
+            };
             Some(advice(
-                format!("{name} is filtered behind its driver, which costs more: {cause}"),
-                // An apply keeps the place of what is attached.
-                format!("{setting} && sipguard down && sipguard apply"),
+                format!("{name} is filtered behind its driver, which costs more: {cause}{note}"),
+                setting,
             ))
         })
         .collect()

@@ -1,0 +1,91 @@
+//! Where programs run is looked after: one that its driver has forgotten, or never runs, and one that could run in the driver by now.
+
+use super::{
+    apply::note_fallbacks,
+    error::{Error, Refused},
+    live::{is_attached, live, replaceable},
+    session::Session,
+};
+use crate::{
+    datapath::{self, NEVER_RAN, Role, Switched, attachments},
+    device::{self, Device, Hook, NativeXdp},
+    host::Host,
+    policy::{AttachMode, Interface},
+};
+
+/// What a repair came to.
+#[derive(Debug, Default)]
+pub struct Repaired {
+    /// The interfaces where something had to be done, and how each is filtered now.
+    pub interfaces: Vec<(String, Switched)>,
+    /// Those where it could not be done.
+    pub refused: Vec<Refused>,
+}
+
+/// Has what is in force filter again wherever an interface has lost it: the config file is not read. Takes back what was not confirmed in
+/// time, guards interfaces that came since, and has drivers take their programs again where these do not run.
+///
+/// # Errors
+/// Where the kernel can't be asked.
+pub fn repair(host: &Host) -> Result<Repaired, Error> {
+    let mut session = Session::begin(host)?;
+    let mut repaired = Repaired {
+        interfaces: session.guarded.clone(),
+        refused: Vec::new(),
+    };
+    let Some(live) = replaceable(live(host))? else {
+        return Ok(repaired);
+    };
+    let role = live.pending.map_or(Role::Filter, |_| Role::Pending);
+    let interfaces = live.generation.description.interfaces.clone();
+    session.look_after(live.number, role, &interfaces, &mut repaired)?;
+    let before = session.state.fallbacks.clone();
+    note_fallbacks(&mut session.state, &repaired.interfaces);
+    if before != session.state.fallbacks {
+        session.save();
+    }
+    Ok(repaired)
+}
+
+impl Session<'_> {
+    /// Looks after these interfaces of a generation, all of which may be gone.
+    pub(super) fn look_after(
+        &mut self,
+        number: u64,
+        role: Role,
+        interfaces: &[Interface],
+        repaired: &mut Repaired,
+    ) -> Result<(), Error> {
+        let links = attachments(self.host.now())?;
+        let devices = device::all().map_err(Error::Devices)?;
+        for interface in interfaces {
+            let name = &interface.name;
+            let Some(device) = devices.iter().find(|device| device.name == *name) else {
+                continue;
+            };
+            let mut hooks = links.iter().filter(|link| is_attached(link, device));
+            let hook = hooks.find_map(|link| link.hook(device));
+            let done = match hook {
+                Some(Hook::Native) => datapath::revive(number, role, interface, device),
+                Some(Hook::Tc) if role == Role::Filter && self.may_climb(interface, device) => {
+                    datapath::climb(number, interface, device)
+                }
+                _ => Ok(None),
+            };
+            match done {
+                Ok(Some(switched)) => repaired.interfaces.push((name.clone(), switched)),
+                Ok(None) => {}
+                Err(why) => repaired.refused.push(Refused::new(name, why)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the driver might run what it refused before.
+    fn may_climb(&self, interface: &Interface, device: &Device) -> bool {
+        let cause = self.state.fallbacks.get(&interface.name);
+        interface.mode == AttachMode::Auto
+            && cause.is_some_and(|cause| cause != NEVER_RAN && !cause.ends_with("no native XDP"))
+            && NativeXdp::of(device.index) != Some(NativeXdp::No)
+    }
+}
