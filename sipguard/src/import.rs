@@ -27,16 +27,16 @@ mod wrong;
 
 use std::{net::IpAddr, rc::Rc};
 
-pub use self::{
-    notes::{Kind, Note},
-    services::{Row, Service, Source},
-};
 use self::{
     addresses::{Addresses, Family},
     list::Lists,
     notes::Unread,
     ruleset::{Members, Ruleset},
     services::{Answered, Is, Judged, Made, SIP, WEB, World},
+};
+pub use self::{
+    notes::{Kind, Note},
+    services::{Row, Service, Source},
 };
 use crate::policy::{Action, Interface};
 
@@ -188,11 +188,7 @@ pub enum ImportError {
 }
 
 fn usual_ports() -> String {
-    let ports: Vec<String> = SIP
-        .iter()
-        .chain([&WEB])
-        .map(u16::to_string)
-        .collect();
+    let ports: Vec<String> = SIP.iter().chain([&WEB]).map(u16::to_string).collect();
     format!("the ports {}", ports.join(", "))
 }
 
@@ -381,7 +377,9 @@ fn of_sets(
         notes.push(Note::new(
             Kind::Lost,
             *line,
-            format!("{name} is a name, and its addresses are not known here; `host {name}` tells them"),
+            format!(
+                "{name} is a name, and its addresses are not known here; `host {name}` tells them"
+            ),
         ));
     }
     notes.extend(timed_note(lists.timed));

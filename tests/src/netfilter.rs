@@ -2,17 +2,11 @@
 //!
 //! What passed is what raw sockets on the gateway received: they are handed every packet that got through the input hook, whatever its port.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    net::IpAddr,
-    os::fd::OwnedFd,
-    process::Command,
-};
+use std::{collections::BTreeSet, fs, net::IpAddr, os::fd::OwnedFd, process::Command};
 
 use rustix::net::{
-    AddressFamily, Protocol as SocketProtocol, RecvFlags, SocketFlags, SocketType, netdevice,
-    recv, socket_with, sockopt,
+    AddressFamily, Protocol as SocketProtocol, RecvFlags, SocketFlags, SocketType, netdevice, recv,
+    socket_with, sockopt,
 };
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
@@ -97,10 +91,7 @@ impl Firewall {
             End {
                 host: &gateway,
                 interface: "eth0",
-                addresses: &[
-                    &format!("{GATEWAY_V4}/24"),
-                    &format!("{GATEWAY_V6}/64"),
-                ],
+                addresses: &[&format!("{GATEWAY_V4}/24"), &format!("{GATEWAY_V6}/64")],
             },
             End {
                 host: &peer,
@@ -221,9 +212,7 @@ impl Firewall {
                 }
             }
         }
-        let told = self
-            .gateway
-            .run(Command::new("sh").args(["-ec", &script]));
+        let told = self.gateway.run(Command::new("sh").args(["-ec", &script]));
         if told.status.success() {
             Ok(told.stdout)
         } else {
@@ -315,7 +304,11 @@ pub fn edges<'w>(words: impl IntoIterator<Item = &'w str>) -> Vec<IpAddr> {
     let elsewhere = ["8.8.8.8", "100.99.98.97", "2a00:1450::8", "fd77::77"];
     let parsed = words
         .into_iter()
-        .flat_map(|word| word.split([',', '-', '{', '}', ';', '"', ':']).chain([word]).collect::<Vec<_>>())
+        .flat_map(|word| {
+            word.split([',', '-', '{', '}', ';', '"', ':'])
+                .chain([word])
+                .collect::<Vec<_>>()
+        })
         .chain(elsewhere)
         .filter_map(|word| {
             let word = word.trim_matches(|c: char| "{},;\"".contains(c));

@@ -59,7 +59,11 @@ fn ipsets(random: &mut Random) -> Vec<String> {
     for v6 in [false, true] {
         let suffix = if v6 { "6" } else { "4" };
         let family = if v6 { "inet6" } else { "inet" };
-        for (name, kind) in [("net", "hash:net"), ("more", "hash:net"), ("port", "hash:net,port")] {
+        for (name, kind) in [
+            ("net", "hash:net"),
+            ("more", "hash:net"),
+            ("port", "hash:net,port"),
+        ] {
             lines.push(format!("create {name}{suffix} {kind} family {family}"));
             for _ in 0..1 + random.below(4) {
                 let prefix = *random.choose(prefixes(v6));
@@ -88,7 +92,10 @@ fn ipsets(random: &mut Random) -> Vec<String> {
         lines.push(format!("add both{suffix} more{suffix}"));
     }
     lines.push("create ports bitmap:port range 0-65535".to_owned());
-    lines.push(format!("add ports {}", random.choose(&["5060-5061", "80", "5060"])));
+    lines.push(format!(
+        "add ports {}",
+        random.choose(&["5060-5061", "80", "5060"])
+    ));
     lines
 }
 
@@ -105,14 +112,19 @@ fn tables(random: &mut Random, v6: bool, has_sets: bool) -> Vec<String> {
         for number in 0..own {
             lines.push(format!(":c{number} - [0:0]"));
         }
-        for chain in chains.iter().copied().map(|chain| (chain.to_owned(), 0)).chain(
-            (0..own).map(|number| (format!("c{number}"), number + 1)),
-        ) {
+        for chain in chains
+            .iter()
+            .copied()
+            .map(|chain| (chain.to_owned(), 0))
+            .chain((0..own).map(|number| (format!("c{number}"), number + 1)))
+        {
             let (chain, next) = chain;
             if chain == "INPUT" && name == "filter" && random.below(2) == 0 {
                 // Somebody who may come in, as there is in most of them.
                 let prefix = *random.choose(prefixes(v6));
-                lines.push(format!("-A INPUT -s {prefix} -p udp -m udp --dport 5060 -j ACCEPT"));
+                lines.push(format!(
+                    "-A INPUT -s {prefix} -p udp -m udp --dport 5060 -j ACCEPT"
+                ));
             }
             for _ in 0..1 + random.below(count) {
                 let rule = iptables_rule(random, v6, has_sets, name, next..own);
@@ -161,7 +173,8 @@ fn iptables_rule(
         match random.below(6) {
             0 => {}
             1 => {
-                let ports = *random.choose(&["5060,5061", "80,5060:5070,10000:20000", "5061,50600"]);
+                let ports =
+                    *random.choose(&["5060,5061", "80,5060:5070,10000:20000", "5061,50600"]);
                 let _ = write!(rule, " -m multiport {}--dports {ports}", not(random));
             }
             2 => {
@@ -221,7 +234,11 @@ fn iptables_rule(
                 );
             }
             11 => {
-                let range = if v6 { RANGES6[0] } else { *random.choose(&RANGES) };
+                let range = if v6 {
+                    RANGES6[0]
+                } else {
+                    *random.choose(&RANGES)
+                };
                 let _ = write!(rule, " -m iprange {}--src-range {range}", not(random));
             }
             12 => {
@@ -317,7 +334,10 @@ fn table(random: &mut Random, family: &str, number: usize, lines: &mut Vec<Strin
     if family != "ip" {
         set(random, "nets6", true, lines);
     }
-    lines.push("set dports { type inet_service; flags interval; elements = { 5060-5061, 50600 } }".to_owned());
+    lines.push(
+        "set dports { type inet_service; flags interval; elements = { 5060-5061, 50600 } }"
+            .to_owned(),
+    );
     let chains = random.below(4);
     for chain in (0..chains).rev() {
         // Chains must be there before rules that name them.
@@ -439,7 +459,8 @@ fn nft_rule(
                 let _ = write!(rule, "{protocol} dport {}{{ 80, 5060 }} ", not(random));
             }
             11 => {
-                let name = *random.choose(&["\"eth0\"", "\"eth*\"", "\"lo\"", "{ \"eth0\", \"eth1\" }"]);
+                let name =
+                    *random.choose(&["\"eth0\"", "\"eth*\"", "\"lo\"", "{ \"eth0\", \"eth1\" }"]);
                 let _ = write!(rule, "iifname {}{name} ", not(random));
             }
             12 | 13 => {
@@ -483,7 +504,10 @@ fn nft_rule(
                 let _ = write!(rule, "ip saddr . th dport {}@pairs ", not(random));
             }
             20 => rule += "limit rate 9000/second burst 9000 packets ",
-            _ => rule += *random.choose(&["numgen random mod 2 == 0 ", "meta length < 20 ", "counter "]),
+            _ => {
+                rule +=
+                    *random.choose(&["numgen random mod 2 == 0 ", "meta length < 20 ", "counter "])
+            }
         }
     }
     if !chains.is_empty() && random.below(3) == 0 {
@@ -511,7 +535,9 @@ fn nft_rule(
             ]);
             set.to_owned()
         }
-        11 if protocol == "udp" => format!("udp dport vmap {{ 5060 : {jump}, 5061 : drop, 10000-20000 : accept }}"),
+        11 if protocol == "udp" => {
+            format!("udp dport vmap {{ 5060 : {jump}, 5061 : drop, 10000-20000 : accept }}")
+        }
         12 if has4 => "ip saddr vmap @verdicts".to_owned(),
         13 if protocol == "th" => format!("meta l4proto vmap {{ udp : {jump}, tcp : return }}"),
         14 => format!("ct state vmap {{ established : accept, new : {jump}, invalid : drop }}"),

@@ -218,7 +218,9 @@ fn generated(sandbox: &Sandbox, program: Program, count: usize, make: fn(&mut Ra
             Ok(Some(wrong)) => {
                 let rules = minimised(&mut firewall, program, rules, &probes);
                 let again = judge(&mut firewall, program, &rules, &probes, &mut tally);
-                let text = firewall.load(program, &rules).expect("it was loaded before");
+                let text = firewall
+                    .load(program, &rules)
+                    .expect("it was loaded before");
                 panic!("{wrong:?}, and in the end {again:?}\n{text}");
             }
             Err(why) => {
@@ -336,7 +338,11 @@ fn through_the_command(firewall: &Firewall, text: &str, probes: &[Probe]) -> Ans
     fs::write(path("probes.pcap"), capture.bytes()).expect("there is room");
     let run = |words: &[&str]| {
         let mut command = std::process::Command::new(sipguard());
-        firewall.gateway().run(command.args(words)).succeeded().stdout
+        firewall
+            .gateway()
+            .run(command.args(words))
+            .succeeded()
+            .stdout
     };
     let config = path("imported.toml");
     let told = run(&["import", &path("rules"), "--output", &config, "--json"]);

@@ -4,6 +4,7 @@
 //! `about` is one sentence, `mend` one command for a shell; `wrong` is false for what is only advice. `well` is false where anything is
 //! wrong, and then the exit code is 1.
 
+mod blind;
 mod boot;
 mod in_force;
 mod jit;
@@ -82,6 +83,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("jit", jit::check),
     ("in_force", in_force::check),
     ("others", others::check),
+    ("blind", blind::check),
     ("native", native::check),
     ("world", world::check),
     ("listeners", listeners::check),

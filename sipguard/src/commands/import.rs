@@ -99,7 +99,10 @@ pub(super) fn run(import: &Import, context: &Context, out: &mut dyn Write) -> Re
             summary(&imported, out)?;
             writeln!(out, "Wrote {}.", file.display())?;
             if keep.is_empty() {
-                writeln!(out, "It names no interface yet: name there those to be guarded.")?;
+                writeln!(
+                    out,
+                    "It names no interface yet: name there those to be guarded."
+                )?;
             }
         }
         Some(_) => {}

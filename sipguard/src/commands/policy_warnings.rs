@@ -42,6 +42,11 @@ pub(super) fn warnings(
         warnings.push("no service is configured, so no port is guarded".to_owned());
     }
     warnings.extend(monitored(policy));
+    for (interface, how_long) in &outlook.silent {
+        warnings.push(format!(
+            "{interface} may receive nothing for {how_long} while its driver takes a first program"
+        ));
+    }
     warnings.extend(cut_off(outlook));
     warnings.extend(ephemeral(outlook));
     warnings

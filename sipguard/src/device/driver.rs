@@ -120,7 +120,8 @@ pub fn silence(device: &Device) -> Option<&'static str> {
         "igb" => Some("up to two seconds"),
         // Less than a twentieth of a second.
         "virtio_net" => None,
-        _ => Some("some time: many drivers set their queues up anew"),
+        // Many set their queues up anew.
+        _ => Some("a moment"),
     }
 }
 

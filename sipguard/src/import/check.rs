@@ -35,8 +35,7 @@ pub(super) fn ask(config: &str, answers: &[Answered]) -> Result<(), String> {
         boot_ns: 1,
         wall: Timestamp::UNIX_EPOCH,
     };
-    let tables =
-        Tables::compile(&policy, &slots, &[], now).map_err(|error| error.to_string())?;
+    let tables = Tables::compile(&policy, &slots, &[], now).map_err(|error| error.to_string())?;
     let tables = HostTables::new(&tables, now.boot_ns);
     let mut asked: Vec<&Rc<Judged>> = Vec::new();
     for answer in answers {
@@ -54,7 +53,7 @@ pub(super) fn ask(config: &str, answers: &[Answered]) -> Result<(), String> {
                     let packet = Packet {
                         source,
                         protocol: answer.protocol,
-                        port: answer.port,
+                        port: answer.port.to_be_bytes(),
                         last: usize::MAX,
                     };
                     let passes = decide(&packet, &tables).action() == Action::Pass;

@@ -223,7 +223,13 @@ impl Walk<'_> {
     }
 
     /// Takes the steps of a rule. What is left in `set` goes on to the next rule as it came.
-    fn steps(&mut self, steps: &[Step], packet: Packet, set: &mut Intervals, place: &mut Place<'_>) {
+    fn steps(
+        &mut self,
+        steps: &[Step],
+        packet: Packet,
+        set: &mut Intervals,
+        place: &mut Place<'_>,
+    ) {
         let mut reach = Reach::all();
         for (number, step) in steps.iter().enumerate() {
             match step {
@@ -426,7 +432,10 @@ impl Walk<'_> {
             self.not_kept(condition, line);
         }
         for condition in reach.unknown {
-            let text = condition.text.clone().unwrap_or_else(|| "a condition".into());
+            let text = condition
+                .text
+                .clone()
+                .unwrap_or_else(|| "a condition".into());
             self.because(Reason { line, text }, &taken);
         }
         taken

@@ -207,7 +207,11 @@ fn finish(sets: Vec<Reading>, before: usize, unread: &mut Unread) -> Vec<Set> {
                 }
                 _ => {
                     made[place].unreadable = true;
-                    unread.add(line, &name, "a set inside a set, which is not one of addresses");
+                    unread.add(
+                        line,
+                        &name,
+                        "a set inside a set, which is not one of addresses",
+                    );
                 }
             }
         }

@@ -50,7 +50,12 @@ pub(super) fn read(text: &str, rules: &mut Ruleset, unread: &mut Unread) {
             sets: &known,
         };
         for (number, line) in &table.lines {
-            reader.read(*number, line, table.built_in.contains_key(chain_of(line)), rules);
+            reader.read(
+                *number,
+                line,
+                table.built_in.contains_key(chain_of(line)),
+                rules,
+            );
         }
     }
 }

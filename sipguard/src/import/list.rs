@@ -63,7 +63,9 @@ pub(super) fn read(text: &str) -> Lists {
         .unwrap_or_default();
     if first.starts_with(['[', '{']) && crowdsec::read(text, &mut lists) {
         // It was JSON.
-    } else if text.lines().any(|line| line.trim() == "/ip firewall address-list")
+    } else if text
+        .lines()
+        .any(|line| line.trim() == "/ip firewall address-list")
         || first.starts_with("/ip firewall address-list")
         || first.starts_with("/ipv6 firewall address-list")
     {

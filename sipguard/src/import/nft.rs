@@ -12,7 +12,7 @@ use super::{
     intervals::Intervals,
     notes::{Unread, excerpt},
     ruleset::{
-        Answer, Base, Bits, Change, ChainId, Condition, Families, Field, Hook, Key, Members, Rule,
+        Answer, Base, Bits, ChainId, Change, Condition, Families, Field, Hook, Key, Members, Rule,
         Ruleset, Set, SetId, SetOf, Step, Test, Verdict, number_of, state,
     },
 };
@@ -54,11 +54,7 @@ fn translate(tables: Vec<Table>, skip: &[String], rules: &mut Ruleset, unread: &
             chains: HashMap::new(),
         };
         for mut set in table.sets {
-            if set
-                .elements
-                .iter()
-                .any(|element| element.verdict.is_some())
-            {
+            if set.elements.iter().any(|element| element.verdict.is_some()) {
                 place
                     .maps
                     .insert(set.name, (set.types, std::mem::take(&mut set.elements)));
@@ -176,9 +172,7 @@ impl Asked {
             "meta l4proto" => Self::Key(Key::Protocol, Kind::Protocol, Vec::new()),
             "th dport" | "@th,16,16" => Self::Key(Key::DestinationPort, Kind::Port, Vec::new()),
             "th sport" | "@th,0,16" => Self::Key(Key::SourcePort, Kind::Port, Vec::new()),
-            "meta iifname" | "meta iif" => {
-                Self::Key(Key::Interface, Kind::Interface, Vec::new())
-            }
+            "meta iifname" | "meta iif" => Self::Key(Key::Interface, Kind::Interface, Vec::new()),
             "meta oifname" | "meta oif" => {
                 Self::Key(Key::OutInterface, Kind::Interface, Vec::new())
             }
@@ -238,8 +232,8 @@ impl Asked {
             "icmp ", "icmpv6 ", "esp ", "ah ", "arp ", "igmp ", "comp ", "rt ", "frag ", "hbh ",
             "dst ", "mh ",
         ]
-            .iter()
-            .any(|protocol| key.starts_with(protocol))
+        .iter()
+        .any(|protocol| key.starts_with(protocol))
     }
 }
 
@@ -489,15 +483,15 @@ impl Place {
         if kind == Kind::TcpFlags && !masked {
             let flags = u8::try_from(bits_of(right, kind)?).ok()?;
             return Some(match right {
-                Expression::Set(_) => {
-                    Condition::inline(key, members(right, kind)?, negated)
-                }
+                Expression::Set(_) => Condition::inline(key, members(right, kind)?, negated),
                 _ => Condition::number(Key::TcpFlags(flags), 0_u8, !negated),
             });
         }
         if kind == Kind::TcpFlags {
             let value = match right {
-                Expression::Set(_) => return Some(Condition::inline(key, members(right, kind)?, negated)),
+                Expression::Set(_) => {
+                    return Some(Condition::inline(key, members(right, kind)?, negated));
+                }
                 value => bits_of(value, kind)?,
             };
             return Some(Condition::number(key, value, negated));
@@ -577,9 +571,9 @@ impl Place {
             Expression::Set(elements) => {
                 SetOf::Inline(Rc::new(Members::Rows(rows(elements, &kinds)?)))
             }
-            Expression::Row(fields) => SetOf::Inline(Rc::new(Members::Rows(vec![row(
-                fields, &kinds,
-            )?]))),
+            Expression::Row(fields) => {
+                SetOf::Inline(Rc::new(Members::Rows(vec![row(fields, &kinds)?])))
+            }
             _ => return None,
         };
         needs.push(Condition {

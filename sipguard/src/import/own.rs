@@ -49,8 +49,10 @@ pub(super) fn read(text: &str) -> Result<Option<Made>, ImportError> {
             }
             [first, ..] if first.starts_with(|c: char| c.is_ascii_hexdigit() || c == ':') => {
                 if let Some(name) = &set {
-                    let prefixes: Vec<&str> =
-                        words.iter().map(|word| word.trim_end_matches(',')).collect();
+                    let prefixes: Vec<&str> = words
+                        .iter()
+                        .map(|word| word.trim_end_matches(','))
+                        .collect();
                     add(&mut made, name, &prefixes);
                 }
             }
@@ -99,11 +101,7 @@ fn add(made: &mut Made, set: &str, prefixes: &[&str]) {
     let Some((service, action)) = name.rsplit_once('-') else {
         return;
     };
-    let Some(service) = made
-        .services
-        .iter_mut()
-        .find(|known| known.name == service)
-    else {
+    let Some(service) = made.services.iter_mut().find(|known| known.name == service) else {
         return;
     };
     let list = match action {
@@ -130,10 +128,7 @@ fn add(made: &mut Made, set: &str, prefixes: &[&str]) {
 fn join_halves(prefixes: &mut Vec<IpNet>) {
     for whole in prefix::ANY {
         // Everything can be halved.
-        let halves: Vec<IpNet> = whole
-            .subnets(1)
-            .map(Iterator::collect)
-            .unwrap_or_default();
+        let halves: Vec<IpNet> = whole.subnets(1).map(Iterator::collect).unwrap_or_default();
         if halves.iter().all(|half| prefixes.contains(half)) {
             prefixes.retain(|prefix| !halves.contains(prefix));
             prefixes.push(whole);

@@ -136,7 +136,10 @@ pub(super) enum Holds<'s> {
         negated: bool,
     },
     /// For these surely, and for those perhaps, which has these in it.
-    Between { surely: Intervals, perhaps: Intervals },
+    Between {
+        surely: Intervals,
+        perhaps: Intervals,
+    },
 }
 
 /// Sets that rules on the way add the source to.
@@ -278,11 +281,7 @@ fn is_field(key: Key, field: &Field, question: &Question<'_>, packet: Packet) ->
         Field::Name(name) if key == Key::Interface => is_interface(name, question.interface),
         Field::Addresses(range) if key == Key::Destination => {
             if range.family == question.family {
-                is_destination(
-                    &Intervals::one(range.first, range.last),
-                    question,
-                    packet,
-                )
+                is_destination(&Intervals::one(range.first, range.last), question, packet)
             } else {
                 Answer::No
             }

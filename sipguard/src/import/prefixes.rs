@@ -71,9 +71,9 @@ impl Prefix {
         // At most 128.
         let host = differing as u8;
         Self {
-            first: one.checked_shr(host.into()).map_or(0, |high| {
-                high.checked_shl(host.into()).unwrap_or_default()
-            }),
+            first: one
+                .checked_shr(host.into())
+                .map_or(0, |high| high.checked_shl(host.into()).unwrap_or_default()),
             length: bits - host,
             bits,
         }
@@ -301,12 +301,8 @@ mod tests {
     #[test]
     fn a_host_in_the_middle_of_nothing_is_one_prefix() {
         let host = 0x2001_0db8_u128 << 96 | 7;
-        let all = [
-            (0, host - 1, 0),
-            (host, host, 1),
-            (host + 1, u128::MAX, 0),
-        ]
-        .map(|(first, last, class)| Segment { first, last, class });
+        let all = [(0, host - 1, 0), (host, host, 1), (host + 1, u128::MAX, 0)]
+            .map(|(first, last, class)| Segment { first, last, class });
         let wanted = Said {
             first: host,
             length: 128,

@@ -280,7 +280,10 @@ pub(super) enum Change {
     /// The source is added to this set.
     Add(SetId),
     /// It goes to another host, or to another port of this one (`None`: the port stays).
-    Destination { local: Answer, port: Option<u16> },
+    Destination {
+        local: Answer,
+        port: Option<u16>,
+    },
 }
 
 /// `(mark & and) ^ xor`, which is what every way to set a mark amounts to.
@@ -487,12 +490,12 @@ impl Ruleset {
             };
             match self.members(set) {
                 Members::Numbers(numbers) => found.extend(numbers.iter()),
-                Members::Rows(rows) => found.extend(rows.iter().filter_map(|row| {
-                    match row.get(place) {
+                Members::Rows(rows) => {
+                    found.extend(rows.iter().filter_map(|row| match row.get(place) {
                         Some(&Field::Numbers(first, last)) => Some((first, last)),
                         _ => None,
-                    }
-                })),
+                    }))
+                }
                 _ => {}
             }
         }
@@ -519,12 +522,12 @@ impl Ruleset {
             };
             match self.members(set) {
                 Members::Names(names) => found.extend(names.iter().cloned()),
-                Members::Rows(rows) => found.extend(rows.iter().filter_map(|row| {
-                    match row.get(place) {
+                Members::Rows(rows) => {
+                    found.extend(rows.iter().filter_map(|row| match row.get(place) {
                         Some(Field::Name(name)) => Some(name.clone()),
                         _ => None,
-                    }
-                })),
+                    }))
+                }
                 _ => {}
             }
         }

@@ -214,9 +214,15 @@ impl Judged {
         let mut counted = None;
         for (first, last) in passing(self) {
             let (first, last) = (first >> 64, last >> 64);
-            let begin = if counted == Some(first) { first + 1 } else { first };
+            let begin = if counted == Some(first) {
+                first + 1
+            } else {
+                first
+            };
             // At most 2⁶⁴ in all.
-            count = count.saturating_add(u64::try_from((last + 1).saturating_sub(begin)).unwrap_or(u64::MAX));
+            count = count.saturating_add(
+                u64::try_from((last + 1).saturating_sub(begin)).unwrap_or(u64::MAX),
+            );
             counted = Some(last);
         }
         count
@@ -238,7 +244,11 @@ impl Judged {
 
 /// The intervals of those who pass, joined where they touch.
 fn passing(judged: &Judged) -> impl Iterator<Item = (u128, u128)> + '_ {
-    let mut parts = judged.parts.iter().filter(|part| part.is.passes()).peekable();
+    let mut parts = judged
+        .parts
+        .iter()
+        .filter(|part| part.is.passes())
+        .peekable();
     std::iter::from_fn(move || {
         let first = parts.next()?;
         let mut last = first.last;
@@ -595,7 +605,10 @@ impl Asked<'_> {
             notes.push(Note::new(
                 Kind::Harmless,
                 reason.line,
-                format!("can't be evaluated, and makes no difference: {}", reason.text),
+                format!(
+                    "can't be evaluated, and makes no difference: {}",
+                    reason.text
+                ),
             ));
         }
     }

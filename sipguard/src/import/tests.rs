@@ -23,7 +23,8 @@ fn policy(imported: &Imported) -> Policy {
 }
 
 fn imported(text: &str) -> (Policy, Vec<String>) {
-    let imported = made(text, &Options::default()).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let imported =
+        made(text, &Options::default()).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let notes = imported.notes.iter().map(ToString::to_string).collect();
     (policy(&imported), notes)
 }
@@ -133,8 +134,17 @@ fn a_set_that_is_not_there_says_how_to_have_it() {
 -A INPUT -s 198.51.100.0/24 -j ACCEPT",
     );
     let (policy, notes) = imported(&text);
-    hold(&policy, &[("198.51.100.1", "udp", 5060, true), ("203.0.113.1", "udp", 5060, false)]);
-    assert!(notes.iter().any(|note| note.contains("`ipset save`")), "{notes:?}");
+    hold(
+        &policy,
+        &[
+            ("198.51.100.1", "udp", 5060, true),
+            ("203.0.113.1", "udp", 5060, false),
+        ],
+    );
+    assert!(
+        notes.iter().any(|note| note.contains("`ipset save`")),
+        "{notes:?}"
+    );
 
     let sets = "create carriers hash:net family inet hashsize 1024 maxelem 65536 timeout 0
 add carriers 203.0.113.0/24 timeout 0
@@ -151,7 +161,12 @@ add carriers 192.0.2.9 timeout 77
             ("198.51.100.1", "udp", 5060, true),
         ],
     );
-    assert!(notes.iter().any(|note| note.contains("1 address ends by itself")), "{notes:?}");
+    assert!(
+        notes
+            .iter()
+            .any(|note| note.contains("1 address ends by itself")),
+        "{notes:?}"
+    );
 }
 
 /// nft's text and its JSON are two forms of one thing.
@@ -196,7 +211,10 @@ fn nft_in_both_forms() {
 {"rule": {"family": "inet", "table": "filter", "chain": "web", "handle": 15, "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": {"set": ["198.51.100.10", "198.51.100.11"]}}}, {"accept": null}]}},
 {"rule": {"family": "inet", "table": "filter", "chain": "web", "handle": 16, "expr": [{"log": {"prefix": "web "}}, {"drop": null}]}}]}"#;
     let [text, json] = [text, json].map(|text| made(text, &Options::default()).unwrap());
-    assert_eq!((&text.sources, &text.services), (&json.sources, &json.services));
+    assert_eq!(
+        (&text.sources, &text.services),
+        (&json.sources, &json.services)
+    );
     hold(
         &policy(&text),
         &[
@@ -212,7 +230,11 @@ fn nft_in_both_forms() {
             ("198.51.100.12", "tcp", 80, false),
         ],
     );
-    let names: Vec<&str> = text.sources.iter().map(|source| source.name.as_str()).collect();
+    let names: Vec<&str> = text
+        .sources
+        .iter()
+        .map(|source| source.name.as_str())
+        .collect();
     assert_eq!(names, ["carriers", "v6-too", "sip-deny", "web"]);
 }
 
@@ -234,7 +256,11 @@ fn lists_need_an_action_and_bans_have_one() {
             ("203.0.114.5", "tcp", 80, false),
         ],
     );
-    assert!(all.notes.iter().any(|note| note.line == 6 && note.text.contains("has host bits set")));
+    assert!(
+        all.notes
+            .iter()
+            .any(|note| note.line == 6 && note.text.contains("has host bits set"))
+    );
     assert!(all.notes.iter().any(|note| note.line == 7));
     for banned in [
         "[{'asterisk': ['198.51.100.7', '2001:db8::7']}, {'sshd': []}]\n",
@@ -287,15 +313,39 @@ fn nothing_is_made_of_rules_that_decide_nothing() {
 #[test]
 fn wrong_inputs_get_the_command_that_would_have_been_right() {
     for (text, wanted) in [
-        ("Chain INPUT (policy DROP 12 packets, 720 bytes)\n pkts bytes target\n", "`iptables-save`"),
-        ("#!/bin/sh\nIPT=/sbin/iptables\n$IPT -A INPUT -j DROP\n", "`iptables-save`"),
-        ("iptables -A INPUT -p udp --dport 5060 -j ACCEPT\n", "run it, then import"),
-        ("#!/usr/sbin/nft -f\nflush ruleset\ninclude \"/etc/nft.d/*\"\n", "`nft list ruleset`"),
-        ("define lan = 10.0.0.0/8\ntable inet f {\n\tchain i {\n\t\tip saddr $lan accept\n\t}\n}\n", "`nft list ruleset`"),
-        ("add table inet f\nadd rule inet f i drop\n", "`nft list ruleset`"),
-        ("Name: voip\nType: hash:net\nMembers:\n10.0.0.0/8\n", "`ipset save`"),
+        (
+            "Chain INPUT (policy DROP 12 packets, 720 bytes)\n pkts bytes target\n",
+            "`iptables-save`",
+        ),
+        (
+            "#!/bin/sh\nIPT=/sbin/iptables\n$IPT -A INPUT -j DROP\n",
+            "`iptables-save`",
+        ),
+        (
+            "iptables -A INPUT -p udp --dport 5060 -j ACCEPT\n",
+            "run it, then import",
+        ),
+        (
+            "#!/usr/sbin/nft -f\nflush ruleset\ninclude \"/etc/nft.d/*\"\n",
+            "`nft list ruleset`",
+        ),
+        (
+            "define lan = 10.0.0.0/8\ntable inet f {\n\tchain i {\n\t\tip saddr $lan accept\n\t}\n}\n",
+            "`nft list ruleset`",
+        ),
+        (
+            "add table inet f\nadd rule inet f i drop\n",
+            "`nft list ruleset`",
+        ),
+        (
+            "Name: voip\nType: hash:net\nMembers:\n10.0.0.0/8\n",
+            "`ipset save`",
+        ),
         ("Status: active\n\nTo Action From\n", "`ip6tables-save`"),
-        ("Status\n|- Number of jail:\t1\n`- Jail list:\tasterisk\n", "`fail2ban-client banned`"),
+        (
+            "Status\n|- Number of jail:\t1\n`- Jail list:\tasterisk\n",
+            "`fail2ban-client banned`",
+        ),
     ] {
         let Err(ImportError::Instead(told)) = made(text, &with(Action::Deny)) else {
             panic!("{text}");
@@ -358,12 +408,14 @@ fn an_interface_that_is_trusted_is_not_the_one_to_guard() {
     let (trusting, _) = imported(&text);
     hold(
         &trusting,
-        &[("203.0.113.1", "udp", 5060, true), ("192.168.1.1", "udp", 5060, false)],
+        &[
+            ("203.0.113.1", "udp", 5060, true),
+            ("192.168.1.1", "udp", 5060, false),
+        ],
     );
-    let text = text.replace("-i eth1 -j", "-i eth1 -s 192.168.1.0/24 -j").replace(
-        "-s 203.0.113.0/24",
-        "-i eth0 -s 203.0.113.0/24",
-    );
+    let text = text
+        .replace("-i eth1 -j", "-i eth1 -s 192.168.1.0/24 -j")
+        .replace("-s 203.0.113.0/24", "-i eth0 -s 203.0.113.0/24");
     // Both are guarded for all that is known: only who gets in by both gets in.
     assert!(matches!(
         made(&text, &Options::default()),
@@ -376,7 +428,10 @@ fn an_interface_that_is_trusted_is_not_the_one_to_guard() {
     let all = made(&text, &options).unwrap();
     hold(
         &policy(&all),
-        &[("203.0.113.1", "udp", 5060, true), ("192.168.1.1", "udp", 5060, false)],
+        &[
+            ("203.0.113.1", "udp", 5060, true),
+            ("192.168.1.1", "udp", 5060, false),
+        ],
     );
 }
 

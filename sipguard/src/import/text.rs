@@ -2,10 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{
-    Imported,
-    notes::Kind,
-};
+use super::{Imported, notes::Kind};
 use crate::{
     policy::{Action, AttachMode, Interface, Mode, protocol_name},
     prefix,
@@ -22,7 +19,10 @@ pub(super) fn write(imported: &Imported, keep: &[Interface]) -> String {
         "# Made by `sipguard import` from {}. Read it, try it with `sipguard check --pcap`,",
         imported.from
     );
-    let _ = writeln!(text, "# and put it in force with `sipguard apply --confirm 60s`.");
+    let _ = writeln!(
+        text,
+        "# and put it in force with `sipguard apply --confirm 60s`."
+    );
     for note in &imported.notes {
         let begin = match note.kind {
             Kind::Lost => "MAY LOSE ACCESS: ",

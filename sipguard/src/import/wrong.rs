@@ -10,7 +10,8 @@ pub(super) fn instead(text: &str) -> Option<String> {
 
     if !saves
         && any(&|line| {
-            line.starts_with("Chain ") && (line.contains("(policy ") || line.contains("references)"))
+            line.starts_with("Chain ")
+                && (line.contains("(policy ") || line.contains("references)"))
         })
     {
         return Some(
@@ -23,9 +24,10 @@ pub(super) fn instead(text: &str) -> Option<String> {
             let program = line.split_whitespace().next().unwrap_or_default();
             let name = program.rsplit('/').next().unwrap_or_default();
             let variable = program.starts_with('$')
-                && ["IPT", "ipt", "IP6", "ip6"].iter().any(|word| program.contains(word));
-            (["iptables", "ip6tables"].contains(&name) || variable)
-                && line.contains(" -")
+                && ["IPT", "ipt", "IP6", "ip6"]
+                    .iter()
+                    .any(|word| program.contains(word));
+            (["iptables", "ip6tables"].contains(&name) || variable) && line.contains(" -")
         })
     {
         return Some(if text.contains("nft") && !text.contains("iptables") {
@@ -46,9 +48,16 @@ pub(super) fn instead(text: &str) -> Option<String> {
         );
     }
     if any(&|line| {
-        ["add rule ", "add table ", "add chain ", "nft add ", "insert rule ", "create table "]
-            .iter()
-            .any(|begin| line.starts_with(begin))
+        [
+            "add rule ",
+            "add table ",
+            "add chain ",
+            "nft add ",
+            "insert rule ",
+            "create table ",
+        ]
+        .iter()
+        .any(|begin| line.starts_with(begin))
     }) {
         return Some(
             "these are commands for nftables: run them, then import what `nft list ruleset` prints"
@@ -56,9 +65,7 @@ pub(super) fn instead(text: &str) -> Option<String> {
         );
     }
     if any(&|line| line.starts_with("Name: ")) && any(&|line| line.starts_with("Members:")) {
-        return Some(
-            "this looks like `ipset list`: import what `ipset save` prints".to_owned(),
-        );
+        return Some("this looks like `ipset list`: import what `ipset save` prints".to_owned());
     }
     if first.starts_with("Status: ") {
         return Some(

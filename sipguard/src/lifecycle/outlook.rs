@@ -3,9 +3,9 @@
 use super::{error::Error, live::Live};
 use crate::{
     datapath::Target,
-    device::Device,
+    device::{Device, NativeXdp, driver},
     difference::{After, Before, Difference},
-    policy::{Interface, Policy, Ports},
+    policy::{AttachMode, Interface, Policy, Ports},
     state::Slots,
     tables::{Now, PrefixKey, Tables},
     warnings::{Ephemeral, Login, Side, cut_off, ephemeral},
@@ -20,6 +20,22 @@ pub struct Outlook {
     pub cut_off: Option<(Login, Vec<(String, Ports)>)>,
     /// Guarded ports that this host's own connections may get.
     pub ephemeral: Option<Ephemeral>,
+    /// Interfaces that may receive nothing while their drivers take a first program, and for how long.
+    pub silent: Vec<(String, &'static str)>,
+}
+
+/// Those whose drivers have no program yet, and are to take one.
+fn silent(targets: &[(Target, Device)]) -> Vec<(String, &'static str)> {
+    targets
+        .iter()
+        .filter(|(target, device)| {
+            device.xdp.is_empty()
+                && target.interface.mode != AttachMode::Tc
+                && driver::unsafe_natively(device).is_none()
+                && NativeXdp::of(device.index) != Some(NativeXdp::No)
+        })
+        .filter_map(|(_, device)| Some((device.name.clone(), driver::silence(device)?)))
+        .collect()
 }
 
 impl Outlook {
@@ -75,6 +91,7 @@ impl Outlook {
             difference,
             cut_off: lost,
             ephemeral: ephemeral(policy),
+            silent: silent(targets),
         })
     }
 }

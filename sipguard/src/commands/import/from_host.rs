@@ -164,9 +164,7 @@ fn count(tool: &Tool, text: &str, options: &Options) -> String {
             (rules.count(), "rules of its own")
         }
         _ => (
-            text.lines()
-                .filter(|line| line.starts_with("-A "))
-                .count(),
+            text.lines().filter(|line| line.starts_with("-A ")).count(),
             "rules",
         ),
     };

@@ -98,9 +98,8 @@ impl Reader<'_> {
             draft.conditions.push(recent.condition());
         }
         if let Some(content) = draft.content.take() {
-            let drops = target.is_some_and(|(option, _)| {
-                matches!(option.value(), "DROP" | "REJECT" | "TARPIT")
-            });
+            let drops = target
+                .is_some_and(|(option, _)| matches!(option.value(), "DROP" | "REJECT" | "TARPIT"));
             draft.conditions.push(content.condition(drops));
         }
         let mut steps: Vec<Step> = draft.conditions.into_iter().map(Step::If).collect();
@@ -118,13 +117,7 @@ impl Reader<'_> {
     }
 
     #[expect(clippy::too_many_lines, reason = "one row an option")]
-    fn condition(
-        &self,
-        module: &str,
-        option: &Opt<'_>,
-        draft: &mut Draft,
-        rules: &Ruleset,
-    ) {
+    fn condition(&self, module: &str, option: &Opt<'_>, draft: &mut Draft, rules: &Ruleset) {
         let negated = option.negated;
         let value = option.value();
         let unknown = || Condition::unknown(option.text());
@@ -164,9 +157,9 @@ impl Reader<'_> {
                     .any(|status| status.eq_ignore_ascii_case("none"));
                 Condition::is(Answer::of(is != negated))
             }
-            ("--ctdir", _) => {
-                Condition::is(Answer::of(value.eq_ignore_ascii_case("original") != negated))
-            }
+            ("--ctdir", _) => Condition::is(Answer::of(
+                value.eq_ignore_ascii_case("original") != negated,
+            )),
             ("--ctproto", _) => protocol(value).map_or_else(unknown, |number| {
                 Condition::number(Key::Protocol, number, negated)
             }),
@@ -206,9 +199,9 @@ impl Reader<'_> {
                 Condition::is(Answer::of(unicast != negated))
             }
             ("--limit-iface-in" | "--limit-iface-out", _) => return,
-            ("--pkt-type", _) => {
-                Condition::is(Answer::of((value == "unicast" || value == "host") != negated))
-            }
+            ("--pkt-type", _) => Condition::is(Answer::of(
+                (value == "unicast" || value == "host") != negated,
+            )),
             ("--comment", _) => {
                 draft.comment = Some(value.to_owned());
                 return;
@@ -501,9 +494,8 @@ fn options(words: &[String]) -> Vec<Opt<'_>> {
             negated = true;
             continue;
         }
-        let begins = word.len() > 1
-            && word.starts_with('-')
-            && !word.as_bytes()[1].is_ascii_digit();
+        let begins =
+            word.len() > 1 && word.starts_with('-') && !word.as_bytes()[1].is_ascii_digit();
         if begins {
             options.push(Opt {
                 negated,
@@ -566,7 +558,11 @@ fn port_numbers(value: &str) -> Option<Vec<(u128, u128)>> {
         .split(',')
         .map(|part| {
             let (first, last) = part.split_once(':').unwrap_or((part, part));
-            let first = if first.is_empty() { Some(0) } else { number(first) };
+            let first = if first.is_empty() {
+                Some(0)
+            } else {
+                number(first)
+            };
             let last = if last.is_empty() {
                 Some(65_535)
             } else {

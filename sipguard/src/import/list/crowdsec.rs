@@ -7,7 +7,13 @@ use super::Lists;
 
 /// Names of fields that hold an address.
 const FIELDS: [&str; 7] = [
-    "value", "cidr", "ip", "address", "prefix", "ip_prefix", "ipv6_prefix",
+    "value",
+    "cidr",
+    "ip",
+    "address",
+    "prefix",
+    "ip_prefix",
+    "ipv6_prefix",
 ];
 
 /// Whether it was JSON.

@@ -5,8 +5,20 @@ use super::Lists;
 /// The column with addresses, where this is a line of titles.
 pub(super) fn column(line: &str) -> Option<usize> {
     const TITLES: [&str; 14] = [
-        "ip", "address", "ip_address", "ipaddress", "cidr", "value", "range", "network", "prefix",
-        "source_ip", "src_ip", "src", "ip address", "ip_prefix",
+        "ip",
+        "address",
+        "ip_address",
+        "ipaddress",
+        "cidr",
+        "value",
+        "range",
+        "network",
+        "prefix",
+        "source_ip",
+        "src_ip",
+        "src",
+        "ip address",
+        "ip_prefix",
     ];
     let fields = fields(line);
     if fields.len() < 2 {

@@ -64,9 +64,14 @@ pub(super) enum Statement {
     /// `KEY set VALUE`.
     Set(Expression, Expression),
     /// A rate or a number of connections: over it, or not.
-    Meter { over: bool },
+    Meter {
+        over: bool,
+    },
     /// The source is put into a set, or something else is.
-    Add { set: String, source: bool },
+    Add {
+        set: String,
+        source: bool,
+    },
     Notrack,
     /// The port that is redirected to, where it is one.
     Redirect(Option<Expression>),

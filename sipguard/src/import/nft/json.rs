@@ -69,7 +69,10 @@ pub(super) fn read(text: &str, unread: &mut Unread) -> Result<Vec<Table>, String
             }),
             "rule" => {
                 let chain = word("chain");
-                let handle = body.get("handle").and_then(Value::as_u64).unwrap_or_default();
+                let handle = body
+                    .get("handle")
+                    .and_then(Value::as_u64)
+                    .unwrap_or_default();
                 let Some(found) = table.chains.iter_mut().find(|known| known.name == chain) else {
                     continue;
                 };

@@ -448,8 +448,15 @@ fn statement(rest: &mut Tokens<'_, '_>, rule: &mut Rule) {
         }
         "log" => {
             rest.at += 1;
-            while ["prefix", "level", "flags", "group", "snaplen", "queue-threshold"]
-                .contains(&rest.text())
+            while [
+                "prefix",
+                "level",
+                "flags",
+                "group",
+                "snaplen",
+                "queue-threshold",
+            ]
+            .contains(&rest.text())
             {
                 rest.at += 1;
                 if rest.text() == "tcp" || rest.text() == "ip" {
@@ -801,34 +808,89 @@ fn key(rest: &mut Tokens<'_, '_>) -> Option<String> {
     let is_field = match first {
         "ip" => matches!(
             second,
-            "saddr" | "daddr" | "protocol" | "version" | "hdrlength" | "dscp" | "ecn" | "length"
-                | "id" | "frag-off" | "ttl" | "checksum" | "option"
+            "saddr"
+                | "daddr"
+                | "protocol"
+                | "version"
+                | "hdrlength"
+                | "dscp"
+                | "ecn"
+                | "length"
+                | "id"
+                | "frag-off"
+                | "ttl"
+                | "checksum"
+                | "option"
         ),
         "ip6" => matches!(
             second,
-            "saddr" | "daddr" | "nexthdr" | "version" | "dscp" | "ecn" | "flowlabel" | "length"
+            "saddr"
+                | "daddr"
+                | "nexthdr"
+                | "version"
+                | "dscp"
+                | "ecn"
+                | "flowlabel"
+                | "length"
                 | "hoplimit"
         ),
         "udp" | "tcp" | "th" | "sctp" | "udplite" | "dccp" => matches!(
             second,
-            "sport" | "dport" | "length" | "checksum" | "sequence" | "ackseq" | "doff"
-                | "reserved" | "flags" | "window" | "urgptr" | "option" | "type" | "vtag"
-                | "csumcov" | "chunk"
+            "sport"
+                | "dport"
+                | "length"
+                | "checksum"
+                | "sequence"
+                | "ackseq"
+                | "doff"
+                | "reserved"
+                | "flags"
+                | "window"
+                | "urgptr"
+                | "option"
+                | "type"
+                | "vtag"
+                | "csumcov"
+                | "chunk"
         ),
         "icmp" | "icmpv6" => matches!(
             second,
-            "type" | "code" | "id" | "sequence" | "mtu" | "gateway" | "checksum"
-                | "parameter-problem" | "packet-too-big" | "max-delay" | "taddr" | "daddr"
+            "type"
+                | "code"
+                | "id"
+                | "sequence"
+                | "mtu"
+                | "gateway"
+                | "checksum"
+                | "parameter-problem"
+                | "packet-too-big"
+                | "max-delay"
+                | "taddr"
+                | "daddr"
         ),
         "ether" | "vlan" | "arp" => matches!(
             second,
-            "type" | "saddr" | "daddr" | "id" | "cfi" | "dei" | "pcp" | "operation" | "htype"
-                | "ptype" | "hlen" | "plen"
+            "type"
+                | "saddr"
+                | "daddr"
+                | "id"
+                | "cfi"
+                | "dei"
+                | "pcp"
+                | "operation"
+                | "htype"
+                | "ptype"
+                | "hlen"
+                | "plen"
         ),
         "meta" | "ct" | "rt" | "exthdr" | "socket" | "esp" | "ah" | "comp" | "igmp" | "frag"
-        | "hbh" | "dst" | "mh" => second
-            .starts_with(|c: char| c.is_ascii_lowercase())
-            && !matches!(second, "accept" | "drop" | "jump" | "goto" | "return" | "vmap"),
+        | "hbh" | "dst" | "mh" => {
+            second.starts_with(|c: char| c.is_ascii_lowercase())
+                && !matches!(
+                    second,
+                    "accept" | "drop" | "jump" | "goto" | "return" | "vmap"
+                )
+        }
         "iif" | "oif" | "iifname" | "oifname" | "mark" | "pkttype" | "iiftype" | "oiftype"
         | "iifgroup" | "oifgroup" | "l4proto" | "nfproto" | "skuid" | "skgid" | "nftrace"
         | "cgroup" | "rtclassid" => {
@@ -863,9 +925,14 @@ fn key(rest: &mut Tokens<'_, '_>) -> Option<String> {
         }
     }
     if name == "tcp option" || first == "rt" || first == "exthdr" || first == "socket" {
-        while !["", "}", "==", "!=", "accept", "drop", "jump", "goto", "return"]
-            .contains(&rest.text())
-            && rest.text().chars().all(|c| c.is_ascii_alphabetic() || c == '-')
+        while ![
+            "", "}", "==", "!=", "accept", "drop", "jump", "goto", "return",
+        ]
+        .contains(&rest.text())
+            && rest
+                .text()
+                .chars()
+                .all(|c| c.is_ascii_alphabetic() || c == '-')
         {
             name = format!("{name} {}", rest.text());
             rest.at += 1;

@@ -21,7 +21,10 @@ fn a_reject_on_an_interface() {
             ("8.8.8.8", "tcp", 80, true),
         ],
     );
-    assert!(notes.iter().any(|note| note.contains("come in by eth0")), "{notes:?}");
+    assert!(
+        notes.iter().any(|note| note.contains("come in by eth0")),
+        "{notes:?}"
+    );
 }
 
 #[test]
@@ -96,7 +99,11 @@ fn lists() {
         (
             file!("lists/crowdsec.csv"),
             Action::Deny,
-            &[("192.0.2.66", false), ("198.51.100.1", false), ("192.0.2.67", true)][..],
+            &[
+                ("192.0.2.66", false),
+                ("198.51.100.1", false),
+                ("192.0.2.67", true),
+            ][..],
         ),
         (
             file!("lists/crowdsec-one-line.json"),
@@ -107,14 +114,22 @@ fn lists() {
         (
             file!("lists/semicolons.txt"),
             Action::Deny,
-            &[("192.0.2.5", false), ("198.51.100.5", false), ("203.0.113.5", true)],
+            &[
+                ("192.0.2.5", false),
+                ("198.51.100.5", false),
+                ("203.0.113.5", true),
+            ],
         ),
     ] {
         let all = made(text, &with(action)).unwrap();
         for &(source, wanted) in cases {
             hold(&policy(&all), &[(source, "udp", 5060, wanted)]);
         }
-        assert!(all.notes.iter().all(|note| note.kind != Kind::Lost), "{:?}", all.notes);
+        assert!(
+            all.notes.iter().all(|note| note.kind != Kind::Lost),
+            "{:?}",
+            all.notes
+        );
     }
 }
 
@@ -138,10 +153,16 @@ fn several_sets_are_not_lumped_together() {
     );
     options.sets = vec!["white".to_owned()];
     let error = made(sets, &options).unwrap_err().to_string();
-    assert!(error.contains("no set white") && error.contains("whitelist (2)"), "{error}");
+    assert!(
+        error.contains("no set white") && error.contains("whitelist (2)"),
+        "{error}"
+    );
 
     let lists = file!("lists/routeros-export.rsc");
-    assert!(matches!(made(lists, &with(Action::Allow)), Err(ImportError::Sets(_))));
+    assert!(matches!(
+        made(lists, &with(Action::Allow)),
+        Err(ImportError::Sets(_))
+    ));
     options.sets = vec!["Provider".to_owned(), "Admin".to_owned()];
     let all = made(lists, &options).unwrap();
     hold(
@@ -152,5 +173,9 @@ fn several_sets_are_not_lumped_together() {
             ("192.0.2.32", "udp", 5060, false),
         ],
     );
-    assert!(all.notes.iter().any(|note| note.text.contains("sip.example.net")));
+    assert!(
+        all.notes
+            .iter()
+            .any(|note| note.text.contains("sip.example.net"))
+    );
 }
