@@ -3,12 +3,10 @@
 
 use std::{
     fs,
-    net::UdpSocket,
     path::Path,
     process::Command,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
-    time::Duration,
 };
 
 use sipguard::{datapath, kernel::at_least};
@@ -16,7 +14,7 @@ use sipguard_ebpf::abi::{NO_SERVICE, Reason};
 use sipguard_tests::{
     foreign::{self, Foreign, detach},
     frame::{Frame, bare},
-    netns::{BPFFS, End, join, sandbox, stay_on_this_cpu, until},
+    netns::{BPFFS, sandbox, stay_on_this_cpu, until},
     scene::{PROVIDER, SCANNER, Scene, bind, link_id, pinned},
     tun::Tun,
     way_in::policy,
@@ -341,80 +339,4 @@ fn under_a_flood(scene: &Scene, change: impl FnOnce()) -> u64 {
         leaked += 1;
     }
     leaked
-}
-
-/// What a host sends to a group comes back to it, without an Ethernet header: what stands where the EtherType would be is an address.
-#[test]
-fn own_multicast_that_is_looped_back() {
-    on_a_gateway(|scene| {
-        // 0x8100, 0x88a8, 0x0800, 0x86dd, 0x8864.
-        let addresses = [
-            "129.0.0.5",
-            "136.168.0.5",
-            "8.0.0.5",
-            "134.221.0.5",
-            "136.100.0.5",
-        ];
-        for address in addresses {
-            scene
-                .gateway
-                .ip(&format!("address add {address}/32 dev eth0"));
-        }
-        scene.gateway.ip("route add 239.1.1.1/32 dev eth0");
-        apply(scene);
-        let group = "239.1.1.1".parse().expect("an address");
-        let open = |address: &str, port: u16| {
-            let socket = UdpSocket::bind(("239.1.1.1", port)).expect("a socket");
-            let own = address.parse().expect("an address");
-            socket.join_multicast_v4(&group, &own).expect("a group");
-            socket
-        };
-        scene.gateway.enter(|| {
-            let [sip, rtp] = [5060, 16_384].map(|port| open(addresses[0], port));
-            sip.set_nonblocking(true).expect("an option");
-            rtp.set_read_timeout(Some(Duration::from_secs(20)))
-                .expect("an option");
-            for address in addresses {
-                let before = dropped("eth0", Reason::Unlisted);
-                let sender = UdpSocket::bind((address, 0)).expect("a socket");
-                for port in [5060, 16_384] {
-                    sender
-                        .send_to(address.as_bytes(), ("239.1.1.1", port))
-                        .expect("sent");
-                }
-                let mut buffer = [0; 64];
-                let length = rtp.recv(&mut buffer).expect("a datagram");
-                assert_eq!(&buffer[..length], address.as_bytes());
-                assert!(sip.recv(&mut buffer).is_err(), "{address}");
-                assert_eq!(dropped("eth0", Reason::Unlisted), before + 1, "{address}");
-            }
-        });
-    });
-}
-
-/// What nftables hands on from one interface to another comes out of the other's far end, and is judged there.
-#[test]
-fn what_is_forwarded_by_nftables() {
-    sandbox(|sandbox| {
-        let scene = Scene::new(sandbox, &["eth0"]);
-        let third = sandbox.host();
-        let end = |host, interface| End {
-            host,
-            interface,
-            addresses: &[],
-        };
-        join(end(&third, "eth1"), end(&scene.outside, "eth1"));
-        let mut nft = Command::new("nft");
-        let rules = "add table netdev x; add chain netdev x y { type filter hook ingress device eth1 priority 0; }; \
-                     add rule netdev x y fwd to eth0";
-        scene.outside.run(nft.arg(rules)).succeeded();
-        guard(&scene);
-        let wire = third.wire("eth1");
-        let before = dropped("eth0", Reason::Unlisted);
-        let frame = scene.frame("eth0", SCANNER).udp(5060);
-        wire.send(&frame.bytes());
-        until("it is judged", || {
-            dropped("eth0", Reason::Unlisted) == before + 1
-        });
-    });
 }

@@ -126,7 +126,7 @@ pub(super) const BINARIES: &[Binary] = &[
     },
     Binary {
         name: "tc",
-        modules: &["tun", "nf_tables", "nft_fwd_netdev"],
+        modules: &["tun"],
         ..PLAIN
     },
     Binary {
