@@ -14,7 +14,7 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
         InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
-        XdpAttached,
+        Prop, XdpAttached,
     },
 };
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -29,6 +29,8 @@ pub use self::{
 pub struct Device {
     /// Its name.
     pub name: String,
+    /// Other names that it has (`altname` in `ip link`).
+    pub alt_names: Vec<String>,
     /// Its number.
     pub index: u32,
     /// The largest packet it carries, in bytes.
@@ -111,6 +113,7 @@ pub fn named(name: &str) -> io::Result<Option<Device>> {
 fn device(message: &LinkMessage) -> Device {
     let mut device = Device {
         name: String::new(),
+        alt_names: Vec::new(),
         index: message.header.index,
         mtu: 0,
         queues: 1,
@@ -126,6 +129,14 @@ fn device(message: &LinkMessage) -> Device {
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => device.name.clone_from(name),
+            LinkAttribute::PropList(told) => {
+                device
+                    .alt_names
+                    .extend(told.iter().filter_map(|told| match told {
+                        Prop::AltIfName(name) => Some(name.clone()),
+                        _ => None,
+                    }));
+            }
             LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
             LinkAttribute::NumRxQueues(queues) => device.queues = *queues,
             LinkAttribute::Stats64(told) => device.received = told.rx_packets,

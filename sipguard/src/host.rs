@@ -8,11 +8,12 @@ use std::{
 
 use crate::{
     clock,
+    lifecycle::Renamed,
     state::{StateError, Store},
     tables::Now,
 };
 
-/// What failed on a host's disk while a command did its work all the same.
+/// What a person has to hear of though a command did its work.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
     /// The state could not be read.
@@ -24,6 +25,14 @@ pub enum Trouble {
     /// The state could not be written.
     #[error("in force, but will not survive a restart: {0}")]
     Unsaved(StateError),
+    /// Interfaces that were renamed, and whose old names the policy gives to others, or to none.
+    #[error("{}: not filtered any more, because it was renamed; name it in the config to filter it again", joined(.0))]
+    LetGo(Vec<Renamed>),
+}
+
+fn joined(renamed: &[Renamed]) -> String {
+    let all: Vec<_> = renamed.iter().map(Renamed::to_string).collect();
+    all.join(", ")
 }
 
 /// See the module.

@@ -14,6 +14,7 @@ mod down;
 mod effect;
 mod error;
 mod live;
+mod names;
 mod outlook;
 mod plan;
 mod renew;
@@ -24,7 +25,6 @@ mod survey;
 mod swap;
 mod unconfirmed;
 
-pub(crate) use self::describe::describe;
 pub use self::{
     apply::{Applied, apply},
     change::{Changed, Word, add, remove},
@@ -33,9 +33,11 @@ pub use self::{
     effect::{Effect, effects},
     error::{Error, Refused},
     live::{Live, live, pending},
+    names::{Renamed, use_kernel_names},
     outlook::Outlook,
     plan::{Planned, plan},
     repair::{Repaired, repair},
     session::{Session, state},
     survey::Options,
 };
+pub(crate) use self::{describe::describe, names::renamed};

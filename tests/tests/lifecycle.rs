@@ -238,6 +238,76 @@ fn a_renamed_interface() {
     });
 }
 
+/// A guarded interface is renamed, and another one gets its name: nothing is let go of without a word.
+#[test]
+fn a_renamed_interface_and_a_new_one_of_its_name() {
+    sandbox(|sandbox| {
+        let scene = guarded(sandbox, &["eth0"], ETH0);
+        scene.gateway.ip("link set eth0 down");
+        scene.gateway.ip("link set eth0 name wan0");
+        scene.gateway.ip("link set wan0 up");
+        let rows = || {
+            let said = scene.sipguard(["status", "--json"]).succeeded().stdout;
+            let json: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+            assert_eq!(json["enforced"], true);
+            let rows = json["interfaces"].as_array().expect("a list").clone();
+            let row = |row: &serde_json::Value| {
+                let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+                (text("name"), text("state"), text("renamed"))
+            };
+            rows.iter().map(row).collect::<Vec<_>>()
+        };
+        let row = |state: &str, renamed: &str| ("eth0".into(), state.into(), renamed.into());
+        assert_eq!(rows(), [row("attached", "wan0")]);
+        let said = scene.sipguard(["status"]).succeeded().stdout;
+        assert!(said.contains("eth0 (now wan0)"), "{said}");
+        assert!(!said.contains("nothing is dropped"), "{said}");
+
+        scene.gateway.ip("link add eth0 type veth peer name eth9");
+        assert_eq!(rows(), [row("attached", "wan0"), row("detached", "")]);
+        let told = scene.sipguard(["apply"]).succeeded().stderr;
+        assert!(
+            told.contains("wan0 (was eth0): not filtered any more"),
+            "{told}"
+        );
+        assert_eq!(rows(), [row("attached", "")]);
+        assert!(device(&scene, "wan0").xdp.is_empty());
+    });
+}
+
+/// Names that `ip link property add` gave are as good as the kernel's.
+#[test]
+fn another_name_of_an_interface() {
+    let long = "enp3s0f0-of-the-left-card";
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene
+            .gateway
+            .ip(&format!("link property add dev eth0 altname {long}"));
+        scene.configure(&config(&format!("interfaces = [\"{long}\"]"), 5060));
+        let told = scene.sipguard(["apply"]).succeeded().stdout;
+        assert!(
+            told.starts_with(&format!("eth0 ({long}): native")),
+            "{told}"
+        );
+        assert!(guards(&scene, "eth0"));
+        let again = scene.sipguard(["apply", "--json"]).succeeded().stdout;
+        assert!(again.contains("\"changed\":false"), "{again}");
+        let said = scene.sipguard(["status"]).succeeded().stdout;
+        assert!(said.contains(&format!("eth0 ({long})")), "{said}");
+        let found = scene.sipguard(["doctor", "--json"]).stdout;
+        assert!(!found.contains("\"check\":\"in_force\""), "{found}");
+
+        scene.configure(&config(
+            &format!("interfaces = [\"eth0\", \"{long}\"]"),
+            5060,
+        ));
+        let told = scene.sipguard(["apply"]).exited(1).stderr;
+        assert!(told.contains("is another name of eth0"), "{told}");
+        assert!(guards(&scene, "eth0"));
+    });
+}
+
 /// Two interfaces exchange their names: so do the pins, and neither is ever without a program.
 #[test]
 fn exchanged_names() {

@@ -181,6 +181,11 @@ fn ipvlan() {
                 .gateway
                 .ip("address add 2001:db8::1/128 dev ipvl0 nodad");
             scene.is_guarded("ipvl0", &tc("ipvlan"));
+            // Its mode can be changed at any time, and status does not say that all is as it was.
+            let l3s = "link set ipvl0 type ipvlan mode l3s";
+            scene.gateway.ip(l3s);
+            let said = scene.sipguard(["status"]).succeeded().stdout;
+            assert!(said.contains("not judged any more"), "{said}");
         });
     }
     on_a_gateway(|scene| {

@@ -84,7 +84,7 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
         return Ok(outcome);
     }
     for interface in interfaces {
-        writeln!(out, "{}: {interface}", interface.name)?;
+        writeln!(out, "{}: {interface}", interface.names())?;
     }
     for released in &applied.released {
         writeln!(out, "{released}: not filtered any more")?;

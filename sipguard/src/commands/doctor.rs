@@ -123,12 +123,19 @@ fn look(context: &Context) -> Result<Host> {
         }
         Err(error) => (Err(error.to_string()), Vec::new()),
     };
+    let devices = device::all().context("can't ask the kernel for its interfaces")?;
+    let policy = config::load(&context.config).map_err(|error| error.to_string());
+    let policy = policy.and_then(|mut policy| {
+        let named = lifecycle::use_kernel_names(&mut policy, &devices);
+        named.map_err(|error| error.to_string())?;
+        Ok(policy)
+    });
     Ok(Host {
-        policy: config::load(&context.config).map_err(|error| error.to_string()),
+        policy,
         config: context.config.clone(),
         live,
         interfaces,
-        devices: device::all().context("can't ask the kernel for its interfaces")?,
+        devices,
         own: state.entries,
         addresses: device::addresses().context("can't ask the kernel for its addresses")?,
         now: context.host.now(),

@@ -117,7 +117,7 @@ impl Context {
         self.verbosity == Verbosity::Verbose
     }
 
-    /// Says what failed on the disk, and what that makes of what came of the command otherwise.
+    /// Says what else a person has to hear of, and what that makes of what came of the command otherwise.
     pub(crate) fn tell_troubles(&self, outcome: Outcome) -> Outcome {
         let mut unsaved = false;
         for trouble in self.host.troubles() {

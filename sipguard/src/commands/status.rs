@@ -12,7 +12,9 @@
 //! ```
 //! An interface's `state` is `attached`, `absent` (does not exist now) or `detached` (not filtered); `foreign` is
 //! `{"id":7,"name":"xdp_other"}` where somebody else's XDP program is there, and `before` has those of other people's TC programs that run
-//! before sipguard's. `enforced` is false where nothing is dropped. Where nothing is in
+//! before sipguard's. Only where it is so: `alt_names`, other names that it has; `renamed`, what it is called now, where it has got another
+//! name since, and then there may be another one of its name in the list, too; `unfit`, why what comes in is not judged, because the device
+//! was changed since it was attached to. `enforced` is false where nothing is dropped. Where nothing is in
 //! force, `generation`, `applied`, `config` and `mode` are null and the lists empty.
 //! `pending` is null where no apply waits to be confirmed; `previous` is null where nothing was in force before; where it has `lapsed`, what
 //! was in force before is again, and the next command that changes something clears up.
@@ -24,7 +26,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use sipguard::{
     policy::{Action, Mode, Ports, Service, protocol_name},
-    report::{EntryCounts, InterfaceState, StatusReport},
+    report::{EntryCounts, StatusReport},
 };
 
 use super::{Context, confirmation, needs_root, write_json};
@@ -141,10 +143,8 @@ impl Status<'_> {
         };
         let mut rows = Rows::new(titles, context.palette);
         for interface in &self.report.interfaces {
-            let well = interface.state == InterfaceState::Attached
-                && interface.foreign.is_none()
-                && interface.before.is_empty();
-            let mut cells = vec![interface.name.clone(), interface.to_string()];
+            let well = interface.is_well();
+            let mut cells = vec![interface.names(), interface.to_string()];
             if context.is_verbose() {
                 let numbers = [interface.program.map(u64::from), interface.generation];
                 cells.extend(numbers.map(|number| {

@@ -76,8 +76,9 @@ fn add(
 fn wrong_name(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("it is empty")
-    } else if name.len() > 15 {
-        Some("it is longer than 15 bytes")
+    } else if name.len() > 127 {
+        // Other names that an interface has may be longer than its first (ALTIFNAMSIZ in include/uapi/linux/if.h).
+        Some("it is longer than 127 bytes")
     } else if name == "." || name == ".." {
         Some("it is a folder's")
     } else if name.contains(['/', ':']) {

@@ -157,6 +157,7 @@ mod tests {
     fn device(mtu: u32) -> Device {
         Device {
             name: "eth0".to_owned(),
+            alt_names: Vec::new(),
             index: 1,
             mtu,
             queues: 1,

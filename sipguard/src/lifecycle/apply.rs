@@ -7,6 +7,7 @@ use super::{
     describe::describe,
     error::{Error, Refused},
     live::{live, replaceable},
+    names::tell_let_go,
     outlook::Outlook,
     repair::Repaired,
     session::{self, Session},
@@ -94,6 +95,7 @@ pub fn apply(host: &Host, file: &Path, options: Options) -> Result<Applied, Erro
         applied.interfaces = as_they_are(&survey, &session);
     } else {
         put_in_force(&survey, &config, options, &mut session, &mut applied)?;
+        tell_let_go(host, survey.renamed)?;
     }
     if options.confirm.is_none() {
         look_after(&mut session, &mut applied)?;

@@ -44,6 +44,14 @@ pub enum Error {
         /// The config file.
         config: PathBuf,
     },
+    /// One interface, by two of its names.
+    #[error("{other} is another name of {name}, which `interfaces` has, too; leave one out")]
+    SameInterface {
+        /// The kernel's name.
+        name: String,
+        /// The other one.
+        other: String,
+    },
     /// Interfaces that can't be guarded, each with its cause.
     #[error("{}", lines(.0))]
     Refused(Vec<Refused>),

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{error::Error, live::is_attached, session::Session};
+use super::{
+    error::Error,
+    live::is_attached,
+    names::{all_renamed, tell_let_go},
+    session::Session,
+};
 use crate::{
     datapath::{
         self, Attachment, Generation, LinkError, Pending, Role, Switched, Target, attachments,
@@ -57,6 +62,7 @@ impl<'h> Session<'h> {
         let links = attachments(now)?;
         let aim = self.aim(&links, now);
         let devices = device::all().map_err(Error::Devices)?;
+        let renamed = all_renamed(&links, &devices);
         let turning = |number, pending| {
             Turning {
                 number,
@@ -93,6 +99,7 @@ impl<'h> Session<'h> {
             }
             Aim::Nothing => release(links.iter().filter(|link| link.pending.is_some()))?,
         }
+        tell_let_go(self.host, renamed)?;
         let needed = aim.generations();
         for number in Generation::all()? {
             if !needed.contains(&number) {

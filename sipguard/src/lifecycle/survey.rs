@@ -6,6 +6,7 @@ use super::{
     describe::digest,
     error::{Error, Refused},
     live::{Live, is_attached, live, replaceable},
+    names::{Renamed, all_renamed, use_kernel_names},
     outlook::Outlook,
     unconfirmed::kept,
 };
@@ -75,6 +76,8 @@ pub(super) struct Survey {
     pub(super) absent: Vec<String>,
     /// All links of ours.
     pub(super) links: Vec<Attachment>,
+    /// Those that are on an interface which has another name by now.
+    pub(super) renamed: Vec<Renamed>,
     /// What is in force, as far as it can be read.
     pub(super) before: Option<Live>,
     /// Slots that were taken from services that are gone.
@@ -101,7 +104,7 @@ impl Survey {
             None => kept(host, state, &config.text, &links, now)?,
             Some(_) => None,
         };
-        let (policy, kept) = match kept {
+        let (mut policy, kept) = match kept {
             Some(confirmed) => (Arc::new(confirmed.policy), Some(confirmed.digest)),
             None => (config.policy()?, None),
         };
@@ -109,6 +112,7 @@ impl Survey {
             return Err(Error::NothingToConfirm);
         }
         let devices = device::all().map_err(Error::Devices)?;
+        use_kernel_names(Arc::make_mut(&mut policy), &devices)?;
         let (targets, refused) = targets(&policy.interfaces, &devices, &links);
         let absent = absent(&policy, &devices);
         if !absent.is_empty() && absent.len() == policy.interfaces.len() {
@@ -138,6 +142,7 @@ impl Survey {
             targets,
             refused,
             absent,
+            renamed: all_renamed(&links, &devices),
             links,
             before,
             cleared,

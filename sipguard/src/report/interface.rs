@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt};
 use serde::Serialize;
 
 use crate::{
-    datapath,
-    device::{self, Hook},
+    datapath::{self, Attachment},
+    device::{self, Device, Hook},
     host::Host,
     lifecycle::{self, Live},
 };
@@ -42,6 +42,15 @@ pub struct InterfaceReport {
     pub foreign: Option<ForeignProgram>,
     /// The programs at TC ingress that run before sipguard's.
     pub before: Vec<ForeignProgram>,
+    /// Other names that it has. Only there where there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alt_names: Vec<String>,
+    /// What it is called now, where it was renamed since it was attached to. Only there where it is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renamed: Option<String>,
+    /// Why what comes in there is not judged, though it is attached: the device was changed since. Only there where it is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfit: Option<String>,
 }
 
 /// Somebody else's program.
@@ -64,7 +73,7 @@ impl ForeignProgram {
 
 /// What is in force, with the interfaces that are to be filtered and what is there now.
 ///
-/// `causes` are why interfaces run in generic mode, by name.
+/// `causes` are why interfaces run behind the driver, by name.
 ///
 /// # Errors
 /// Those of [`lifecycle::live`], and where the kernel does not say which interfaces there are.
@@ -103,39 +112,90 @@ fn all(
             }
         }
     }
-    Ok(wanted
-        .into_iter()
-        .map(|name| {
-            let device = devices.iter().find(|device| device.name == *name);
-            // A link may lead to an interface that is gone, and another one may have got its name.
-            let running = device.and_then(|device| {
-                let mut links = live.links.iter().filter(|link| link.interface == *name);
-                links.find_map(|link| Some((link, link.hook(device)?)))
+    let mut interfaces = Vec::new();
+    for name in wanted {
+        let links: Vec<_> = live
+            .links
+            .iter()
+            .filter(|link| link.interface == *name)
+            .collect();
+        let device = devices.iter().find(|device| device.name == *name);
+        // What it was attached to keeps its program under another name, and another one may have got this one.
+        let renamed = links
+            .iter()
+            .find_map(|link| lifecycle::renamed(link, &devices));
+        let cause = causes.get(name);
+        if let Some(renamed) = renamed {
+            interfaces.push(InterfaceReport {
+                renamed: Some(renamed.name.clone()),
+                ..one(name, Some(renamed), &links, live, cause)
             });
-            let (link, hook) = running.unzip();
-            let foreign = device.and_then(|device| datapath::foreign(device, &live.links));
-            let before = link
-                .zip(device)
-                .map_or_else(Vec::new, |(link, device)| link.before(device));
-            InterfaceReport {
-                name: name.clone(),
-                state: match (device, hook) {
-                    (None, _) => InterfaceState::Absent,
-                    (Some(_), None) => InterfaceState::Detached,
-                    (Some(_), Some(_)) => InterfaceState::Attached,
-                },
-                mode: hook,
-                cause: causes
-                    .get(name)
-                    .filter(|_| matches!(hook, Some(Hook::Generic | Hook::Tc)))
-                    .cloned(),
-                program: link.map(|link| link.program),
-                generation: link.and_then(|link| link.generation),
-                foreign: foreign.map(ForeignProgram::numbered),
-                before: before.into_iter().map(ForeignProgram::numbered).collect(),
-            }
-        })
-        .collect())
+        }
+        if renamed.is_none() || device.is_some() {
+            interfaces.push(one(name, device, &links, live, cause));
+        }
+    }
+    Ok(interfaces)
+}
+
+/// What is on a device, `links` being those that were made for the interface of this name.
+fn one(
+    name: &str,
+    device: Option<&Device>,
+    links: &[&Attachment],
+    live: &Live,
+    cause: Option<&String>,
+) -> InterfaceReport {
+    let running = device.and_then(|device| {
+        let mut links = links.iter();
+        links.find_map(|link| Some((link, link.hook(device)?)))
+    });
+    let (link, hook) = running.unzip();
+    let foreign = device.and_then(|device| datapath::foreign(device, &live.links));
+    let before = link
+        .zip(device)
+        .map_or_else(Vec::new, |(link, device)| link.before(device));
+    let unfit = device.and_then(|device| device.link.as_ref().err());
+    InterfaceReport {
+        name: name.to_owned(),
+        state: match (device, hook) {
+            (None, _) => InterfaceState::Absent,
+            (Some(_), None) => InterfaceState::Detached,
+            (Some(_), Some(_)) => InterfaceState::Attached,
+        },
+        mode: hook,
+        cause: cause
+            .filter(|_| matches!(hook, Some(Hook::Generic | Hook::Tc)))
+            .cloned(),
+        program: link.map(|link| link.program),
+        generation: link.and_then(|link| link.generation),
+        foreign: foreign.map(ForeignProgram::numbered),
+        before: before.into_iter().map(ForeignProgram::numbered).collect(),
+        alt_names: device.map_or_else(Vec::new, |device| device.alt_names.clone()),
+        renamed: None,
+        unfit: unfit.filter(|_| hook.is_some()).map(ToString::to_string),
+    }
+}
+
+impl InterfaceReport {
+    /// Whether it is filtered as it is to be.
+    pub fn is_well(&self) -> bool {
+        self.state == InterfaceState::Attached
+            && self.foreign.is_none()
+            && self.before.is_empty()
+            && self.renamed.is_none()
+            && self.unfit.is_none()
+    }
+
+    /// The name, and others beside it.
+    pub fn names(&self) -> String {
+        let name = &self.name;
+        match &self.renamed {
+            Some(renamed) => format!("{name} (now {renamed})"),
+            None if self.alt_names.is_empty() => name.clone(),
+            None => format!("{name} ({})", self.alt_names.join(", ")),
+        }
+    }
 }
 
 /// What comes after the interface's name.
@@ -164,6 +224,15 @@ impl fmt::Display for InterfaceReport {
                 f,
                 "; the TC program {name} (id {id}) runs before it and may take packets that it then never sees: run `sipguard apply`"
             )?;
+        }
+        if let Some(renamed) = &self.renamed {
+            write!(
+                f,
+                "; it was renamed: name {renamed} in the config, or the next `sipguard apply` lets go of it"
+            )?;
+        }
+        if let Some(unfit) = &self.unfit {
+            write!(f, "; what comes in is not judged any more: {unfit}")?;
         }
         Ok(())
     }

@@ -31,6 +31,9 @@ fn interface() -> InterfaceReport {
         generation: Some(3),
         foreign: None,
         before: Vec::new(),
+        alt_names: Vec::new(),
+        renamed: None,
+        unfit: None,
     }
 }
 
@@ -91,6 +94,27 @@ fn an_interface_that_is_not_filtered() {
         &report,
         r#"{"name":"eth0","state":"detached","mode":null,"cause":null,"program":null,"generation":null,"foreign":{"id":7,"name":"xdp_other"},"before":[]}"#,
     );
+}
+
+#[test]
+fn what_became_of_an_interface_since() {
+    let report = InterfaceReport {
+        alt_names: vec!["enp3s0".to_owned()],
+        renamed: Some("wan0".to_owned()),
+        unfit: Some("it is no place to judge".to_owned()),
+        cause: None,
+        ..interface()
+    };
+    says(
+        &report,
+        r#"{"name":"eth0","state":"attached","mode":"tc","cause":null,"program":42,"generation":3,"foreign":null,"before":[],"alt_names":["enp3s0"],"renamed":"wan0","unfit":"it is no place to judge"}"#,
+    );
+    assert_eq!(
+        format!("{}: {report}", report.names()),
+        "eth0 (now wan0): tc; it was renamed: name wan0 in the config, or the next `sipguard apply` lets go of it; what comes in is not \
+         judged any more: it is no place to judge"
+    );
+    assert!(interface().is_well() && !report.is_well());
 }
 
 #[test]

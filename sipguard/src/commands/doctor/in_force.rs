@@ -55,6 +55,24 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
                 apply.clone(),
             ));
         }
+        if let Some(renamed) = &interface.renamed {
+            findings.push(wrong(
+                format!(
+                    "{0} is called {renamed} now: it is filtered until the next apply, for the config calls it {0}",
+                    interface.name
+                ),
+                edit.clone(),
+            ));
+        }
+        if let Some(unfit) = &interface.unfit {
+            findings.push(wrong(
+                format!(
+                    "what comes in by {} is not judged any more: {unfit}",
+                    interface.name
+                ),
+                edit.clone(),
+            ));
+        }
     }
     let description = &live.generation.description;
     let services = description.services.iter().map(|found| &found.service);

@@ -104,6 +104,7 @@ mod tests {
     fn device(index: u32, name: &str) -> Device {
         Device {
             name: name.to_owned(),
+            alt_names: Vec::new(),
             index,
             mtu: 1500,
             queues: 1,

@@ -134,8 +134,8 @@ const ROWS: &[(&str, &str)] = &[
         "1:15: \"\" is no interface name: it is empty; `ip link` shows the names",
     ),
     (
-        "interfaces = [\"0123456789012345\"]",
-        "1:15: \"0123456789012345\" is no interface name: it is longer than 15 bytes; `ip link` shows the names",
+        "interfaces = [\"01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567\"]",
+        "1:15: \"0123456789012345678901234567890123456789…\" is no interface name: it is longer than 127 bytes; `ip link` shows the names",
     ),
     (
         "interfaces = [\"..\"]",
