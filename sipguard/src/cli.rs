@@ -267,6 +267,18 @@ Examples:
   sipguard check 203.0.113.7 --port 5060 -q && echo 'gets through'")]
     Check(Check),
 
+    /// Note the time, and set the ends of timed entries right
+    ///
+    /// Entries end by the time as it is reckoned to be, which a wrong clock does not spoil: one that is behind what was seen before is not
+    /// believed, and one that is ahead has to stay so for an hour before anything is forgotten for good. Every command that changes
+    /// something looks at the clock; this is for when nobody runs one. The package has a timer that runs it every hour, and whenever the
+    /// clock is set.
+    #[command(after_help = "\
+Examples:
+  sipguard clock
+  sipguard clock --json | jq .believed")]
+    Clock,
+
     /// Look for what keeps this host from being well guarded
     ///
     /// Looks at the kernel, the interfaces, the config and the programs behind guarded ports, and names for everything that is wrong

@@ -40,23 +40,32 @@ fn joined(renamed: &[Renamed]) -> String {
 pub struct Host {
     /// What survives a restart.
     pub store: Store,
+    /// Which boot this is.
+    boot: Arc<str>,
     clock: Arc<dyn Fn() -> Now + Send + Sync>,
     troubles: Arc<Mutex<Vec<Trouble>>>,
 }
 
 impl Host {
     /// This machine.
+    #[expect(clippy::disallowed_methods, reason = "this is what others are to ask")]
     pub fn system() -> Self {
-        Self::new(Store::system(), clock::now)
+        Self::new(Store::system(), &clock::boot(), clock::now)
     }
 
-    /// One with its state and its clocks elsewhere.
-    pub fn new(store: Store, clock: impl Fn() -> Now + Send + Sync + 'static) -> Self {
+    /// One with its state elsewhere, and clocks of its own, in the boot of this name.
+    pub fn new(store: Store, boot: &str, clock: impl Fn() -> Now + Send + Sync + 'static) -> Self {
         Self {
             store,
+            boot: boot.into(),
             clock: Arc::new(clock),
             troubles: Arc::default(),
         }
+    }
+
+    /// Which boot this is: boot clocks of two can't be compared.
+    pub fn boot(&self) -> &str {
+        &self.boot
     }
 
     /// What the clocks say.

@@ -8,6 +8,7 @@
 
 mod apply;
 mod change;
+mod clock;
 mod confirm;
 mod describe;
 mod down;
@@ -27,7 +28,8 @@ mod unconfirmed;
 
 pub use self::{
     apply::{Applied, apply},
-    change::{Changed, Word, add, remove},
+    change::{Changed, End, Word, add, remove},
+    clock::{Clocks, clock},
     confirm::{Decided, confirm, rollback},
     down::down,
     effect::{Effect, effects},
@@ -37,7 +39,7 @@ pub use self::{
     outlook::Outlook,
     plan::{Planned, plan},
     repair::{Repaired, repair},
-    session::{Session, state},
+    session::{Session, now, state},
     survey::Options,
 };
 pub(crate) use self::{describe::describe, names::renamed};

@@ -15,6 +15,7 @@ mod progress;
 use std::{io, process::ExitCode};
 
 use clap::Parser as _;
+use sipguard::host::Host;
 
 use crate::{
     cli::Cli,
@@ -25,7 +26,9 @@ use crate::{
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let mut stdout = Stdout::new();
-    let context = Context::new(&cli.global, &stdout);
+    #[expect(clippy::disallowed_methods, reason = "made here, and handed down")]
+    let host = Host::system();
+    let context = Context::new(host, &cli.global, &stdout);
     let result = commands::run(cli.command, &context, &mut stdout).and_then(|outcome| {
         io::Write::flush(&mut stdout)?;
         Ok(outcome)

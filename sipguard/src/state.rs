@@ -2,6 +2,7 @@
 //! which service, and how far the numbers of generations have got.
 
 mod confirmed;
+mod reckoning;
 mod slots;
 mod store;
 
@@ -13,10 +14,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::{
     confirmed::{Confirmed, Outcome, Unconfirmed},
+    reckoning::{HOLDS, Moved, Reckoning, TOLERANCE},
     slots::{Slots, SlotsError},
     store::{FOLDER, Lock, Staged, StateError, Store},
 };
-use crate::policy::Action;
+use crate::{policy::Action, tables::Now};
 
 /// The form in which the state is written; changes when older programs would misread it.
 pub const VERSION: u32 = 2;
@@ -33,6 +35,9 @@ pub struct OwnEntry {
     /// When the entry ends by itself; `None` where it is permanent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// Where it was said how long it lasts, and not until when: the boot in which it was said, whose clock that goes by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts_in: Option<String>,
     /// Why it is there, in its author's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
@@ -102,6 +107,9 @@ pub struct State {
     /// with an end.
     #[serde(deserialize_with = "newest")]
     pub entries: Vec<OwnEntry>,
+    /// What is known of the time.
+    #[serde(default)]
+    pub clock: Reckoning,
     /// Interfaces whose driver refused native mode, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fallbacks: BTreeMap<String, String>,
@@ -122,6 +130,7 @@ impl Default for State {
             generation: 0,
             slots: Slots::default(),
             entries: Vec::new(),
+            clock: Reckoning::default(),
             fallbacks: BTreeMap::new(),
             unconfirmed: None,
         }
@@ -148,9 +157,29 @@ impl State {
         self.take(|entry| prefixes.contains(&entry.prefix) && services.contains(&entry.service))
     }
 
-    /// Takes out the entries that have ended by themselves.
-    pub fn drop_ended(&mut self, now: Timestamp) -> Vec<OwnEntry> {
-        self.take(|entry| entry.ended(now))
+    /// Takes out the entries that have ended by themselves, for good.
+    pub fn drop_ended(&mut self, boot_ns: u64) -> Vec<OwnEntry> {
+        let clock = self.clock.clone();
+        self.take(|entry| clock.is_over(entry, boot_ns))
+    }
+
+    /// Looks at the clocks. Where the time is not what it was reckoned to be, all ends are reckoned anew.
+    pub fn look_at_the_clock(&mut self, now: Now, boot: &str) {
+        if let Some(moved) = self.clock.look(now, boot) {
+            for entry in &mut self.entries {
+                self.clock.move_with(entry, &moved);
+            }
+            // So that what is in the kernel follows.
+            self.revision += 1;
+        }
+    }
+
+    /// The time as it is reckoned to be.
+    pub fn now(&self, boot_ns: u64) -> Now {
+        Now {
+            boot_ns,
+            wall: self.clock.time(boot_ns),
+        }
     }
 
     /// What the command line says of each of these prefixes in the service beside it.
@@ -201,6 +230,7 @@ mod tests {
             service: "sip".to_owned(),
             action,
             until: until.map(|second| Timestamp::from_second(second).unwrap()),
+            lasts_in: None,
             comment: None,
             added: Timestamp::UNIX_EPOCH,
         }
@@ -289,7 +319,8 @@ mod tests {
             entry("203.0.113.2/32", Action::Allow, Some(10)),
             entry("203.0.113.3/32", Action::Deny, Some(11)),
         ]);
-        let at = |second| Timestamp::from_second(second).unwrap();
+        // Nothing is known but that it is later than 1970, and what passed on the boot clock.
+        let at = |second: u64| second * 1_000_000_000;
         assert_eq!(state.drop_ended(at(9)), []);
         assert_eq!(state.drop_ended(at(10)).len(), 1);
         assert_eq!(state.drop_ended(at(99)).len(), 1);

@@ -449,6 +449,7 @@ fn more_entries_than_there_is_room_for() {
                 service: "sip".to_owned(),
                 action: Action::Allow,
                 until: None,
+                lasts_in: None,
                 comment: None,
                 added: Timestamp::UNIX_EPOCH,
             });

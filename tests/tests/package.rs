@@ -18,6 +18,11 @@ const FILES: &[(&str, &str)] = &[
         "-rw-r--r--",
         "usr/lib/systemd/system/sipguard-interface@.service",
     ),
+    (
+        "-rw-r--r--",
+        "usr/lib/systemd/system/sipguard-repair.service",
+    ),
+    ("-rw-r--r--", "usr/lib/systemd/system/sipguard-repair.timer"),
     ("-rw-r--r--", "usr/lib/udev/rules.d/90-sipguard.rules"),
     (
         "-rw-r--r--",

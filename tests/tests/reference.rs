@@ -259,6 +259,7 @@ impl World {
                 let left = i64::try_from(until - NOW.boot_ns).expect("a few seconds");
                 NOW.wall + SignedDuration::from_nanos(left)
             }),
+            lasts_in: None,
             comment: None,
             added: NOW.wall,
         });

@@ -240,6 +240,7 @@ fn run(steps: &[Step], sources: &[IpAddr]) -> Result<(), TestCaseError> {
                     service: name.clone(),
                     action,
                     until: lasts.map(|lasts| machine.now.wall + seconds(lasts)),
+                    lasts_in: None,
                     comment: None,
                     added: machine.now.wall,
                 }]);

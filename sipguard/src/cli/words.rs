@@ -105,6 +105,10 @@ pub(super) fn time_to_confirm(text: &str) -> Result<Duration, String> {
 }
 
 /// By the clock and in the time zone of this host.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "words are read before there is a `Host`"
+)]
 pub(super) fn moment(text: &str) -> Result<Timestamp, WhenError> {
     when::moment(text, &Zoned::now())
 }

@@ -9,9 +9,9 @@ use std::io::Write;
 use anyhow::{Result, bail};
 use serde_json::json;
 use sipguard::{
-    lifecycle::{self, Changed, Word},
+    lifecycle::{self, Changed, End, Word},
     policy::{ALL, Action},
-    prefix, when,
+    prefix,
 };
 
 use super::{Context, effect, needs_root, write_json};
@@ -23,14 +23,14 @@ use crate::{
 pub(super) fn run(say: &Say, action: Action, context: &Context, out: &mut dyn Write) -> Result<()> {
     needs_root()?;
     let prefixes = flat(&say.prefixes);
-    let until = match (say.until, say.lasts) {
-        (Some(until), _) => Some(until),
-        (None, Some(Lasts::For(lasts))) => Some(when::after(lasts, context.host.now().wall)),
+    let end = match (say.until, say.lasts) {
+        (Some(until), _) => Some(End::At(until)),
+        (None, Some(Lasts::For(lasts))) => Some(End::After(lasts)),
         (None, Some(Lasts::Forever) | None) => None,
     };
     let word = Word {
         action,
-        until,
+        end,
         comment: say.comment.clone(),
     };
     let service = match say.service.as_deref() {
@@ -38,8 +38,11 @@ pub(super) fn run(say: &Say, action: Action, context: &Context, out: &mut dyn Wr
         None if action == Action::Allow => the_only_one(context)?,
         named => named.map(str::to_owned),
     };
-    let Changed { services, in_force } =
-        lifecycle::add(&context.host, &prefixes, service.as_deref(), &word)?;
+    let Changed {
+        services,
+        until,
+        in_force,
+    } = lifecycle::add(&context.host, &prefixes, service.as_deref(), &word)?;
     let effects = effect::of(context, &prefixes, &services)?;
     if context.json {
         let prefixes: Vec<_> = prefixes.into_iter().map(prefix::format).collect();

@@ -18,7 +18,7 @@
 //!
 //! `--dry-run` has `"dry_run":true` instead of `generation`, `interfaces` and `released`; `changed` is whether an apply would do anything.
 
-use std::{io::Write, time::Instant};
+use std::{io::Write, time::Duration};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -39,11 +39,11 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
     if apply.dry_run {
         return dry_run(apply, context, out);
     }
-    let begin = Instant::now();
+    let begin = context.host.now().boot_ns;
     let applied = progress::during("putting the config in force", || {
         lifecycle::apply(&context.host, &context.config, options(apply))
     })?;
-    let took = begin.elapsed();
+    let took = Duration::from_nanos(context.host.now().boot_ns.saturating_sub(begin));
 
     let fallbacks = lifecycle::state(&context.host).fallbacks;
     let interfaces = report::interfaces(&context.host, &fallbacks)?

@@ -136,9 +136,9 @@ fn look(context: &Context) -> Result<Host> {
         live,
         interfaces,
         devices,
+        now: lifecycle::now(&context.host, &state),
         own: state.entries,
         addresses: device::addresses().context("can't ask the kernel for its addresses")?,
-        now: context.host.now(),
     })
 }
 

@@ -38,7 +38,8 @@ pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result
     if let Some(live) = &live {
         wanted.known(live)?;
     }
-    let entries = Listing::take(live.as_ref(), &state, context.host.now(), |entry| {
+    let now = lifecycle::now(&context.host, &state);
+    let entries = Listing::take(live.as_ref(), &state, now, |entry| {
         wanted.may_have(live.as_ref(), entry)
     })?;
     let listing = Selection {

@@ -4,6 +4,7 @@ mod allow;
 mod apply;
 mod capture;
 mod check;
+mod clock;
 mod completions;
 mod confirm;
 mod confirmation;
@@ -92,9 +93,9 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(global: &Global, stdout: &Stdout) -> Self {
+    pub(crate) fn new(host: Host, global: &Global, stdout: &Stdout) -> Self {
         Self {
-            host: Host::system(),
+            host,
             config: global.config.clone().unwrap_or_else(|| config::PATH.into()),
             config_is_named: global.config.is_some(),
             json: global.json,
@@ -159,6 +160,7 @@ pub(crate) fn run(
         Some(Command::Deny(say)) => allow::run(&say, Action::Deny, context, out)?,
         Some(Command::Remove(remove)) => remove::run(&remove, context, out)?,
         Some(Command::Check(check)) => return check::run(&check, context, out),
+        Some(Command::Clock) => clock::run(context, out)?,
         Some(Command::Doctor) => return doctor::run(context, out),
         Some(Command::Import(import)) => import::run(&import, context, out)?,
         Some(Command::Completions(completions)) => completions::run(&completions, out)?,

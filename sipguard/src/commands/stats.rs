@@ -11,10 +11,7 @@
 //! passed all the same. Rates come with the second line of `--watch`. Counters that a service in force can have are there though they are
 //! zero, so that a program finds the same ones each time.
 
-use std::{
-    io::Write,
-    time::{Duration, Instant},
-};
+use std::{io::Write, time::Duration};
 
 use anyhow::Result;
 use sipguard::report::{CountersReport, Totals};
@@ -49,7 +46,7 @@ pub(super) fn run(stats: &Stats, context: &Context, out: &mut dyn Write) -> Resu
 async fn watch(context: &Context, out: &mut dyn Write) -> Result<()> {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut before: Option<(CountersReport, Instant)> = None;
+    let mut before: Option<(CountersReport, u64)> = None;
     let stopped = ctrl_c();
     tokio::pin!(stopped);
     loop {
@@ -57,10 +54,10 @@ async fn watch(context: &Context, out: &mut dyn Write) -> Result<()> {
             _ = ticks.tick() => {}
             stopped = &mut stopped => return Ok(stopped?),
         }
-        let taken = Instant::now();
+        let taken = context.host.now().boot_ns;
         let mut report = CountersReport::take(&context.host)?;
         if let Some((before, then)) = &before {
-            report.rates(before, taken.duration_since(*then));
+            report.rates(before, Duration::from_nanos(taken.saturating_sub(*then)));
         }
         if context.terminal && !context.json {
             write!(out, "{CLEAR}")?;

@@ -70,7 +70,7 @@ pub fn apply(host: &Host, file: &Path, options: Options) -> Result<Applied, Erro
     if survey.kept {
         session.heed(&config.text);
     }
-    let ended = change::forget_ended(&mut session, survey.now.wall);
+    let ended = change::forget_ended(&mut session, survey.now);
     let in_force = survey.is_in_force();
     let mut applied = Applied {
         generation: survey.before.as_ref().map(|live| live.number),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     error::Error,
@@ -17,7 +17,8 @@ use crate::{
     policy::Action,
     prefix,
     state::OwnEntry,
-    tables::{fills_region, with_own},
+    tables::{Now, fills_region, with_own},
+    when,
 };
 
 /// What the command line says of some prefixes.
@@ -25,10 +26,19 @@ use crate::{
 pub struct Word {
     /// Allow or deny.
     pub action: Action,
-    /// When it ends by itself.
-    pub until: Option<Timestamp>,
+    /// When it ends by itself, if it does.
+    pub end: Option<End>,
     /// Why it is there.
     pub comment: Option<String>,
+}
+
+/// When an entry ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// After so long.
+    After(SignedDuration),
+    /// At this time of the wall clock.
+    At(Timestamp),
 }
 
 /// What a change came to.
@@ -36,6 +46,8 @@ pub struct Word {
 pub struct Changed {
     /// The services concerned.
     pub services: Vec<String>,
+    /// When they end by themselves.
+    pub until: Option<Timestamp>,
     /// Whether it is in force; else it waits for the next apply.
     pub in_force: bool,
 }
@@ -53,8 +65,12 @@ pub fn add(
     let mut session = Session::begin(host)?;
     let live = live(host)?;
     let services = services(live.as_ref(), service)?;
-    let added = host.now().wall;
-    let mut changes = forget_ended(&mut session, added);
+    let now = session.now();
+    let until = word.end.map(|end| match end {
+        End::After(lasts) => when::after(lasts, now.wall),
+        End::At(until) => until,
+    });
+    let mut changes = forget_ended(&mut session, now);
     let places = services
         .iter()
         .flat_map(|service| prefixes.iter().map(|&prefix| (service.clone(), prefix)));
@@ -63,12 +79,17 @@ pub fn add(
         prefix,
         service,
         action: word.action,
-        until: word.until,
+        until,
+        lasts_in: matches!(word.end, Some(End::After(_))).then(|| host.boot().to_owned()),
         comment: word.comment.clone(),
-        added,
+        added: now.wall,
     }));
     let in_force = commit(&mut session, live.as_ref(), &changes)?;
-    Ok(Changed { services, in_force })
+    Ok(Changed {
+        services,
+        until,
+        in_force,
+    })
 }
 
 /// Takes back everything the command line says of `prefixes` in one service, or in all. Returns what was taken back.
@@ -83,7 +104,8 @@ pub fn remove(
     let mut session = Session::begin(host)?;
     let live = live(host)?;
     let services = services(live.as_ref(), service)?;
-    let mut changes = forget_ended(&mut session, host.now().wall);
+    let now = session.now();
+    let mut changes = forget_ended(&mut session, now);
     let removed = session.state.remove(prefixes, &services);
     if removed.is_empty() {
         return Err(nothing_to_remove(live.as_ref(), prefixes, &services)?);
@@ -97,8 +119,8 @@ pub fn remove(
 }
 
 /// What has ended by itself is nowhere any more after the next change. Returns the prefixes of which something is gone.
-pub(super) fn forget_ended(session: &mut Session<'_>, now: Timestamp) -> Vec<(String, IpNet)> {
-    let ended = session.state.drop_ended(now);
+pub(super) fn forget_ended(session: &mut Session<'_>, now: Now) -> Vec<(String, IpNet)> {
+    let ended = session.state.drop_ended(now.boot_ns);
     ended
         .into_iter()
         .map(|entry| (entry.service, entry.prefix))
@@ -201,7 +223,7 @@ fn change(
     session: &Session<'_>,
     changes: &[(String, IpNet)],
 ) -> Result<(), Error> {
-    let now = session.host.now();
+    let now = session.now();
     let shift = generation.description.prefilter_shift;
     let mut crowded = BTreeSet::new();
     for ((name, prefix), said) in session.state.of(changes) {

@@ -14,7 +14,8 @@ use crate::{
 /// # Errors
 /// Where something can't be removed.
 pub fn down(host: &Host) -> Result<Vec<String>, Error> {
-    let _lock = host.store.lock();
+    let lock = host.store.lock();
+    host.store.clear(&lock);
     if Pins::find().is_none() {
         return Ok(Vec::new());
     }

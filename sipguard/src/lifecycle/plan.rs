@@ -38,7 +38,7 @@ pub fn plan(host: &Host, file: &Path, options: Options) -> Result<Planned, Error
     let config = ConfigFile::read(file);
     let mut state = session::state(host);
     let survey = Survey::look(host, &config, &mut state, options)?;
-    state.drop_ended(survey.now.wall);
+    state.drop_ended(survey.now.boot_ns);
     let changes = !survey.is_in_force();
     let State { slots, entries, .. } = &state;
     let outlook = if changes {

@@ -15,7 +15,7 @@ pub(super) fn renew(session: &mut Session<'_>, live: &Live) -> Result<(), Error>
     let policy = confirmed(&live.generation)?.policy;
     let slots = before.slots();
     let entries = &session.state.entries;
-    let tables = Tables::compile(&policy, &slots, entries, session.host.now())?;
+    let tables = Tables::compile(&policy, &slots, entries, session.now())?;
     let description = Description {
         prefilter_shift: tables.constants.prefilter_shift,
         ..before.clone()

@@ -9,6 +9,7 @@ use crate::{
     datapath::{self, Generation, Pins, Switched},
     host::{Host, Trouble},
     state::{Lock, State, StateError},
+    tables::Now,
 };
 
 /// The right to change things, for one command.
@@ -27,18 +28,29 @@ impl<'h> Session<'h> {
     pub(super) fn open(host: &'h Host) -> Result<Self, Error> {
         let lock = host.store.lock();
         let pins = Pins::make().map_err(datapath::Error::from)?;
-        host.store.clear();
-        let (state, unread) = newest(host);
+        host.store.clear(&lock);
+        let (mut state, unread) = newest(host);
         if let Some(error) = unread {
             host.note(Trouble::Unread(host.store.set_aside(error)));
         }
-        Ok(Self {
+        let before = state.clock.clone();
+        state.look_at_the_clock(host.now(), host.boot());
+        let mut session = Self {
             host,
             state,
             guarded: Vec::new(),
             _pins: pins,
             _lock: lock,
-        })
+        };
+        if session.state.clock.is_news_after(&before) {
+            session.save();
+        }
+        Ok(session)
+    }
+
+    /// The boot clock, and the time as it is reckoned to be.
+    pub(super) fn now(&self) -> Now {
+        self.state.now(self.host.now().boot_ns)
     }
 
     /// The state, as it is on disk.
@@ -74,6 +86,17 @@ pub fn state(host: &Host) -> State {
         host.note(Trouble::Unread(error));
     }
     state
+}
+
+/// The time as it is reckoned to be, for those who only read the state.
+pub fn now(host: &Host, state: &State) -> Now {
+    let now = host.now();
+    let mut clock = state.clock.clone();
+    clock.look(now, host.boot());
+    Now {
+        wall: clock.time(now.boot_ns),
+        ..now
+    }
 }
 
 /// The newer one of both, and why there is none on disk.

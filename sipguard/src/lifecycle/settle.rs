@@ -58,7 +58,7 @@ impl<'h> Session<'h> {
     /// Finishes a swap that was cut off, takes back what was not confirmed in time, guards interfaces that came since, removes generations
     /// that nothing runs, and brings entries that the state has and the kernel has not (or the other way round) into line.
     pub(super) fn settle(&mut self) -> Result<(), Error> {
-        let now = self.host.now();
+        let now = self.now();
         let links = attachments(now)?;
         let aim = self.aim(&links, now);
         let devices = device::all().map_err(Error::Devices)?;

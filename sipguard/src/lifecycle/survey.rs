@@ -8,6 +8,7 @@ use super::{
     live::{Live, is_attached, live, replaceable},
     names::{Renamed, all_renamed, use_kernel_names},
     outlook::Outlook,
+    session,
     unconfirmed::kept,
 };
 use crate::{
@@ -94,7 +95,7 @@ impl Survey {
         state: &mut State,
         options: Options,
     ) -> Result<Self, Error> {
-        let now = host.now();
+        let now = session::now(host, state);
         let links = if Pins::find().is_some() {
             attachments(now)?
         } else {

@@ -62,7 +62,7 @@ impl StatusReport {
         let (live, interfaces) = interfaces(host, &state.fallbacks)?.unzip();
         // Also where nothing is in force any more.
         let pending = lifecycle::pending(host)?;
-        let now = host.now();
+        let now = lifecycle::now(host, &state);
         let pending = pending.map(|pending| ConfirmationReport::new(pending, now));
         Ok(Self {
             pending,

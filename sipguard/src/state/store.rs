@@ -128,11 +128,14 @@ impl Store {
             .or_else(|_| File::open(&path))
             .ok()
             .filter(|file| uninterrupted(|| file.lock()).is_ok());
-        Lock { _file: file }
+        Lock { file }
     }
 
-    /// Removes what a crash left. Nobody else may be writing: both locks are to be held.
-    pub fn clear(&self) {
+    /// Removes what a crash left, where nobody else can be writing.
+    pub fn clear(&self, lock: &Lock) {
+        if lock.file.is_none() {
+            return;
+        }
         for name in [FILE, CONFIRMED] {
             // Where that can't be done, nothing can be written either, which is told where it matters.
             let _ = fs::remove_file(self.folder.join([name, NEW].concat()));
@@ -343,7 +346,7 @@ impl Drop for Staged {
 #[derive(Debug)]
 #[must_use = "the lock is let go when this is dropped"]
 pub struct Lock {
-    _file: Option<File>,
+    file: Option<File>,
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ fn own(prefix: &str, action: Action, seconds: Option<i64>) -> OwnEntry {
         service: "sip".to_owned(),
         action,
         until: seconds.map(|seconds| Timestamp::from_second(seconds).unwrap()),
+        lasts_in: None,
         comment: None,
         added: Timestamp::UNIX_EPOCH,
     }

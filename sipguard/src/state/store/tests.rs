@@ -20,6 +20,7 @@ fn some_state() -> State {
         service: "sip".to_owned(),
         action: Action::Deny,
         until: Some("2026-10-01T12:00:00Z".parse().unwrap()),
+        lasts_in: Some("boot".to_owned()),
         comment: Some("scans \"us\"\n".to_owned()),
         added: Timestamp::UNIX_EPOCH,
     }]);
