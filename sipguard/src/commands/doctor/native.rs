@@ -2,9 +2,39 @@
 
 use sipguard::device::{Hook, driver};
 
-use super::{Finding, Host, advice};
+use super::{Finding, Host, advice, wrong};
 
 pub(super) fn check(host: &Host) -> Vec<Finding> {
+    let mut findings = unsafe_ones(host);
+    findings.extend(slow_ones(host));
+    findings
+}
+
+/// Those that run natively on drivers that lose or forget something there: their settings were changed since, or nobody has applied since.
+fn unsafe_ones(host: &Host) -> Vec<Finding> {
+    host.interfaces
+        .iter()
+        .filter(|interface| interface.mode == Some(Hook::Native))
+        .filter_map(|interface| {
+            let name = &interface.name;
+            let device = host.devices.iter().find(|device| device.name == *name)?;
+            let why = driver::unsafe_natively(device)?;
+            let mend = if driver::holds_on(device) {
+                let largest = driver::largest_mtu(device);
+                format!("ip link set dev {name} mtu {largest} && sipguard apply")
+            } else {
+                "sipguard apply".to_owned()
+            };
+            Some(wrong(
+                format!("{name} is filtered in its driver, and must not be: {why}"),
+                mend,
+            ))
+        })
+        .collect()
+}
+
+/// Those that could be filtered in their drivers.
+fn slow_ones(host: &Host) -> Vec<Finding> {
     host.interfaces
         .iter()
         .filter(|interface| interface.mode == Some(Hook::Tc))
