@@ -110,6 +110,28 @@ impl<'c> ByteCode<'c> {
     /// What a filter does with a frame whose `first` bytes can be read directly.
     pub fn filter(&mut self, frame: &[u8], first: usize) -> Filtered {
         let run = self.machine.run(frame, first);
+        // include/uapi/linux/bpf.h, enum xdp_action.
+        let action = match run.returned {
+            1 => Action::Drop,
+            2 => Action::Pass,
+            other => panic!("returned {other}"),
+        };
+        self.filtered(action, run)
+    }
+
+    /// What the filter at TC ingress does with a frame, of which so many bytes are in the first piece.
+    pub fn filter_at_tc(&mut self, frame: &[u8], first: usize) -> Filtered {
+        let run = self.machine.run_at_tc(frame, first);
+        // include/uapi/linux/pkt_cls.h: `TC_ACT_SHOT`, and `TC_ACT_UNSPEC`, which is -1.
+        let action = match run.returned as u32 as i32 {
+            2 => Action::Drop,
+            -1 => Action::Pass,
+            other => panic!("returned {other}"),
+        };
+        self.filtered(action, run)
+    }
+
+    fn filtered(&mut self, action: Action, run: Run) -> Filtered {
         let counters = self.machine.memory.piece_mut(self.counters.start);
         let counters = &mut counters.expect("they are there").bytes;
         let raised: Vec<_> = counters
@@ -136,12 +158,7 @@ impl<'c> ByteCode<'c> {
         };
         Filtered {
             verdict: Verdict {
-                // include/uapi/linux/bpf.h, enum xdp_action.
-                action: match run.returned {
-                    1 => Action::Drop,
-                    2 => Action::Pass,
-                    other => panic!("returned {other}"),
-                },
+                action,
                 length: None,
                 ..self.compiled.answered(answer)
             },

@@ -84,6 +84,15 @@ pub struct Run {
     pub helpers: Vec<bpf_func_id>,
 }
 
+/// What came in, as the helpers see it.
+struct Received<'f> {
+    frame: &'f [u8],
+    /// How many bytes stand in front of the network header, where the program reads from there on.
+    front: usize,
+    /// How many bytes are in the first piece.
+    first: usize,
+}
+
 impl Machine {
     /// Hands a frame to the program, of which the `first` bytes can be read directly.
     pub fn run(&mut self, frame: &[u8], first: usize) -> Run {
@@ -91,9 +100,45 @@ impl Machine {
         self.memory.place_at(FRAME, Piece::constant(bytes));
         let end = FRAME + first as u64;
         // include/uapi/linux/bpf.h, struct xdp_md: data, data_end, data_meta, and three numbers of interfaces and queues.
-        let context = [FRAME, end, FRAME, 1, 0, 0].map(|word| (word as u32).to_ne_bytes());
-        let context = Piece::constant(context.as_flattened().to_vec());
-        self.memory.place_at(CONTEXT, context);
+        let context = [FRAME, end, FRAME, 1, 0, 0].map(|word| word as u32);
+        self.begin(
+            &context,
+            Received {
+                frame,
+                front: 0,
+                first,
+            },
+        )
+    }
+
+    /// Hands a packet to the program at TC ingress, as the kernel does: the outer tag taken off, and of what is left so many bytes in the
+    /// first piece.
+    pub fn run_at_tc(&mut self, frame: &[u8], first: usize) -> Run {
+        /// `ETH_HLEN`, include/uapi/linux/if_ether.h.
+        const HEADER: usize = 14;
+        let mut frame = frame.to_vec();
+        let tagged = matches!(frame[12..HEADER], [0x81, 0x00] | [0x88, 0xa8]);
+        if tagged {
+            frame.drain(12..12 + 4);
+        }
+        let protocol = u16::from_ne_bytes([frame[12], frame[13]]);
+        // The same, struct __sk_buff, as far as it is read: words of four bytes, and where they stand.
+        let mut context = [0; 48];
+        context[0] = frame.len() as u32;
+        context[4] = protocol.into();
+        context[5] = tagged.into();
+        let received = Received {
+            frame: &frame,
+            front: HEADER,
+            first: first.min(frame.len()),
+        };
+        self.begin(&context, received)
+    }
+
+    fn begin(&mut self, context: &[u32], mut received: Received<'_>) -> Run {
+        let context = context.iter().flat_map(|word| word.to_ne_bytes());
+        self.memory
+            .place_at(CONTEXT, Piece::constant(context.collect()));
         let stack = Piece {
             bytes: vec![RUBBISH as u8; STACK_BYTES],
             element: STACK_BYTES,
@@ -163,7 +208,7 @@ impl Machine {
                     bpf::BPF_CALL => {
                         // All of the packet path is one function.
                         assert_eq!(from, 0, "{at}: calls no helper");
-                        let (helper, returned) = self.help(constant, &registers, frame);
+                        let (helper, returned) = self.help(constant, &registers, &mut received);
                         run.helpers.push(helper);
                         registers[0] = returned;
                         registers[1..6].fill(RUBBISH);
@@ -197,13 +242,19 @@ impl Machine {
     }
 
     /// What a helper does and returns.
-    fn help(&mut self, number: u64, registers: &[u64; 11], frame: &[u8]) -> (bpf_func_id, u64) {
+    fn help(
+        &mut self,
+        number: u64,
+        registers: &[u64; 11],
+        received: &mut Received<'_>,
+    ) -> (bpf_func_id, u64) {
         use bpf_func_id::{
             BPF_FUNC_ktime_get_boot_ns as CLOCK, BPF_FUNC_map_lookup_elem as LOOK_UP,
+            BPF_FUNC_skb_load_bytes_relative as READ, BPF_FUNC_skb_pull_data as PULL,
             BPF_FUNC_xdp_get_buff_len as LENGTH, BPF_FUNC_xdp_load_bytes as LOAD,
         };
-        let [_, first, second, third, fourth, ..] = *registers;
-        let helper = [LOOK_UP, CLOCK, LENGTH, LOAD]
+        let [_, first, second, third, fourth, fifth, ..] = *registers;
+        let helper = [LOOK_UP, CLOCK, LENGTH, LOAD, READ, PULL]
             .into_iter()
             .find(|&helper| helper as u64 == number)
             .unwrap_or_else(|| panic!("there is no helper {number} here"));
@@ -233,14 +284,33 @@ impl Machine {
             CLOCK => self.boot_ns,
             LENGTH => {
                 assert_eq!(first, CONTEXT, "not the context");
-                frame.len() as u64
+                received.frame.len() as u64
+            }
+            PULL => {
+                assert_eq!(first, CONTEXT, "not the context");
+                let length = second as u32 as usize;
+                if length > received.frame.len() {
+                    (-i64::from(libc::ENOMEM)) as u64
+                } else {
+                    received.first = received.first.max(length);
+                    0
+                }
             }
             _ => {
                 assert_eq!(first, CONTEXT, "not the context");
                 let (offset, count) = (second as u32 as usize, fourth as u32 as usize);
+                let from = received.front + offset;
+                let end = match helper {
+                    // What is not in the first piece is not read.
+                    READ => {
+                        assert_eq!(fifth, 1, "not from the network header on");
+                        received.first
+                    }
+                    _ => received.frame.len(),
+                };
                 let buffer = self.memory.bytes_mut(third, count);
                 let buffer = buffer.unwrap_or_else(|| panic!("a buffer at {third:#x}"));
-                match frame.get(offset..offset + count) {
+                match received.frame[..end].get(from..from + count) {
                     Some(bytes) => {
                         buffer.copy_from_slice(bytes);
                         0

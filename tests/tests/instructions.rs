@@ -251,14 +251,50 @@ fn fallen_into(code: &[bpf_insn], begin: usize) -> Option<(usize, usize)> {
     None
 }
 
+/// The same at TC ingress: every reading is a call.
+#[rustfmt::skip]
+fn classes_at_tc() -> Vec<Class> {
+    let class = |name, frame, reason, instructions, calls| Class { name, frame, first: None, reason, instructions, calls };
+    let in_pieces = |class| Class { first: Some(14), ..class };
+    vec![
+        class("ARP", eth().arp(), Unguarded, 23, 0),
+        class("RTP, IPv4", eth().ip(V4.unlisted).udp(16_384), Unguarded, 56, 1),
+        class("RTP, IPv4, tagged", eth().vlan(7).ip(V4.unlisted).udp(16_384), Unguarded, 56, 1),
+        class("RTP, IPv6", eth().ip(V6.unlisted).udp(16_384), Unguarded, 112, 2),
+        class("unlisted, IPv4", eth().ip(V4.unlisted).udp(5060), Unlisted, 147, 3),
+        class("unlisted, IPv4, options", eth().ip(V4.unlisted).options(8).udp(5060), Unlisted, 214, 5),
+        class("unlisted, IPv4, two tags", eth().service_tag(8).vlan(7).ip(V4.unlisted).udp(5060), Unlisted, 230, 5),
+        class("unlisted, IPv6", eth().ip(V6.unlisted).udp(5060), Unlisted, 202, 4),
+        class("allowed, IPv4, by its /24", eth().ip(V4.allowed[2]).udp(5060), Allowed, 322, 8),
+        class("allowed, IPv6, by its /48", eth().ip(V6.allowed[2]).udp(5060), Allowed, 431, 9),
+        in_pieces(class("RTP, IPv4, in pieces", eth().ip(V4.unlisted).udp(16_384), Unguarded, 136, 5)),
+        in_pieces(class("unlisted, IPv6, in pieces", eth().ip(V6.unlisted).udp(5060), Unlisted, 217, 6)),
+    ]
+}
+
 #[test]
 fn instructions_by_class_of_packet() {
     let compiled = compiled();
     let program = |link| ByteCode::new(&compiled, "filter_frags", link);
     let mut programs = [LinkKind::Ethernet, LinkKind::Ip].map(program);
+    hold(&compiled, classes(), |frame, link, first| {
+        programs[link as usize].filter(frame, first)
+    });
+    let mut at_tc = ByteCode::new(&compiled, "filter_tc", LinkKind::Ethernet);
+    hold(&compiled, classes_at_tc(), |frame, _, first| {
+        at_tc.filter_at_tc(frame, first)
+    });
+}
+
+/// Has a filter judge a packet of each class, and compares with what it may cost.
+fn hold(
+    compiled: &Compiled,
+    classes: Vec<Class>,
+    mut filter: impl FnMut(&[u8], LinkKind, usize) -> Filtered,
+) {
     println!("{:42} {:>12} {:>5}", "packet", "instructions", "calls");
     let mut dearer = Vec::new();
-    for class in classes() {
+    for class in classes {
         let name = class.name;
         let frame = class.frame.bytes();
         let link = match class.frame.link() {
@@ -266,7 +302,7 @@ fn instructions_by_class_of_packet() {
             Link::Bare => LinkKind::Ip,
         };
         let first = class.first.unwrap_or(frame.len());
-        let Filtered { verdict, run, .. } = programs[link as usize].filter(&frame, first);
+        let Filtered { verdict, run, .. } = filter(&frame, link, first);
         let expected = Verdict {
             length: None,
             ..compiled.judge(&frame, link, NOW.boot_ns)
