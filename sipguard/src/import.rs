@@ -170,11 +170,16 @@ pub enum ImportError {
     /// JSON of something else, or damaged.
     #[error("this is no JSON of nft: {0}; import what `nft -j list ruleset` prints")]
     Json(String),
+    /// A piece of rules that is no rule; without it the rest may mean something else.
+    #[error(
+        "line {0} is not understood: {1}; import what `iptables-save` or `nft list ruleset` prints, unchanged"
+    )]
+    Line(usize, String),
     /// Nothing is dropped.
     #[error("by these rules everybody may come in at {ports}: they only accept, or speak of other ports, and a config made of them would guard nothing; `sipguard init` writes one to fill in", ports = usual_ports())]
     Open,
     /// Everything is dropped.
-    #[error("by these rules nobody may come in at {ports}: they don't speak of these ports, and a config made of them would only lock out; `sipguard init` writes one to fill in{}", told(.0), ports = usual_ports())]
+    #[error("by these rules nobody gets in for certain at {ports}, and a config made of them would only lock out; `sipguard init` writes one to fill in{}", told(.0), ports = usual_ports())]
     Closed(Vec<Note>),
     /// There is no chain that packets meet on their way in.
     #[error("there is no chain in it that packets meet on their way in: import what `iptables-save` or `nft list ruleset` prints, the whole of it{}", told(.0))]
@@ -223,7 +228,7 @@ pub fn import(inputs: &[Input<'_>], options: &Options) -> Result<Imported, Impor
     let mut names: Vec<&str> = found.iter().map(|(format, _)| format.name()).collect();
     names.dedup();
     let mut made = if let [(_, text)] = found[..]
-        && let Some(made) = own::read(text)?
+        && let Some(made) = own::read(text)
     {
         made
     } else if found.iter().any(|(format, _)| format.has_rules()) {
@@ -271,11 +276,14 @@ fn of_rules(found: &[(Format, &str)], options: &Options) -> Result<Made, ImportE
         let sets = lists_of(&rules);
         if !sets.is_empty() {
             let lists = Lists {
-                lists: sets.into_iter().collect(),
+                named: sets.into_iter().collect(),
                 ..Lists::default()
             };
             return of_sets(lists, Some("a set"), options);
         }
+    }
+    if let Some((line, what)) = unread.refused() {
+        return Err(ImportError::Line(line, what.to_owned()));
     }
     let mut said = unread.into_notes(Kind::Harmless);
     let timed: usize = rules.sets.iter().map(|set| set.timed).sum();
@@ -299,15 +307,15 @@ fn of_rules(found: &[(Format, &str)], options: &Options) -> Result<Made, ImportE
 /// That what ends by itself there does not here.
 fn timed_note(count: usize) -> Option<Note> {
     (count > 0).then(|| {
-        let has = if count == 1 {
-            "1 address ends".to_owned()
+        let what = if count == 1 {
+            "1 address ends by itself where it comes from, here it stays".to_owned()
         } else {
-            format!("{count} addresses end")
+            format!("{count} addresses end by themselves where they come from, here they stay")
         };
         Note::new(
             Kind::NotKept,
             0,
-            format!("{has} by itself where it comes from, here it stays; `sipguard allow` and `deny --for 1h` add some that end"),
+            format!("{what}; `sipguard allow` and `deny --for 1h` add some that end"),
         )
     })
 }
@@ -341,10 +349,12 @@ fn of_lists(found: &[(Format, &str)], options: &Options) -> Result<Made, ImportE
                 let mut lists = Lists::default();
                 let mut rules = Ruleset::default();
                 for set in ipset::read(text, 0, &mut lists.unread) {
-                    lists.timed += set.timed;
+                    if options.sets.is_empty() || options.sets.contains(&set.name) {
+                        lists.timed += set.timed;
+                    }
                     rules.add_set(set);
                 }
-                lists.lists = lists_of(&rules).into_iter().collect();
+                lists.named = lists_of(&rules).into_iter().collect();
                 lists
             }
             _ => list::read(text),
@@ -355,8 +365,12 @@ fn of_lists(found: &[(Format, &str)], options: &Options) -> Result<Made, ImportE
             _ => "a list",
         });
         all = lists;
-        if *format == Format::Fail2ban && !all.lists.is_empty() {
-            all.timed = all.timed.max(1);
+        if *format == Format::Fail2ban && !all.named.is_empty() {
+            let count = all
+                .named
+                .values()
+                .map(|list| list.v4.pieces() + list.v6.pieces());
+            all.timed = count.sum();
         }
     }
     let options = Options {
@@ -383,16 +397,16 @@ fn of_sets(
         ));
     }
     notes.extend(timed_note(lists.timed));
-    if lists.lists.is_empty() {
+    if lists.named.is_empty() {
         return Err(ImportError::Nothing(notes));
     }
     let counts: Vec<(String, usize)> = lists
-        .lists
+        .named
         .iter()
         .map(|(name, list)| (name.clone(), list.v4.pieces() + list.v6.pieces()))
         .collect();
     for name in &options.sets {
-        if !lists.lists.contains_key(name) {
+        if !lists.named.contains_key(name) {
             return Err(ImportError::NoSuchSet(name.clone(), counts));
         }
     }
@@ -408,7 +422,7 @@ fn of_sets(
         v4: Family::V4.all(),
         v6: Family::V6.all(),
     };
-    for (name, list) in lists.lists {
+    for (name, list) in lists.named {
         if !options.sets.is_empty() && !options.sets.contains(&name) {
             continue;
         }

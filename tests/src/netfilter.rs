@@ -2,7 +2,9 @@
 //!
 //! What passed is what raw sockets on the gateway received: they are handed every packet that got through the input hook, whatever its port.
 
-use std::{collections::BTreeSet, fs, net::IpAddr, os::fd::OwnedFd, process::Command};
+use std::{
+    collections::BTreeSet, fmt::Write as _, fs, net::IpAddr, os::fd::OwnedFd, process::Command,
+};
 
 use rustix::net::{
     AddressFamily, Protocol as SocketProtocol, RecvFlags, SocketFlags, SocketType, netdevice, recv,
@@ -182,9 +184,9 @@ impl Firewall {
                 ("nat", "PREROUTING"),
                 ("filter", "INPUT FORWARD"),
             ] {
-                empty += &format!("*{table}\n");
+                let _ = writeln!(empty, "*{table}");
                 for chain in chains.split(' ') {
-                    empty += &format!(":{chain} ACCEPT [0:0]\n");
+                    let _ = writeln!(empty, ":{chain} ACCEPT [0:0]");
                 }
                 empty += "COMMIT\n";
             }
@@ -200,7 +202,7 @@ impl Firewall {
         } else {
             for (name, lines, prefix) in [("v4", &rules.v4, ""), ("v6", &rules.v6, "6")] {
                 if !lines.is_empty() {
-                    script += &format!("ip{prefix}tables-{kind}-restore < {name}\n");
+                    let _ = writeln!(script, "ip{prefix}tables-{kind}-restore < {name}");
                 }
             }
             if !rules.sets.is_empty() {
@@ -208,7 +210,7 @@ impl Firewall {
             }
             for (lines, prefix) in [(&rules.v4, ""), (&rules.v6, "6")] {
                 if !lines.is_empty() {
-                    script += &format!("ip{prefix}tables-{kind}-save\n");
+                    let _ = writeln!(script, "ip{prefix}tables-{kind}-save");
                 }
             }
         }

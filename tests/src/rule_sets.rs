@@ -31,7 +31,6 @@ const RANGES: [&str; 2] = ["203.0.113.60-203.0.113.70", "198.51.100.5-198.51.100
 const RANGES6: [&str; 1] = ["2001:db8:100::5-2001:db8:100::9"];
 
 /// Everything that generated rules name.
-#[must_use]
 pub fn words() -> impl Iterator<Item = &'static str> {
     V4.into_iter().chain(V6).chain(RANGES).chain(RANGES6)
 }
@@ -65,25 +64,19 @@ fn ipsets(random: &mut Random) -> Vec<String> {
             ("port", "hash:net,port"),
         ] {
             lines.push(format!("create {name}{suffix} {kind} family {family}"));
-            for _ in 0..1 + random.below(4) {
+            for _ in 0..=random.below(4) {
                 let prefix = *random.choose(prefixes(v6));
-                match kind {
-                    "hash:net" => {
-                        // ipset refuses what is there already.
-                        let nomatch = if random.below(4) == 0 { " nomatch" } else { "" };
-                        let line = format!("add {name}{suffix} {prefix}");
-                        if !lines.iter().any(|known| known.starts_with(&line)) {
-                            lines.push(line + nomatch);
-                        }
-                    }
-                    _ => {
-                        let protocol = *random.choose(&["udp", "tcp"]);
-                        let port = *random.choose(&["5060", "5061", "80"]);
-                        let line = format!("add {name}{suffix} {prefix},{protocol}:{port}");
-                        if !lines.contains(&line) {
-                            lines.push(line);
-                        }
-                    }
+                let line = if kind == "hash:net" {
+                    format!("add {name}{suffix} {prefix}")
+                } else {
+                    let protocol = *random.choose(&["udp", "tcp"]);
+                    let port = *random.choose(&["5060", "5061", "80"]);
+                    format!("add {name}{suffix} {prefix},{protocol}:{port}")
+                };
+                // ipset refuses what is there already.
+                if !lines.iter().any(|known| known.starts_with(&line)) {
+                    let except = kind == "hash:net" && random.below(4) == 0;
+                    lines.push(line + if except { " nomatch" } else { "" });
                 }
             }
         }
@@ -126,7 +119,7 @@ fn tables(random: &mut Random, v6: bool, has_sets: bool) -> Vec<String> {
                     "-A INPUT -s {prefix} -p udp -m udp --dport 5060 -j ACCEPT"
                 ));
             }
-            for _ in 0..1 + random.below(count) {
+            for _ in 0..=random.below(count) {
                 let rule = iptables_rule(random, v6, has_sets, name, next..own);
                 lines.push(format!("-A {chain}{rule}"));
             }
@@ -204,9 +197,10 @@ fn iptables_rule(
                     "UNTRACKED",
                 ]);
                 let not = not(random);
-                rule += &match random.below(2) {
-                    0 if states != "UNTRACKED" => format!(" -m state {not}--state {states}"),
-                    _ => format!(" -m conntrack {not}--ctstate {states}"),
+                let _ = if random.below(2) == 0 && states != "UNTRACKED" {
+                    write!(rule, " -m state {not}--state {states}")
+                } else {
+                    write!(rule, " -m conntrack {not}--ctstate {states}")
                 };
             }
             4..=6 => {
@@ -290,10 +284,8 @@ fn iptables_target(
     match (table, random.below(12)) {
         ("raw", 0..=2) => " -j CT --notrack".to_owned(),
         ("nat", 0..=3) if tcp => " -j REDIRECT --to-ports 5061".to_owned(),
-        ("nat", _) => " -j ACCEPT".to_owned(),
         ("raw" | "mangle", 3..=7) => format!(" -j {}", random.choose(&marks)),
-        ("raw" | "mangle", 8..=10) => " -j ACCEPT".to_owned(),
-        ("filter", 0..=3) => " -j ACCEPT".to_owned(),
+        ("nat", _) | ("raw" | "mangle", 8..=10) | ("filter", 0..=3) => " -j ACCEPT".to_owned(),
         ("filter", 4..=6) => " -j DROP".to_owned(),
         ("filter", 7) => " -j REJECT".to_owned(),
         (_, 8) => " -j RETURN".to_owned(),
@@ -309,7 +301,7 @@ fn iptables_target(
 /// A rule set for `nft -f`.
 pub fn nftables(random: &mut Random) -> RuleSet {
     let mut lines = Vec::new();
-    for number in 0..1 + random.below(3) {
+    for number in 0..=random.below(3) {
         let family = if number == 0 {
             "inet"
         } else {
@@ -342,13 +334,13 @@ fn table(random: &mut Random, family: &str, number: usize, lines: &mut Vec<Strin
     for chain in (0..chains).rev() {
         // Chains must be there before rules that name them.
         lines.push(format!("chain c{chain} {{"));
-        for _ in 0..1 + random.below(4) {
+        for _ in 0..=random.below(4) {
             let rule = nft_rule(random, family, "filter", chain + 1..chains);
             lines.push(rule);
         }
         lines.push("}".to_owned());
     }
-    for base in 0..1 + random.below(2) {
+    for base in 0..=random.below(2) {
         let (hook, priority) = match random.below(6) {
             0 => ("prerouting", *random.choose(&["raw", "mangle", "-190"])),
             1 => ("input", *random.choose(&["-10", "filter - 1"])),
@@ -424,7 +416,7 @@ fn nft_rule(
     } else {
         ""
     };
-    for _ in 0..1 + random.below(3) {
+    for _ in 0..=random.below(3) {
         match random.below(22) {
             0..=3 if has4 => {
                 let prefix = *random.choose(&V4[..10]);
@@ -506,7 +498,7 @@ fn nft_rule(
             20 => rule += "limit rate 9000/second burst 9000 packets ",
             _ => {
                 rule +=
-                    *random.choose(&["numgen random mod 2 == 0 ", "meta length < 20 ", "counter "])
+                    *random.choose(&["numgen random mod 2 == 0 ", "meta length < 20 ", "counter "]);
             }
         }
     }

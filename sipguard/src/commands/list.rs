@@ -54,8 +54,8 @@ pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result
         ListFormat::Commands => listing.each(|entry| command(out, entry)),
         ListFormat::Prefixes => listing.prefixes(out),
         ListFormat::Table => listing.table(out, context),
-        ListFormat::Ipset => listing.feed()?.ipset(out),
-        ListFormat::Nft => listing.feed()?.nft(out),
+        ListFormat::Ipset => listing.feed()?.ipset(&listing.services(), out),
+        ListFormat::Nft => listing.feed()?.nft(&listing.services(), out),
         ListFormat::Toml => match &live {
             Some(live) => listing.feed()?.toml(&live.generation.description, out),
             None => bail!("nothing is in force: `sipguard apply` puts the config file in force"),
@@ -223,6 +223,17 @@ impl Selection<'_> {
             (None, _) => "nothing is in force; `sipguard apply` puts the config file in force",
             (Some(_), true) => "no such entries",
             (Some(_), false) => "no entries: every source is unlisted",
+        }
+    }
+
+    /// The services, where all of their entries are listed.
+    fn services(&self) -> Vec<policy::Service> {
+        match self.live {
+            Some(live) if !self.wanted.is_part() => {
+                let services = live.generation.description.services.iter();
+                services.map(|found| found.service.clone()).collect()
+            }
+            _ => Vec::new(),
         }
     }
 

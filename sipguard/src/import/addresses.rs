@@ -49,7 +49,7 @@ impl Family {
     pub(super) fn address(self, number: u128) -> IpAddr {
         match self {
             // The number is at most 2³²−1.
-            Self::V4 => Ipv4Addr::from_bits(number as u32).into(),
+            Self::V4 => Ipv4Addr::from_bits(u32::try_from(number).unwrap_or(u32::MAX)).into(),
             Self::V6 => Ipv6Addr::from_bits(number).into(),
         }
     }

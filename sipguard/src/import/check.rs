@@ -47,7 +47,7 @@ pub(super) fn ask(config: &str, answers: &[Answered]) -> Result<(), String> {
                 for number in [part.first, part.last] {
                     let source = match judged.family {
                         // Numbers of this family are less than 2³².
-                        Family::V4 => V4(number as u32).into(),
+                        Family::V4 => V4(u32::try_from(number).unwrap_or(u32::MAX)).into(),
                         Family::V6 => V6::from(number).into(),
                     };
                     let packet = Packet {

@@ -149,10 +149,12 @@ impl Walk<'_> {
         }
         let left = self.walk(base.chain, here, None, 0);
         for (packet, set) in left {
-            if base.accepts {
-                add(&mut self.accepted, packet, set);
-            } else {
-                self.outcome.drops.add(set);
+            match base.policy {
+                Answer::Yes => add(&mut self.accepted, packet, set),
+                Answer::No => self.outcome.drops.add(set),
+                Answer::Unknown => {
+                    self.give_up(0, "the policy of a chain that is not declared", packet, set);
+                }
             }
         }
         for (packet, set) in mem::take(&mut self.accepted) {

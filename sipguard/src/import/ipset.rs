@@ -200,19 +200,18 @@ fn finish(sets: Vec<Reading>, before: usize, unread: &mut Unread) -> Vec<Set> {
         let mut all = Addresses::default();
         for (name, line) in names {
             let found = made.iter_mut().find(|set| set.name == name);
-            match found.map(|set| (&set.members, &mut set.lists)) {
-                Some((Members::Addresses(addresses), lists)) => {
-                    all.add(addresses);
-                    lists.push(before + place);
-                }
-                _ => {
-                    made[place].unreadable = true;
-                    unread.add(
-                        line,
-                        &name,
-                        "a set inside a set, which is not one of addresses",
-                    );
-                }
+            if let Some((Members::Addresses(addresses), lists)) =
+                found.map(|set| (&set.members, &mut set.lists))
+            {
+                all.add(addresses);
+                lists.push(before + place);
+            } else {
+                made[place].unreadable = true;
+                unread.add(
+                    line,
+                    &name,
+                    "a set inside a set, which is not one of addresses",
+                );
             }
         }
         made[place].members = Members::Addresses(all);

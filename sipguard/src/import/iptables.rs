@@ -8,7 +8,7 @@ use super::{
     addresses::{self, Family},
     ipset,
     notes::Unread,
-    ruleset::{Base, ChainId, Families, Hook, Ruleset},
+    ruleset::{Answer, Base, ChainId, Families, Hook, Ruleset},
 };
 
 /// One table of one family.
@@ -139,25 +139,14 @@ fn tables(text: &str, rules: &mut Ruleset, unread: &mut Unread) -> Vec<Table> {
                     tables.push(begin("filter", family));
                 }
                 if let Some(table) = tables.last_mut() {
-                    if !table.chains.contains_key(name) {
-                        add_chain(table, name, Some("ACCEPT"), rules);
-                        unread.add(
-                            number,
-                            line,
-                            "its chain is not declared; it is taken to accept what no rule decides",
-                        );
-                    }
+                    // The policy of a chain that is not declared is not known.
+                    add_chain(table, name, Some("?"), rules);
                     table.lines.push((number, line.to_owned()));
                 }
             }
-            (Some("-I" | "-D" | "-R" | "-F" | "-X"), _) => unread.add(
-                number,
-                line,
-                "a command, which no tool prints; run it, then `iptables-save`",
-            ),
             // The sets were read already.
             (Some("create" | "add") | None, _) => {}
-            _ => unread.add(number, line, "not understood"),
+            _ => unread.refuse(number, line),
         }
     }
     tables
@@ -192,7 +181,11 @@ fn add_chain(table: &mut Table, name: &str, policy: Option<&str>, rules: &mut Ru
         families: Families::V4,
         hook,
         priority,
-        accepts: policy != "DROP",
+        policy: match policy {
+            "DROP" => Answer::No,
+            "?" => Answer::Unknown,
+            _ => Answer::Yes,
+        },
         nat: table.name == "nat",
         devices: Vec::new(),
     });

@@ -15,7 +15,7 @@ use super::{
 /// Addresses by the name that their list has; an empty one where it has none.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
-    pub(super) lists: BTreeMap<String, Addresses>,
+    pub(super) named: BTreeMap<String, Addresses>,
     /// How many of the addresses end by themselves.
     pub(super) timed: usize,
     pub(super) unread: Unread,
@@ -26,14 +26,15 @@ pub(super) struct Lists {
 impl Lists {
     fn add(&mut self, list: &str, line: usize, word: &str) {
         match addresses::parse(word) {
-            Ok(range) => match self.lists.get_mut(list) {
-                Some(known) => known.insert(range),
-                None => {
-                    let mut new = Addresses::default();
-                    new.insert(range);
-                    self.lists.insert(list.to_owned(), new);
+            Ok(range) => {
+                // Of a million addresses, few are in a list that is new.
+                if !self.named.contains_key(list) {
+                    self.named.insert(list.to_owned(), Addresses::default());
                 }
-            },
+                if let Some(known) = self.named.get_mut(list) {
+                    known.insert(range);
+                }
+            }
             Err(_) if is_host_name(word) => self.names.push((line, word.to_owned())),
             Err(why) => self.unread.add(line, word, why),
         }
@@ -105,7 +106,9 @@ fn plain(text: &str, lists: &mut Lists) {
             let words: Vec<&str> = entry.split_whitespace().collect();
             let all = words.iter().all(|word| addresses::parse(word).is_ok());
             if all {
-                words.iter().for_each(|word| lists.add("", number, word));
+                for word in words {
+                    lists.add("", number, word);
+                }
             } else {
                 lists.unread.add(
                     number,

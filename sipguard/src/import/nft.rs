@@ -79,7 +79,7 @@ fn translate(tables: Vec<Table>, skip: &[String], rules: &mut Ruleset, unread: &
                 families,
                 hook,
                 priority: base.priority,
-                accepts: !base.drops,
+                policy: Answer::of(!base.drops),
                 nat: base.kind == "nat",
                 devices: base.devices.clone(),
             });
@@ -153,6 +153,7 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 impl Asked {
+    #[expect(clippy::match_same_arms, reason = "one row a key")]
     fn of(key: &str) -> Option<Self> {
         let v4 = || vec![Condition::family(Family::V4)];
         let v6 = || vec![Condition::family(Family::V6)];
@@ -379,19 +380,19 @@ impl Place {
         }
         if let Some(verdict) = rest {
             // What a key needs to be there at all, it needs here, too.
-            let needs = self.needs(key);
+            let needs = Self::needs(key);
             cases.push((needs, self.verdict(verdict)));
         }
         steps.push(Step::Cases(cases));
     }
 
-    fn needs(&self, key: &Expression) -> Vec<Condition> {
+    fn needs(key: &Expression) -> Vec<Condition> {
         match key {
             Expression::Key(name) => match Asked::of(name) {
                 Some(Asked::Key(_, _, needs)) => needs,
                 _ => Vec::new(),
             },
-            Expression::Row(parts) => parts.iter().flat_map(|part| self.needs(part)).collect(),
+            Expression::Row(parts) => parts.iter().flat_map(Self::needs).collect(),
             _ => Vec::new(),
         }
     }
@@ -420,7 +421,7 @@ impl Place {
         let negated = match compare {
             Compare::Is => false,
             Compare::IsNot => true,
-            _ => return self.ordered(name, mask, compare, right),
+            _ => return Self::ordered(name, mask, compare, right),
         };
         let words = words(right);
         let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(&word.as_str()));
@@ -500,7 +501,6 @@ impl Place {
     }
 
     fn ordered(
-        &self,
         name: &str,
         mask: Option<&Expression>,
         compare: Compare,
@@ -519,7 +519,7 @@ impl Place {
             Field::Addresses(range) => range.first,
             _ => return None,
         };
-        let (first, last) = match compare {
+        let (from, to) = match compare {
             Compare::Less => (least, number.checked_sub(1)?),
             Compare::LessOrIs => (least, number),
             Compare::More => (number.checked_add(1)?, most),
@@ -530,12 +530,12 @@ impl Place {
                 let mut set = Addresses::default();
                 set.insert(Range {
                     family: family?,
-                    first,
-                    last,
+                    first: from,
+                    last: to,
                 });
                 Members::Addresses(set)
             }
-            _ => Members::Numbers(Intervals::one(first, last)),
+            _ => Members::Numbers(Intervals::one(from, to)),
         };
         let mut conditions = needs;
         conditions.push(Condition::inline(key, members, false));

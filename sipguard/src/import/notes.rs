@@ -1,6 +1,9 @@
 //! What a person should know of an import, in the order of harm.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -69,12 +72,13 @@ impl Note {
             line = format!("line {}: ", self.line);
         }
         if !self.ports.is_empty() {
-            line += &format!("{}: ", joined(&self.ports, 12));
+            // Writing to a string can't fail.
+            let _ = write!(line, "{}: ", joined(&self.ports, 12));
         }
         if !self.addresses.is_empty() {
             line += &listed(&self.addresses, most);
             if !self.except.is_empty() {
-                line += &format!(" without {}", listed(&self.except, most));
+                let _ = write!(line, " without {}", listed(&self.except, most));
             }
             line += ": ";
         }
@@ -173,6 +177,8 @@ pub(super) fn excerpt(text: &str) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     found: BTreeMap<String, Vec<(usize, String)>>,
+    /// The first piece of rules that could not be read at all. It may have been one that drops.
+    refused: Option<(usize, String)>,
 }
 
 impl Unread {
@@ -181,6 +187,18 @@ impl Unread {
         if found.len() < 10_000 {
             found.push((line, excerpt(what)));
         }
+    }
+
+    /// For what rules can't be trusted without.
+    pub(super) fn refuse(&mut self, line: usize, what: &str) {
+        self.refused.get_or_insert_with(|| (line, excerpt(what)));
+    }
+
+    /// What was refused first: its line, and what stands there.
+    pub(super) fn refused(&self) -> Option<(usize, &str)> {
+        self.refused
+            .as_ref()
+            .map(|(line, what)| (*line, what.as_str()))
     }
 
     /// A note for each, or one for all where they are many.

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use sipguard_ebpf::abi::Protocol;
 
 use super::{
-    ImportError,
+    notes::{Kind, Note},
     services::{Made, Service, Source},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 const SERVICE: &str = "# sipguard service ";
 
 /// Nothing where it is something else.
-pub(super) fn read(text: &str) -> Result<Option<Made>, ImportError> {
+pub(super) fn read(text: &str) -> Option<Made> {
     let mut services: Vec<Service> = Vec::new();
     for line in text.lines() {
         if let Some(words) = line.trim().strip_prefix(SERVICE)
@@ -27,17 +27,20 @@ pub(super) fn read(text: &str) -> Result<Option<Made>, ImportError> {
         }
     }
     if services.is_empty() {
-        return Ok(None);
+        return None;
     }
     let mut made = Made {
         services,
         ..Made::default()
     };
     let mut set: Option<String> = None;
+    let mut timed = 0;
     for line in text.lines() {
         let line = line.trim();
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
+            ["add", _, _, "timeout", seconds, ..] if *seconds != "0" => timed += 1,
+            ["#", "left", "out,", "it", "ends", ..] => timed += 1,
             ["add", name, prefix, ..] => add(&mut made, name, &[prefix]),
             // A set that closes ends here, and so does a table.
             ["}"] => set = None,
@@ -65,7 +68,14 @@ pub(super) fn read(text: &str) -> Result<Option<Made>, ImportError> {
         source.prefixes.sort_unstable();
         source.prefixes.dedup();
     }
-    Ok(Some(made))
+    if timed > 0 {
+        made.notes.push(Note::new(
+            Kind::NotKept,
+            0,
+            format!("{timed} entries that end by themselves are left out: a config has none"),
+        ));
+    }
+    Some(made)
 }
 
 /// `sip udp 5060,5061 tcp 5060 default deny mode enforce`.

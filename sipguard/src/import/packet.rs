@@ -364,7 +364,7 @@ fn is_destination(wanted: &Intervals, question: &Question<'_>, packet: Packet) -
 fn number(key: Key, question: &Question<'_>, packet: Packet) -> Option<u128> {
     const SYN: u8 = 2;
     const UDP: u8 = 17;
-    let mark = |mark: Mark, mask: u32| {
+    let bits = |mark: Mark, mask: u32| {
         (mark.known & mask == mask).then_some(u128::from(mark.value & mask))
     };
     match key {
@@ -372,10 +372,10 @@ fn number(key: Key, question: &Question<'_>, packet: Packet) -> Option<u128> {
         Key::Protocol => Some(question.protocol.into()),
         Key::DestinationPort => Some(packet.port.into()),
         Key::OriginalPort => Some(question.port.into()),
-        Key::Mark(mask) => mark(packet.mark, mask),
+        Key::Mark(mask) => bits(packet.mark, mask),
         // Whether a connection that is not tracked has a mark depends on who asks.
         Key::ConnectionMark(mask) if packet.tracking == Tracking::New => {
-            mark(packet.connection_mark, mask)
+            bits(packet.connection_mark, mask)
         }
         Key::ConnectionState => Some(match packet.tracking {
             Tracking::Before => state::INVALID,

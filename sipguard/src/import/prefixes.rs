@@ -69,7 +69,7 @@ impl Prefix {
     fn around(one: u128, other: u128, bits: u8) -> Self {
         let differing = 128 - (one ^ other).leading_zeros();
         // At most 128.
-        let host = differing as u8;
+        let host = u8::try_from(differing).unwrap_or(u8::MAX);
         Self {
             first: one
                 .checked_shr(host.into())
@@ -85,7 +85,7 @@ enum Node {
     /// One class all over.
     Leaf(Class),
     /// Its place among the branches.
-    Inner(u32),
+    Inner(usize),
 }
 
 struct Branch {
@@ -137,8 +137,7 @@ impl Tree {
             Below::Within(class, ..) => 1 << class,
         };
         self.nodes.push(Branch { cheapest, below });
-        // As many nodes as segments, times two or so.
-        Node::Inner(self.nodes.len() as u32 - 1)
+        Node::Inner(self.nodes.len() - 1)
     }
 
     fn halves(&mut self, prefix: Prefix, segments: &[Segment]) -> Below {
@@ -152,7 +151,7 @@ impl Tree {
     fn cheapest(&self, node: Node) -> u64 {
         match node {
             Node::Leaf(class) => 1 << class,
-            Node::Inner(place) => self.nodes[place as usize].cheapest,
+            Node::Inner(place) => self.nodes[place].cheapest,
         }
     }
 
@@ -162,7 +161,7 @@ impl Tree {
         let mut class = known;
         if cheapest >> known & 1 == 0 {
             // Never more than 63: some bit is set.
-            class = cheapest.trailing_zeros() as Class;
+            class = Class::try_from(cheapest.trailing_zeros()).unwrap_or(Class::MAX);
             said.push(Said {
                 first: prefix.first,
                 length: prefix.length,
@@ -172,7 +171,7 @@ impl Tree {
         let Node::Inner(place) = node else {
             return;
         };
-        match self.nodes[place as usize].below {
+        match self.nodes[place].below {
             Below::Halves(halves) => {
                 for (half, prefix) in halves.into_iter().zip(prefix.halves()) {
                     self.say(half, prefix, class, said);

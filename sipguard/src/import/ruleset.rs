@@ -4,7 +4,7 @@
 //! packet, and whether the answers are members of a set.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
 };
 
@@ -25,6 +25,8 @@ pub(super) struct Ruleset {
     known_labels: HashMap<String, u16>,
     /// Destination ports that a rule names, not those of wide ranges.
     pub(super) ports: Intervals,
+    /// Protocols that rules name one by one, besides UDP and TCP.
+    pub(super) protocols: BTreeSet<u8>,
     /// Whether rules change what later ones ask, such as marks.
     pub(super) changes: bool,
     /// Interfaces by which rules say that packets come in.
@@ -49,7 +51,7 @@ pub(super) struct Base {
     pub(super) hook: Hook,
     pub(super) priority: i32,
     /// Whether packets pass that no rule decided.
-    pub(super) accepts: bool,
+    pub(super) policy: Answer,
     /// Whether only the first packet of a connection comes here, to be given another address.
     pub(super) nat: bool,
     /// Only packets of these interfaces come here; of all where there are none.
@@ -384,7 +386,7 @@ impl Ruleset {
             return None;
         }
         // At most a thousand.
-        let number = self.labels.len() as LabelId;
+        let number = LabelId::try_from(self.labels.len()).ok()?;
         self.labels.push(name.to_owned());
         self.known_labels.insert(name.to_owned(), number);
         Some(number)
@@ -477,11 +479,21 @@ impl Ruleset {
     fn note_ports(&mut self, rule: &Rule) {
         /// A wider range is media, or everything, and names no port.
         const WIDEST: u128 = 200;
-        let mut found = Vec::new();
+        /// SCTP and UDP-Lite.
+        const OTHERS: [u8; 2] = [132, 136];
+        let (mut found, mut protocols) = (Vec::new(), BTreeSet::new());
         for condition in Self::conditions(rule) {
             let Test::In { keys, set, .. } = &condition.test else {
                 continue;
             };
+            if keys.as_slice() == [Key::Protocol]
+                && let Members::Numbers(numbers) = self.members(set)
+            {
+                protocols.extend(OTHERS.iter().filter(|&&number| {
+                    // A range is not one that names them.
+                    numbers.pieces() < 10 && numbers.count() < 10 && numbers.contains(number.into())
+                }));
+            }
             let Some(place) = keys
                 .iter()
                 .position(|key| matches!(key, Key::DestinationPort | Key::OriginalPort))
@@ -494,11 +506,12 @@ impl Ruleset {
                     found.extend(rows.iter().filter_map(|row| match row.get(place) {
                         Some(&Field::Numbers(first, last)) => Some((first, last)),
                         _ => None,
-                    }))
+                    }));
                 }
                 _ => {}
             }
         }
+        self.protocols.append(&mut protocols);
         for (first, last) in found {
             if last - first <= WIDEST {
                 self.ports.insert(first, last);
@@ -526,7 +539,7 @@ impl Ruleset {
                     found.extend(rows.iter().filter_map(|row| match row.get(place) {
                         Some(Field::Name(name)) => Some(name.clone()),
                         _ => None,
-                    }))
+                    }));
                 }
                 _ => {}
             }

@@ -18,7 +18,7 @@ use super::{
     notes::{Kind, Note, named},
     packet::Question,
     prefixes::{Segment, fewest},
-    ruleset::{LabelId, Ruleset},
+    ruleset::{Change, LabelId, Ruleset, Step},
 };
 use crate::policy::{Action, MAX_PORTS, MAX_SERVICES, Mode, Ports, protocol_name};
 
@@ -70,7 +70,7 @@ pub struct Source {
 /// Who may come in at a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
-    /// `udp` or `tcp`.
+    /// `udp`, `tcp`, `sctp` or `udplite`.
     pub protocol: &'static str,
     /// The port.
     pub port: u16,
@@ -288,6 +288,7 @@ pub(super) fn make(rules: &Ruleset, world: &World<'_>) -> Result<Made, ImportErr
         return Err(ImportError::Open);
     }
     asked.tell(&mut made.notes);
+    growing(rules, &mut made.notes);
     if rules.bases.is_empty() {
         return Err(ImportError::NoInput(Vec::new()));
     }
@@ -325,10 +326,18 @@ fn guarded(rules: &Ruleset, notes: &mut Vec<Note>) -> Vec<(u16, Protocol)> {
         ));
         ports.truncate(MAX_PORTS);
     }
-    ports
-        .into_iter()
-        .flat_map(|port| PROTOCOLS.map(|protocol| (port, protocol)))
-        .collect()
+    let mut guarded: Vec<_> = ports
+        .iter()
+        .flat_map(|&port| PROTOCOLS.map(|protocol| (port, protocol)))
+        .collect();
+    // SIP over these is rare: it is guarded where rules speak of them.
+    for (number, protocol) in [(132, Protocol::Sctp), (136, Protocol::UdpLite)] {
+        if rules.protocols.contains(&number) {
+            let sip = ports.iter().filter(|port| **port != WEB);
+            guarded.extend(sip.map(|port| (*port, protocol)));
+        }
+    }
+    guarded
 }
 
 struct Asked<'a> {
@@ -356,13 +365,13 @@ struct Lost {
 impl Asked<'_> {
     /// By which interfaces packets may come in; `None` is one that no rule names.
     fn ways_in(&mut self, notes: &mut Vec<Note>) -> Vec<Option<String>> {
-        if !self.world.interfaces.is_empty() {
-            return self.world.interfaces.iter().cloned().map(Some).collect();
-        }
         // Bridges and cables of containers and virtual machines lead inside.
         const INSIDE: [&str; 9] = [
             "docker", "br-", "veth", "virbr", "lxc", "lxd", "cni", "vnet", "cali",
         ];
+        if !self.world.interfaces.is_empty() {
+            return self.world.interfaces.iter().cloned().map(Some).collect();
+        }
         let outside = |name: &&String| {
             *name != "lo" && *name != "*" && !INSIDE.iter().any(|begin| name.starts_with(begin))
         };
@@ -380,8 +389,7 @@ impl Asked<'_> {
                 let mut open = true;
                 for port in SIP.into_iter().chain([WEB]) {
                     for protocol in PROTOCOLS {
-                        let way = Some((*name).clone());
-                        let outcome = self.ask(protocol, port, Family::V4, &way, true);
+                        let outcome = self.ask(protocol, port, Family::V4, Some(name), true);
                         open &= outcome.drops.is_empty();
                     }
                 }
@@ -404,13 +412,13 @@ impl Asked<'_> {
                 guarded
             }
             several => {
-                let names: Vec<String> = several.iter().flatten().cloned().collect();
+                let all: Vec<String> = several.iter().flatten().cloned().collect();
                 notes.push(Note::new(
                     Kind::Assumed,
                     0,
                     format!(
                         "the rules tell the interfaces {} apart: the config lets in only who gets in by each of them; name those to be guarded: --interface NAME",
-                        names.join(", ")
+                        all.join(", ")
                     ),
                 ));
                 guarded
@@ -423,7 +431,7 @@ impl Asked<'_> {
         protocol: Protocol,
         port: u16,
         family: Family,
-        way: &Option<String>,
+        way: Option<&str>,
         last_first: bool,
     ) -> Outcome {
         let question = Question {
@@ -435,7 +443,7 @@ impl Asked<'_> {
                 Protocol::UdpLite => 136,
             },
             port,
-            interface: way.as_deref(),
+            interface: way,
             own: self.world.own,
             last_first,
         };
@@ -460,7 +468,7 @@ impl Asked<'_> {
             .iter()
             .flat_map(|way| orders.iter().map(move |order| (way, *order)));
         for (way, last_first) in ways {
-            let outcome = self.ask(protocol, port, family, way, last_first);
+            let outcome = self.ask(protocol, port, family, way.as_deref(), last_first);
             let passes = outcome.passes.difference(&outcome.drops);
             let mut drops = outcome.drops.difference(&outcome.passes);
             drops.add(passes.clone());
@@ -614,6 +622,32 @@ impl Asked<'_> {
     }
 }
 
+/// Sets that rules go on adding to.
+fn growing(rules: &Ruleset, notes: &mut Vec<Note>) {
+    let mut told = BTreeSet::new();
+    for rule in rules.chains.iter().flat_map(|chain| &chain.rules) {
+        for step in &rule.steps {
+            if let Step::Change(Change::Add(set)) = step
+                && told.insert(*set)
+            {
+                notes.push(Note::new(
+                    Kind::NotKept,
+                    rule.line,
+                    format!(
+                        "rules add sources to the set {}: the config has those that are in it now",
+                        rules.sets[*set].name
+                    ),
+                ));
+            }
+        }
+    }
+}
+
+/// Of numbers that are at most 2³².
+fn in_64_bits(count: u128) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
 fn partition(
     sets: &mut Vec<(Is, Intervals)>,
     rest: &mut Intervals,
@@ -656,7 +690,7 @@ pub(super) fn into_services(rules: &Ruleset, made: &mut Made) -> Result<(), Impo
     let mut names = Names::default();
     for (is_sip, group) in &groups {
         let name = names.service(*is_sip, group);
-        let service = service(rules, name, group, &mut names, &mut made.sources);
+        let service = service(rules, &name, group, &mut names, &mut made.sources);
         made.services.push(service);
     }
     for answer in &made.answers {
@@ -671,10 +705,9 @@ pub(super) fn into_services(rules: &Ruleset, made: &mut Made) -> Result<(), Impo
             protocol: protocol_name(answer.protocol),
             port: answer.port,
             service: service.map(|service| service.name.clone()),
-            // At most 2³².
-            ipv4: answer.v4.count(Is::passes) as u64,
+            ipv4: in_64_bits(answer.v4.count(Is::passes)),
             ipv6_networks: answer.v6.networks(),
-            ipv4_not_known: answer.v4.count(|is| is == Is::NotKnown) as u64,
+            ipv4_not_known: in_64_bits(answer.v4.count(|is| is == Is::NotKnown)),
             ipv6_not_known: answer.v6.count(|is| is == Is::NotKnown) > 0,
         });
     }
@@ -802,7 +835,7 @@ fn sanitised(name: &str) -> String {
 
 fn service(
     rules: &Ruleset,
-    name: String,
+    name: &str,
     group: &[Answered],
     names: &mut Names,
     sources: &mut Vec<Source>,
@@ -834,7 +867,7 @@ fn service(
         }
     }
     let mut service = Service {
-        name: name.clone(),
+        name: name.to_owned(),
         ports,
         default,
         mode: Mode::Enforce,
@@ -842,7 +875,7 @@ fn service(
         deny: Vec::new(),
     };
     for ((action, called), prefixes) in lists {
-        let (called, new) = names.source(&called, &name, &prefixes);
+        let (called, new) = names.source(&called, name, &prefixes);
         if new {
             sources.push(Source {
                 name: called.clone(),
@@ -886,18 +919,16 @@ fn entries(judged: &Judged, default: Action) -> Vec<(IpNet, Action, Called)> {
                 } else {
                     Called::Nothing
                 };
-                let known = classes.iter().position(|known| *known == called);
-                match known {
-                    Some(known) => known + 1,
-                    None => {
-                        classes.push(called);
-                        classes.len()
-                    }
+                if let Some(known) = classes.iter().position(|known| *known == called) {
+                    known + 1
+                } else {
+                    classes.push(called);
+                    classes.len()
                 }
             }
         };
         // At most 61.
-        let class = class as u8;
+        let class = u8::try_from(class).unwrap_or(u8::MAX);
         match segments.last_mut() {
             Some(last) if last.class == class => last.last = part.last,
             _ => segments.push(Segment {

@@ -1,6 +1,7 @@
 //! Inputs that look like something else than what is read, and the command that would have been right.
 
 /// What it looks like, and what to do instead.
+#[expect(clippy::too_many_lines, reason = "one paragraph an input")]
 pub(super) fn instead(text: &str) -> Option<String> {
     let lines = || text.lines().map(str::trim);
     let relevant = || lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -35,6 +36,18 @@ pub(super) fn instead(text: &str) -> Option<String> {
         } else {
             "this looks like a script: run it, then import what `iptables-save` prints (and `ip6tables-save`, for IPv6)".to_owned()
         });
+    }
+    if any(&|line| {
+        let mut words = line.split_whitespace();
+        matches!(
+            words.next(),
+            Some("-I" | "-D" | "-R" | "-F" | "-X" | "-E" | "-Z")
+        ) && words.next().is_some()
+    }) {
+        return Some(
+            "these are commands for iptables: run them, then import what `iptables-save` prints"
+                .to_owned(),
+        );
     }
     let nft = first.starts_with("table ")
         || any(&|line| line.starts_with("table ") || line.starts_with("flush ruleset"));

@@ -278,7 +278,7 @@ fn every_guarded_port_finds_its_service_and_no_other_does() {
                     .is_some_and(|ports| ports.contains(&port))
             };
             let wanted = policy.services.iter().position(guards);
-            let got = host.service(protocol, port).map(usize::from);
+            let got = host.service(protocol, port.to_be_bytes()).map(usize::from);
             assert_eq!(got, wanted, "{protocol:?} {port}");
         }
     }

@@ -1,4 +1,5 @@
-//! The import of other tools' output. Whatever is printed as a config is one. The first letter chooses the tool.
+//! The import of other tools' output. Whatever is made of it is a config, which decides as the rules did: `import` asks itself. The first
+//! letter chooses the reader.
 #![no_main]
 
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::path::Path;
 use libfuzzer_sys::fuzz_target;
 use sipguard::{
     config,
-    import::{Format, import},
+    import::{Format, ImportError, Input, Options, import},
     policy::Action,
 };
 
@@ -22,13 +23,25 @@ fuzz_target!(|input: &str| {
         'f' => Some(Format::Fail2ban),
         _ => None,
     };
-    let text = &input[choice.len_utf8()..];
-    if let Ok(imported) = import(text, format, Some(Action::Deny)) {
-        if let Err(problems) = config::parse(&imported.config, Path::new("imported.toml")) {
-            panic!("{problems}\n{}", imported.config);
+    let input = Input {
+        text: &input[choice.len_utf8()..],
+        format,
+    };
+    let options = Options {
+        action: Some(Action::Deny),
+        ..Options::default()
+    };
+    match import(&[input], &options) {
+        Ok(imported) => {
+            let text = imported.config(&[]);
+            if let Err(problems) = config::parse(&text, Path::new("imported.toml")) {
+                panic!("{problems}\n{text}");
+            }
+            for note in &imported.notes {
+                assert!(!note.text.contains(char::is_control), "{note:?}");
+            }
         }
-        for note in &imported.notes {
-            assert!(!note.text.contains(char::is_control), "{note:?}");
-        }
+        Err(ImportError::Bug(difference)) => panic!("{difference}"),
+        Err(_) => {}
     }
 });

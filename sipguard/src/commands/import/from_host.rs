@@ -140,12 +140,12 @@ fn ask(command: &[&str]) -> Result<Option<String>> {
 
 /// What a person wants to know of it: whether it filters.
 fn count(tool: &Tool, text: &str, options: &Options) -> String {
-    let (number, what) = match tool.format {
+    let (number, [one, several]) = match tool.format {
         Format::Ipset => (
             text.lines()
                 .filter(|line| line.starts_with("create "))
                 .count(),
-            "sets",
+            ["set", "sets"],
         ),
         Format::Nft => {
             let json: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
@@ -161,16 +161,17 @@ fn count(tool: &Tool, text: &str, options: &Options) -> String {
                     !options.skip.contains(&table)
                 })
             });
-            (rules.count(), "rules of its own")
+            (rules.count(), ["rule of its own", "rules of its own"])
         }
         _ => (
             text.lines().filter(|line| line.starts_with("-A ")).count(),
-            "rules",
+            ["rule", "rules"],
         ),
     };
     match number {
         0 => "nothing".to_owned(),
-        number => format!("{number} {what}"),
+        1 => format!("1 {one}"),
+        number => format!("{number} {several}"),
     }
 }
 

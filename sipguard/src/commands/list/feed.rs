@@ -6,11 +6,40 @@ use anyhow::Result;
 use ipnet::IpNet;
 use sipguard::{
     datapath::Description,
-    policy::{Action, Mode, protocol_name},
+    policy::{Action, Mode, Service, protocol_name},
     prefix,
 };
 
 use sipguard::report::EntryReport;
+
+/// What sets can't say, in comments that `sipguard import` reads.
+fn write_services(services: &[Service], out: &mut dyn Write) -> Result<()> {
+    for service in services {
+        write!(out, "# sipguard service {}", service.name)?;
+        for (protocol, ports) in &service.ports {
+            let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+            write!(out, " {} {}", protocol_name(*protocol), ports.join(","))?;
+        }
+        writeln!(out, " default {} mode {}", service.default, service.mode)?;
+    }
+    Ok(())
+}
+
+/// Prefixes that lie in no other one, and those that do.
+fn widest(prefixes: impl Iterator<Item = IpNet>) -> (Vec<IpNet>, Vec<IpNet>) {
+    let mut all: Vec<IpNet> = prefixes.collect();
+    // Wider ones come before what is in them.
+    all.sort_unstable();
+    all.dedup();
+    let (mut wide, mut inside): (Vec<IpNet>, Vec<IpNet>) = (Vec::new(), Vec::new());
+    for prefix in all {
+        match wide.last() {
+            Some(last) if last.contains(&prefix) => inside.push(prefix),
+            _ => wide.push(prefix),
+        }
+    }
+    (wide, inside)
+}
 
 /// A prefix, and how many seconds it has left if it ends by itself.
 type Element = (IpNet, Option<i64>);
@@ -48,7 +77,8 @@ impl Feed {
         })
     }
 
-    pub(super) fn ipset(&self, out: &mut dyn Write) -> Result<()> {
+    pub(super) fn ipset(&self, services: &[Service], out: &mut dyn Write) -> Result<()> {
+        write_services(services, out)?;
         for (name, v6, elements) in self.sets() {
             let family = if v6 { "inet6" } else { "inet" };
             // Two for a prefix of everything.
@@ -81,7 +111,8 @@ impl Feed {
     }
 
     /// One table with a set for each list. Where one prefix is inside another, the set has the wider one.
-    pub(super) fn nft(&self, out: &mut dyn Write) -> Result<()> {
+    pub(super) fn nft(&self, services: &[Service], out: &mut dyn Write) -> Result<()> {
+        write_services(services, out)?;
         writeln!(out, "table inet sipguard {{")?;
         for (name, v6, elements) in self.sets() {
             let kind = if v6 { "ipv6_addr" } else { "ipv4_addr" };
@@ -97,11 +128,11 @@ impl Feed {
                     prefix::format(prefix)
                 )?;
             }
-            let prefixes: Vec<IpNet> = permanent.into_iter().map(|(prefix, _)| prefix).collect();
-            let prefixes: Vec<_> = IpNet::aggregate(&prefixes)
-                .into_iter()
-                .map(prefix::format)
-                .collect();
+            let (prefixes, inside) = widest(permanent.into_iter().map(|(prefix, _)| prefix));
+            for prefix in inside {
+                writeln!(out, "\t\t# inside a wider one: {}", prefix::format(prefix))?;
+            }
+            let prefixes: Vec<_> = prefixes.into_iter().map(prefix::format).collect();
             if !prefixes.is_empty() {
                 writeln!(
                     out,

@@ -44,7 +44,6 @@ struct Recent {
     negated: bool,
     sets: bool,
     asks: bool,
-    removes: bool,
     hits: u32,
 }
 
@@ -116,7 +115,11 @@ impl Reader<'_> {
         rules.add_rule(chain, rule, draft.comment.as_deref(), chain_name);
     }
 
-    #[expect(clippy::too_many_lines, reason = "one row an option")]
+    #[expect(
+        clippy::too_many_lines,
+        clippy::match_same_arms,
+        reason = "one row an option"
+    )]
     fn condition(&self, module: &str, option: &Opt<'_>, draft: &mut Draft, rules: &Ruleset) {
         let negated = option.negated;
         let value = option.value();
@@ -148,7 +151,7 @@ impl Reader<'_> {
                     None => unknown(),
                 }
             }
-            ("--ports", _) => self.either_port(value, negated, option),
+            ("--ports", _) => either_port(value, negated, option),
             ("--state" | "--ctstate", _) => states(value, negated).unwrap_or_else(unknown),
             ("--ctstatus", _) => {
                 // Nothing has come back yet, and nobody expected it.
@@ -173,8 +176,8 @@ impl Reader<'_> {
                     _ => Key::Mark,
                 };
                 match mark_and_mask(value) {
-                    Some((mark, mask)) => {
-                        Condition::number(key(mask), mark, negated).with_text(option.text())
+                    Some((value, mask)) => {
+                        Condition::number(key(mask), value, negated).with_text(option.text())
                     }
                     None => unknown(),
                 }
@@ -223,7 +226,6 @@ impl Reader<'_> {
                 match name {
                     "--set" => recent.sets = true,
                     "--rcheck" | "--update" => recent.asks = true,
-                    "--remove" => recent.removes = true,
                     "--hitcount" => recent.hits = value.parse().unwrap_or_default(),
                     _ => {}
                 }
@@ -269,27 +271,6 @@ impl Reader<'_> {
             }
         }
         Condition::inline(key, Members::Addresses(set), option.negated).with_text(option.text())
-    }
-
-    /// `--ports`: the source's, or the destination's.
-    fn either_port(&self, value: &str, negated: bool, option: &Opt<'_>) -> Condition {
-        let Some(numbers) = port_numbers(value) else {
-            return Condition::unknown(option.text());
-        };
-        // Who comes from such a port is not known, who goes to one is.
-        let mut rows = Vec::new();
-        for (first, last) in numbers {
-            rows.push(vec![Field::Any, Field::Numbers(first, last)]);
-            rows.push(vec![Field::Numbers(first, last), Field::Any]);
-        }
-        Condition {
-            test: Test::In {
-                keys: vec![Key::SourcePort, Key::DestinationPort],
-                set: SetOf::Inline(Rc::new(Members::Rows(rows))),
-                negated,
-            },
-            text: Some(option.text().into()),
-        }
     }
 
     fn match_set(&self, option: &Opt<'_>, rules: &Ruleset) -> Condition {
@@ -580,6 +561,27 @@ fn ports(key: Key, value: &str, negated: bool) -> Option<Condition> {
     Some(Condition::numbers(key, port_numbers(value)?, negated))
 }
 
+/// `--ports`: the source's, or the destination's.
+fn either_port(value: &str, negated: bool, option: &Opt<'_>) -> Condition {
+    let Some(numbers) = port_numbers(value) else {
+        return Condition::unknown(option.text());
+    };
+    // Who comes from such a port is not known, who goes to one is.
+    let mut rows = Vec::new();
+    for (first, last) in numbers {
+        rows.push(vec![Field::Any, Field::Numbers(first, last)]);
+        rows.push(vec![Field::Numbers(first, last), Field::Any]);
+    }
+    Condition {
+        test: Test::In {
+            keys: vec![Key::SourcePort, Key::DestinationPort],
+            set: SetOf::Inline(Rc::new(Members::Rows(rows))),
+            negated,
+        },
+        text: Some(option.text().into()),
+    }
+}
+
 fn states(value: &str, negated: bool) -> Option<Condition> {
     let mut rows = Vec::new();
     for name in value.split(',') {
@@ -630,7 +632,7 @@ fn number(text: &str) -> Option<u32> {
 
 fn mark_and_mask(text: &str) -> Option<(u32, u32)> {
     match text.split_once('/') {
-        Some((mark, mask)) => Some((number(mark)?, number(mask)?)),
+        Some((value, mask)) => Some((number(value)?, number(mask)?)),
         None => Some((number(text)?, u32::MAX)),
     }
 }
@@ -643,24 +645,24 @@ fn mark(rest: &[Opt<'_>]) -> Option<Bits> {
             "--set-xmark" | "--set-mark" | "--and-mark" | "--or-mark" | "--xor-mark"
         )
     })?;
-    let (mark, mask) = mark_and_mask(option.value())?;
+    let (value, mask) = mark_and_mask(option.value())?;
     Some(match option.name {
         "--set-xmark" => Bits {
             and: !mask,
-            xor: mark,
+            xor: value,
         },
         "--set-mark" => Bits {
-            and: !(mark | mask),
-            xor: mark,
+            and: !(value | mask),
+            xor: value,
         },
-        "--and-mark" => Bits { and: mark, xor: 0 },
+        "--and-mark" => Bits { and: value, xor: 0 },
         "--or-mark" => Bits {
-            and: !mark,
-            xor: mark,
+            and: !value,
+            xor: value,
         },
         _ => Bits {
             and: u32::MAX,
-            xor: mark,
+            xor: value,
         },
     })
 }

@@ -96,7 +96,7 @@ pub(super) fn read(text: &str, unread: &mut Unread) -> Result<Vec<Table>, String
             // Objects that rules name.
             "counter" | "quota" | "limit" | "ct helper" | "ct timeout" | "ct expectation"
             | "flowtable" | "secmark" | "synproxy" | "element" => {}
-            other => unread.add(0, other, "not understood"),
+            other => unread.refuse(0, other),
         }
     }
     Ok(tables)
@@ -194,7 +194,7 @@ fn expression(value: &Value, depth: usize) -> Expression {
                 .map(|value| expression(value, depth + 1))
                 .collect(),
         ),
-        Value::Object(object) => object_expression(object, depth).unwrap_or_else(|| {
+        Value::Object(object) => object_expression(object).unwrap_or_else(|| {
             let Some((key, body)) = only(value) else {
                 return Expression::Other(String::new());
             };
@@ -232,7 +232,7 @@ fn expression(value: &Value, depth: usize) -> Expression {
 }
 
 /// Those that are named by several keys.
-fn object_expression(object: &Map<String, Value>, _depth: usize) -> Option<Expression> {
+fn object_expression(object: &Map<String, Value>) -> Option<Expression> {
     let (kind, body) = object.iter().next()?;
     let word = |key: &str| body.get(key).and_then(Value::as_str);
     match kind.as_str() {
@@ -242,17 +242,16 @@ fn object_expression(object: &Map<String, Value>, _depth: usize) -> Option<Expre
             Some(Expression::Prefix(address, u8::try_from(length).ok()?))
         }
         "payload" => {
-            let key = match (word("protocol"), word("field")) {
-                (Some(protocol), Some(field)) => format!("{protocol} {field}"),
-                _ => {
-                    let number = |key: &str| body.get(key).and_then(Value::as_u64);
-                    format!(
-                        "@{},{},{}",
-                        word("base")?,
-                        number("offset")?,
-                        number("len")?
-                    )
-                }
+            let key = if let (Some(protocol), Some(field)) = (word("protocol"), word("field")) {
+                format!("{protocol} {field}")
+            } else {
+                let number = |key: &str| body.get(key).and_then(Value::as_u64);
+                format!(
+                    "@{},{},{}",
+                    word("base")?,
+                    number("offset")?,
+                    number("len")?
+                )
             };
             Some(Expression::Key(key))
         }

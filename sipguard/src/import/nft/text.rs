@@ -45,11 +45,11 @@ pub(super) fn read(text: &str, unread: &mut Unread) -> Vec<Table> {
             }
             // They make room for what follows.
             "flush" | "delete" | "destroy" => {
-                rest.to_end();
+                rest.skip_statement();
             }
             other => {
-                unread.add(token.line, other, "not understood");
-                rest.to_end();
+                unread.refuse(token.line, other);
+                rest.skip_statement();
             }
         }
     }
@@ -170,7 +170,7 @@ impl<'t> Tokens<'_, 't> {
     }
 
     /// Past the end of a statement with all blocks in it.
-    fn to_end(&mut self) {
+    fn skip_statement(&mut self) {
         let mut depth = 0_usize;
         while let Some(token) = self.peek() {
             if !token.quoted {
@@ -210,11 +210,11 @@ fn read_table(rest: &mut Tokens<'_, '_>, table: &mut Table, unread: &mut Unread)
             // Objects that rules name, and what is only for people.
             "counter" | "quota" | "limit" | "ct" | "flowtable" | "secmark" | "synproxy"
             | "comment" | "flags" => {
-                rest.to_end();
+                rest.skip_statement();
             }
             other => {
-                unread.add(token.line, other, "not understood");
-                rest.to_end();
+                unread.refuse(token.line, other);
+                rest.skip_statement();
             }
         }
     }
@@ -235,7 +235,7 @@ fn read_set(rest: &mut Tokens<'_, '_>, name: String) -> SetOf {
                 while let Some(word) = rest.word() {
                     // Behind the colon is what a map leads to.
                     if word == ":" {
-                        rest.to_end();
+                        rest.skip_statement();
                         break;
                     }
                     words.push(word);
@@ -252,7 +252,7 @@ fn read_set(rest: &mut Tokens<'_, '_>, name: String) -> SetOf {
                 }
             }
             _ => {
-                rest.to_end();
+                rest.skip_statement();
             }
         }
     }
@@ -289,9 +289,8 @@ fn read_elements(rest: &mut Tokens<'_, '_>) -> Vec<Element> {
             if !token.quoted {
                 match token.text {
                     "{" => depth += 1,
-                    "}" if depth == 0 => break,
+                    "}" | "," if depth == 0 => break,
                     "}" => depth -= 1,
-                    "," if depth == 0 => break,
                     "timeout" | "expires" => element.timed = true,
                     ":" => {
                         rest.at += 1;
@@ -338,7 +337,7 @@ fn read_chain(rest: &mut Tokens<'_, '_>, name: String) -> Chain {
             }
             // Of the chain; a rule's stands behind it.
             "comment" | "flags" => {
-                rest.to_end();
+                rest.skip_statement();
             }
             _ => {
                 let rule = read_rule(rest);
@@ -433,6 +432,7 @@ fn read_rule(rest: &mut Tokens<'_, '_>) -> Rule {
 }
 
 /// Reads one statement of a rule.
+#[expect(clippy::too_many_lines, reason = "one row a statement")]
 fn statement(rest: &mut Tokens<'_, '_>, rule: &mut Rule) {
     let text = rest.text();
     match text {
@@ -514,7 +514,7 @@ fn statement(rest: &mut Tokens<'_, '_>, rule: &mut Rule) {
             rule.statements.push(Statement::Notrack);
         }
         "masquerade" | "snat" => {
-            rest.to_end_of_rule();
+            rest.skip_rule();
         }
         "redirect" => {
             rest.at += 1;
@@ -525,7 +525,7 @@ fn statement(rest: &mut Tokens<'_, '_>, rule: &mut Rule) {
                 None
             };
             rule.statements.push(Statement::Redirect(port));
-            rest.to_end_of_rule();
+            rest.skip_rule();
         }
         "dnat" => {
             rest.at += 1;
@@ -540,7 +540,7 @@ fn statement(rest: &mut Tokens<'_, '_>, rule: &mut Rule) {
                 _ => None,
             };
             rule.statements.push(Statement::Dnat(port));
-            rest.to_end_of_rule();
+            rest.skip_rule();
         }
         "add" | "update" | "delete" | "set" if !rest.is_key() => add_to_set(rest, rule),
         "meter" | "flow" => add_to_set(rest, rule),
@@ -563,7 +563,7 @@ impl Tokens<'_, '_> {
         !self.second().starts_with('@')
     }
 
-    fn to_end_of_rule(&mut self) {
+    fn skip_rule(&mut self) {
         while !["", "}", "comment"].contains(&self.text()) {
             self.at += 1;
         }
@@ -609,17 +609,20 @@ fn add_to_set(rest: &mut Tokens<'_, '_>, rule: &mut Rule) {
             .any(|key| matches!(key, Expression::Key(key) if key.ends_with(" saddr"))),
         _ => false,
     };
-    if operation != "delete" {
-        rule.statements.push(Statement::Add { set: name, source });
+    rule.statements.push(if operation == "delete" {
+        Statement::Unknown(format!("delete @{name}"))
     } else {
-        rule.statements
-            .push(Statement::Unknown(format!("delete @{name}")));
-    }
+        Statement::Add { set: name, source }
+    });
     rule.statements.extend(inner.statements);
 }
 
 /// A condition, a map of verdicts, or something that is set.
 fn matching(rest: &mut Tokens<'_, '_>, rule: &mut Rule) {
+    const KNOWN: [&str; 13] = [
+        "", "}", "accept", "drop", "return", "jump", "goto", "queue", "reject", "comment",
+        "counter", "limit", "continue",
+    ];
     let begin = rest.at;
     let left = value(rest);
     let compare = match rest.text() {
@@ -662,10 +665,6 @@ fn matching(rest: &mut Tokens<'_, '_>, rule: &mut Rule) {
         return;
     }
     // Whatever it is, it ends where something begins that is known.
-    const KNOWN: [&str; 13] = [
-        "", "}", "accept", "drop", "return", "jump", "goto", "queue", "reject", "comment",
-        "counter", "limit", "continue",
-    ];
     let mut cases = false;
     while !KNOWN.contains(&rest.text()) {
         let before = rest.at;
@@ -802,6 +801,7 @@ pub(super) fn word(text: &str) -> Expression {
 }
 
 /// What is asked of a packet, where the next words name that.
+#[expect(clippy::too_many_lines, reason = "one row a header")]
 fn key(rest: &mut Tokens<'_, '_>) -> Option<String> {
     let first = rest.text();
     let second = rest.second();
