@@ -8,7 +8,7 @@ use core::mem::size_of;
 use crate::prefix::{Prefix, V4, V6};
 
 /// Changes with every change of what is in this file; pinned maps of another version are never adopted.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The most services a policy may have. A service's number is also its place among the counters.
 pub const SERVICES: usize = 16;
@@ -70,13 +70,16 @@ pub enum Reason {
     Unlisted = 6,
     /// No entry covers the source, and the service allows by default.
     Open = 7,
+    /// A fragment that is not the first, of a datagram whose first one was dropped.
+    Orphan = 8,
 }
 
 impl Reason {
     /// The reasons that are counted.
-    pub const COUNTED: [Self; 7] = [
+    pub const COUNTED: [Self; 8] = [
         Self::TooDeep,
         Self::Malformed,
+        Self::Orphan,
         Self::Fragment,
         Self::Denied,
         Self::Allowed,
@@ -96,6 +99,7 @@ impl Reason {
             Self::Allowed => "allowed",
             Self::Unlisted => "unlisted",
             Self::Open => "open",
+            Self::Orphan => "orphan",
         }
     }
 
@@ -104,7 +108,9 @@ impl Reason {
     pub const fn action(self) -> Action {
         match self {
             Self::None | Self::Fragment | Self::Allowed | Self::Open => Action::Pass,
-            Self::TooDeep | Self::Malformed | Self::Denied | Self::Unlisted => Action::Drop,
+            Self::TooDeep | Self::Malformed | Self::Orphan | Self::Denied | Self::Unlisted => {
+                Action::Drop
+            }
         }
     }
 }

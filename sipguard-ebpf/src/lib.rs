@@ -14,6 +14,7 @@
 )]
 
 pub mod abi;
+pub mod datagram;
 pub mod frame;
 pub mod header;
 pub mod parse;

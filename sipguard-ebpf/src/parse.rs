@@ -1,6 +1,6 @@
 //! From a frame to what the policy asks about: source, protocol, destination port. Or the reason why there is none.
 //!
-//! The order of the checks is the order of the verdict table's rows 1 to 6.
+//! The order of the checks is the order of the verdict table's rows 1 to 6, but for row 4's first half, which is [`crate::datagram`]'s.
 
 use network_types::{
     eth::{EthHdr, EtherType},
@@ -22,7 +22,7 @@ pub const EXTENSIONS: usize = 8;
 
 /// No header that we reach begins behind this: 14 + 4 × 4 + 8 + 60 bytes and 8 extension headers of at most 2,048 bytes. The mask
 /// changes no offset; it lets the verifier see that none grows without end.
-const OFFSETS: usize = 0x7fff;
+pub(crate) const OFFSETS: usize = 0x7fff;
 
 /// PPPoE session, RFC 2516.
 const PPPOE_SESSION: u16 = 0x8864;
@@ -40,8 +40,20 @@ pub struct Packet {
     /// Destination port, as it stands in the frame.
     pub port: [u8; 2],
     /// Where the packet's last byte is in the frame, as its IP header says; far away where that does not say. For the counters;
-    /// a verdict follows from it in a first fragment only, which has to hold its ports.
+    /// a verdict follows from it in a first fragment only, which has to hold its ports. There it is farther away than in any other packet.
     pub last: usize,
+}
+
+/// Added to where a first fragment's last byte is.
+const FIRST: usize = 1 << (usize::BITS - 1);
+
+impl Packet {
+    /// Whether it is the first fragment of several.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_first_fragment(self) -> bool {
+        self.last >= FIRST
+    }
 }
 
 /// A source address. Both families have one shape, all of it written: of an `enum` the compiler also copies what only the other variant
@@ -85,27 +97,53 @@ pub fn parse(
     link: LinkKind,
     protocols: u32,
 ) -> Result<Packet, Reason> {
-    let said = frame.said();
-    let plain = match (said, link) {
-        (Some(said), _) => plain_behind(frame, said.kind, protocols),
-        (None, LinkKind::Ethernet) => {
-            plain::<0>(frame, protocols).or_else(|| plain::<1>(frame, protocols))
-        }
-        (None, LinkKind::Ip) => None,
-    };
-    if let Some(packet) = plain {
-        return Ok(packet);
+    match plain(frame, link, protocols) {
+        Some(packet) => Ok(packet),
+        None => general::<true>(frame, link, protocols),
     }
-    let (family, offset) = match (said, link) {
-        (Some(Said { kind, tags }), _) => behind(frame, kind, 0, tags)?,
-        (None, LinkKind::Ethernet) => ethernet(frame)?,
-        (None, LinkKind::Ip) => bare(frame)?,
-    };
+}
+
+/// The same where all fragments are left to [`parse_fragment`]: what they need costs all others something.
+///
+/// # Errors
+/// As [`parse`]; [`Reason::Fragment`] for every fragment.
+#[inline(always)]
+pub fn parse_whole(
+    frame: &(impl Frame + ?Sized),
+    link: LinkKind,
+    protocols: u32,
+) -> Result<Packet, Reason> {
+    match plain(frame, link, protocols) {
+        Some(packet) => Ok(packet),
+        None => general::<false>(frame, link, protocols),
+    }
+}
+
+/// As [`parse`], for what [`parse_whole`] takes for a fragment.
+///
+/// # Errors
+/// As [`parse`].
+#[inline(always)]
+pub fn parse_fragment(
+    frame: &(impl Frame + ?Sized),
+    link: LinkKind,
+    protocols: u32,
+) -> Result<Packet, Reason> {
+    general::<true>(frame, link, protocols)
+}
+
+#[inline(always)]
+fn general<const FRAGMENTS: bool>(
+    frame: &(impl Frame + ?Sized),
+    link: LinkKind,
+    protocols: u32,
+) -> Result<Packet, Reason> {
+    let (family, offset) = network(frame, link)?;
     let ip = match family {
-        Family::V4 => ipv4(frame, offset)?,
+        Family::V4 => ipv4::<FRAGMENTS>(frame, offset)?,
         Family::V6 => ipv6(frame, offset)?,
     };
-    let (kind, offset, first) = extensions(frame, family, &ip)?;
+    let (kind, offset, first) = extensions::<FRAGMENTS>(frame, family, &ip)?;
     let guarded = kind
         .protocol()
         .filter(|protocol| protocols & protocol.bit() != 0);
@@ -122,8 +160,21 @@ pub fn parse(
         source: ip.source,
         protocol,
         port: [high, low],
-        last: ip.last,
+        last: ip.last | usize::from(first & MORE) << FIRST.trailing_zeros(),
     })
+}
+
+/// The family of the frame's packet, and where that begins.
+#[inline(always)]
+pub(crate) fn network(
+    frame: &(impl Frame + ?Sized),
+    link: LinkKind,
+) -> Result<(Family, usize), Reason> {
+    match (frame.said(), link) {
+        (Some(Said { kind, tags }), _) => behind(frame, kind, 0, tags),
+        (None, LinkKind::Ethernet) => ethernet(frame),
+        (None, LinkKind::Ip) => bare(frame),
+    }
 }
 
 /// What an IP header says.
@@ -139,7 +190,7 @@ struct Ip {
 }
 
 /// Set where more fragments follow. Bits above it: a fragment header has others in front of it that it must not have.
-const MORE: u8 = 1;
+pub(crate) const MORE: u8 = 1;
 
 /// A first fragment must be what Linux makes of it, once it is put together:
 ///
@@ -194,10 +245,21 @@ unsafe impl<const N: usize> frame::Header for Plain<N> {}
 // SAFETY: as above.
 unsafe impl frame::Header for PlainIp {}
 
-/// IPv4 behind N tags, without options, that is no fragment, of a guarded protocol, its bounds checked once: half the cost of the
-/// general way, which all other frames take.
+/// IPv4 without options behind no more than one tag, that is no fragment, of a guarded protocol, its bounds checked once: half the cost of
+/// the general way, which all other frames take.
 #[inline(always)]
-fn plain<const N: usize>(frame: &(impl Frame + ?Sized), protocols: u32) -> Option<Packet> {
+fn plain(frame: &(impl Frame + ?Sized), link: LinkKind, protocols: u32) -> Option<Packet> {
+    match (frame.said(), link) {
+        (Some(said), _) => plain_behind(frame, said.kind, protocols),
+        (None, LinkKind::Ethernet) => {
+            plain_ethernet::<0>(frame, protocols).or_else(|| plain_ethernet::<1>(frame, protocols))
+        }
+        (None, LinkKind::Ip) => None,
+    }
+}
+
+#[inline(always)]
+fn plain_ethernet<const N: usize>(frame: &(impl Frame + ?Sized), protocols: u32) -> Option<Packet> {
     let Plain { ethernet, tags, ip } = frame.first::<Plain<N>>()?;
     let mut kind = ethernet.ether_type;
     for tag in tags {
@@ -334,7 +396,7 @@ fn more_fragments(ip: &Ipv4Hdr) -> u8 {
 
 /// RFC 791 section 3.1.
 #[inline(always)]
-fn ipv4(frame: &(impl Frame + ?Sized), offset: usize) -> Result<Ip, Reason> {
+fn ipv4<const FRAGMENTS: bool>(frame: &(impl Frame + ?Sized), offset: usize) -> Result<Ip, Reason> {
     let header = frame
         .read::<Ipv4Hdr>(offset & OFFSETS)
         .ok_or(Reason::Malformed)?;
@@ -342,6 +404,10 @@ fn ipv4(frame: &(impl Frame + ?Sized), offset: usize) -> Result<Ip, Reason> {
         return Err(Reason::Malformed);
     }
     let end = offset + usize::from(header.ihl());
+    let first = more_fragments(&header);
+    if !FRAGMENTS && (first != 0 || header.frag_offset() != 0) {
+        return Err(Reason::Fragment);
+    }
     if header.frag_offset() != 0 {
         return Err(inside(frame, end).err().unwrap_or(Reason::Fragment));
     }
@@ -350,7 +416,7 @@ fn ipv4(frame: &(impl Frame + ?Sized), offset: usize) -> Result<Ip, Reason> {
         last: last_byte(offset, header.tot_len),
         next: header.proto,
         end,
-        first: more_fragments(&header),
+        first,
     })
 }
 
@@ -384,7 +450,7 @@ fn last_byte(offset: usize, length: [u8; 2]) -> usize {
 /// Linux takes more orders than the RFC recommends. Returns the kind of the first header that is none, where it begins, and what
 /// [`reassembled`] asks of a first fragment.
 #[inline(always)]
-fn extensions(
+fn extensions<const FRAGMENTS: bool>(
     frame: &(impl Frame + ?Sized),
     family: Family,
     ip: &Ip,
@@ -404,7 +470,11 @@ fn extensions(
             .read::<[u8; 8]>(offset & OFFSETS)
             .ok_or(Reason::Malformed)?;
         // The lowest bit says that more follow, the next two nothing; what is left is the offset (RFC 8200 section 4.5).
-        if kind.is_fragment() && u16::from_be_bytes([high, low]) & 0xfff8 != 0 {
+        let field = u16::from_be_bytes([high, low]);
+        if !FRAGMENTS && kind.is_fragment() && field & (0xfff8 | u16::from(MORE)) != 0 {
+            return Err(Reason::Fragment);
+        }
+        if FRAGMENTS && kind.is_fragment() && field & 0xfff8 != 0 {
             reassembled(ip, first, offset + 8)?;
             return Err(Reason::Fragment);
         }

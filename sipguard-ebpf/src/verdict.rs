@@ -2,9 +2,10 @@
 
 use crate::{
     abi::{Action, Key, Lengths, LinkKind, NO_SERVICE, Protocol, Reason, Value},
+    datagram::Datagram,
     frame::Frame,
     header::Family,
-    parse::{Packet, Source, parse},
+    parse::{Packet, Source, parse, parse_fragment},
     prefix::{Prefix, V4, V6, cell_bit, marker_bit, region},
 };
 
@@ -27,6 +28,14 @@ pub trait Tables: Entries<V4> + Entries<V6> {
     fn lengths(&self, service: u8) -> Option<&Lengths>;
     /// The boot clock in nanoseconds.
     fn now(&self) -> u64;
+}
+
+/// The memory of datagrams whose first fragment was dropped.
+pub trait Memory {
+    /// The service whose port a datagram went to whose first fragment was dropped a moment ago.
+    fn dropped(&self, datagram: &Datagram) -> Option<u8>;
+    /// Remembers for a moment that a datagram's first fragment, to a port of this service, was dropped.
+    fn remember(&self, datagram: &Datagram, service: u8);
 }
 
 /// The entries of one family of addresses.
@@ -66,10 +75,45 @@ impl Verdict {
     }
 }
 
-/// The verdict on a frame, with what was found in it.
+/// The verdict on a frame by itself, with what was found in it.
 #[inline(always)]
 pub fn judge(frame: &(impl Frame + ?Sized), tables: &impl Tables) -> (Option<Packet>, Verdict) {
-    match parse(frame, tables.link(), tables.protocols()) {
+    judged(parse(frame, tables.link(), tables.protocols()), tables)
+}
+
+/// The verdict on a fragment, which depends on what became of others: what is left of a datagram whose first fragment was dropped would fill
+/// the room that the kernel has for those that can be put together. Row 4's first half.
+#[inline(always)]
+pub fn judge_fragment(
+    frame: &(impl Frame + ?Sized),
+    tables: &impl Tables,
+    memory: &impl Memory,
+) -> (Option<Packet>, Verdict) {
+    let parsed = parse_fragment(frame, tables.link(), tables.protocols());
+    let (packet, verdict) = judged(parsed, tables);
+    let first = packet.is_some_and(Packet::is_first_fragment) && verdict.action() == Action::Drop;
+    let later = verdict.reason == Reason::Fragment;
+    if (first || later)
+        && let Some(datagram) = Datagram::of(frame, tables.link())
+    {
+        if first {
+            memory.remember(&datagram, verdict.service);
+        } else if let Some(service) = memory.dropped(&datagram) {
+            // It is the service's that dropped the first one: in monitor mode that drops neither.
+            let orphan = Verdict {
+                service,
+                ..Verdict::without_service(Reason::Orphan)
+            };
+            return (None, orphan);
+        }
+    }
+    (packet, verdict)
+}
+
+/// The verdict on what was found in a frame.
+#[inline(always)]
+pub fn judged(parsed: Result<Packet, Reason>, tables: &impl Tables) -> (Option<Packet>, Verdict) {
+    match parsed {
         Ok(packet) => (Some(packet), decide(&packet, tables)),
         Err(reason) => (None, Verdict::without_service(reason)),
     }

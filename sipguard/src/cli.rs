@@ -187,7 +187,7 @@ Examples:
     /// Show what was passed and dropped, and why
     ///
     /// Counts packets to guarded ports by interface, service and reason; `allowed` and `open` passed, `denied` and `unlisted` were
-    /// dropped. Other ports are not counted. `malformed`, `too_deep` (both dropped) and `fragment` (passed) are packets that could not be
+    /// dropped, and so were the further fragments of what was (`orphan`). Other ports are not counted. `malformed`, `too_deep` (both dropped) and `fragment` (passed) are packets that could not be
     /// told apart by port. Bytes are whole frames.
     #[command(after_help = "\
 Examples:

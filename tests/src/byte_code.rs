@@ -9,6 +9,7 @@ use sipguard::{
 };
 use sipguard_ebpf::{
     abi::{Action, Answer, COUNTERS, Counter, Key, LinkKind, NO_SERVICE, REASONS},
+    datagram::{DROPPED_PLACES, Dropped},
     prefix::Prefix,
 };
 
@@ -25,6 +26,7 @@ pub struct ByteCode<'c> {
     machine: Machine,
     counters: Array,
     answer: Array,
+    dropped: Array,
 }
 
 /// What a filter did with a frame.
@@ -48,6 +50,7 @@ impl<'c> ByteCode<'c> {
         let mut memory = Memory::default();
         let counters = array(&mut memory, &[Counter::default(); COUNTERS], true);
         let answer = array(&mut memory, &[Answer::default()], true);
+        let dropped = array(&mut memory, &[Dropped::default(); DROPPED_PLACES], true);
         let maps: Vec<_> = object.maps.clone().into_iter().collect();
         let name_of = |(name, map): &(String, Map)| match name.as_str() {
             "ENTRIES4" => hash(&mut memory, &tables.entries4),
@@ -56,6 +59,7 @@ impl<'c> ByteCode<'c> {
             "LENGTHS" => Named::Array(array(&mut memory, &tables.lengths, false)),
             "COUNTERS" => Named::Array(counters),
             "ANSWER" => Named::Array(answer),
+            "DROPPED" => Named::Array(dropped),
             // Only a pending apply's program leads to others.
             "GENERATIONS" => Named::Array(array::<u32>(&mut memory, &[], false)),
             _ if !map.data().is_empty() => {
@@ -81,6 +85,7 @@ impl<'c> ByteCode<'c> {
             },
             counters,
             answer,
+            dropped,
         }
     }
 
@@ -144,6 +149,9 @@ impl<'c> ByteCode<'c> {
             .filter(|&(_, counter)| counter != [0, 0])
             .collect();
         counters.fill(0);
+        // Each frame is judged by itself.
+        let dropped = self.machine.memory.piece_mut(self.dropped.start);
+        dropped.expect("it is there").bytes.fill(0);
         let (counter, bytes) = match *raised {
             [] => (usize::from(NO_SERVICE) * REASONS, 0),
             [(number, [1, bytes])] => (number, bytes),

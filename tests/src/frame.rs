@@ -12,6 +12,9 @@ pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// The source port of every UDP, TCP, SCTP and UDP-Lite header unless [`Frame::from_port`] says otherwise. No test policy guards it.
 pub const SOURCE_PORT: u16 = 40_000;
 
+/// The identification of every fragment unless [`Frame::identified`] says otherwise.
+const IDENTIFICATION: u16 = 0x1234;
+
 /// EtherType of an 802.1Q tag.
 pub const DOT1Q: u16 = 0x8100;
 /// EtherType of an 802.1ad tag.
@@ -62,6 +65,7 @@ enum Layer {
     Fragment {
         offset: u16,
         more: bool,
+        id: u16,
     },
     Authentication {
         bytes: usize,
@@ -89,6 +93,7 @@ struct V4 {
     source: Ipv4Addr,
     destination: Ipv4Addr,
     options: usize,
+    id: u16,
     offset: u16,
     more: bool,
     version: u8,
@@ -247,6 +252,7 @@ impl Frame {
                 source,
                 destination: GATEWAY_V4,
                 options: 0,
+                id: IDENTIFICATION,
                 offset: 0,
                 more: false,
                 version: 4,
@@ -317,7 +323,23 @@ impl Frame {
             header.more = more;
             return self;
         }
-        self.with(Layer::Fragment { offset, more })
+        self.with(Layer::Fragment {
+            offset,
+            more,
+            id: IDENTIFICATION,
+        })
+    }
+
+    /// Sets the identification in all IPv4 and fragment headers.
+    #[must_use]
+    pub fn identified(mut self, number: u16) -> Self {
+        for layer in &mut self.layers {
+            match layer {
+                Layer::V4(V4 { id, .. }) | Layer::Fragment { id, .. } => *id = number,
+                _ => {}
+            }
+        }
+        self
     }
 
     /// Adds a hop-by-hop options header, `bytes` long as a whole.
@@ -597,9 +619,9 @@ impl Layer {
             Self::V4(header) => header.bytes(number, total(20 + header.options)),
             Self::V6(header) => header.bytes(number, total(0)),
             Self::Extension { number: own, bytes } => extension(*own, *bytes, number),
-            Self::Fragment { offset, more } => {
+            Self::Fragment { offset, more, id } => {
                 let field = (offset << 3 | u16::from(*more)).to_be_bytes();
-                [&[number, 0][..], &field[..], &[0, 0, 0x12, 0x34][..]].concat()
+                [&[number, 0][..], &field[..], &[0, 0], &id.to_be_bytes()].concat()
             }
             Self::Authentication { bytes } => {
                 let mut header = vec![0; *bytes];
@@ -689,7 +711,7 @@ impl V4 {
         let words = u8::try_from(5 + self.options / 4).expect("at most 15");
         let mut header = vec![self.version << 4 | self.ihl.unwrap_or(words), 0];
         header.extend(total.to_be_bytes());
-        header.extend([0x12, 0x34]);
+        header.extend(self.id.to_be_bytes());
         header.extend((u16::from(self.more) << 13 | self.offset).to_be_bytes());
         header.extend([64, self.number.unwrap_or(number), 0, 0]);
         header.extend(self.source.octets());

@@ -3,8 +3,7 @@
 //! No kernel counts instructions, and the crates that run byte code work with real addresses, which an XDP context's 32 bits have no room for.
 //! So addresses are made up here: every piece of memory lies alone, and an access that is not wholly inside one is a panic. What the
 //! kernel promises nothing of begins as rubbish: the stack, most registers, and those that a call may change. Of the instruction set
-//! (Documentation/bpf/standardization/instruction-set.rst) there is what kernels knew before 6.6, without atomics
-//! and without functions.
+//! (Documentation/bpf/standardization/instruction-set.rst) there is what kernels knew before 6.6, without atomics.
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -149,6 +148,8 @@ impl Machine {
         registers[1] = CONTEXT;
         registers[10] = STACK + STACK_BYTES as u64;
         let mut counter = 0;
+        // Where those go on that called a function, and what they find there in the registers that a call does not change.
+        let mut callers: Vec<(usize, [u64; 5])> = Vec::new();
         let mut run = Run {
             returned: 0,
             instructions: 0,
@@ -202,11 +203,23 @@ impl Machine {
                 }
                 class => match code & 0xf0 {
                     bpf::BPF_EXIT => {
-                        run.returned = registers[0];
-                        return run;
+                        let Some((next, kept)) = callers.pop() else {
+                            run.returned = registers[0];
+                            return run;
+                        };
+                        counter = next;
+                        registers[1..6].fill(RUBBISH);
+                        registers[6..].copy_from_slice(&kept);
+                    }
+                    // What all functions have on the stack fits into one, each below its caller's: the kernel adds it up.
+                    bpf::BPF_CALL if from == bpf::BPF_PSEUDO_CALL as usize => {
+                        let kept = registers[6..].try_into().expect("five registers");
+                        callers.push((counter, kept));
+                        counter = counter.wrapping_add_signed(constant as isize);
+                        registers[6..10].fill(RUBBISH);
+                        registers[10] -= (STACK_BYTES / 2) as u64;
                     }
                     bpf::BPF_CALL => {
-                        // All of the packet path is one function.
                         assert_eq!(from, 0, "{at}: calls no helper");
                         let (helper, returned) = self.help(constant, &registers, &mut received);
                         run.helpers.push(helper);
@@ -249,12 +262,12 @@ impl Machine {
         received: &mut Received<'_>,
     ) -> (bpf_func_id, u64) {
         use bpf_func_id::{
-            BPF_FUNC_ktime_get_boot_ns as CLOCK, BPF_FUNC_map_lookup_elem as LOOK_UP,
-            BPF_FUNC_skb_load_bytes_relative as READ, BPF_FUNC_skb_pull_data as PULL,
+            BPF_FUNC_jiffies64 as JIFFIES, BPF_FUNC_ktime_get_boot_ns as CLOCK,
+            BPF_FUNC_map_lookup_elem as LOOK_UP, BPF_FUNC_skb_load_bytes_relative as READ, BPF_FUNC_skb_pull_data as PULL,
             BPF_FUNC_xdp_get_buff_len as LENGTH, BPF_FUNC_xdp_load_bytes as LOAD,
         };
         let [_, first, second, third, fourth, fifth, ..] = *registers;
-        let helper = [LOOK_UP, CLOCK, LENGTH, LOAD, READ, PULL]
+        let helper = [LOOK_UP, CLOCK, JIFFIES, LENGTH, LOAD, READ, PULL]
             .into_iter()
             .find(|&helper| helper as u64 == number)
             .unwrap_or_else(|| panic!("there is no helper {number} here"));
@@ -282,6 +295,8 @@ impl Machine {
                 }
             }
             CLOCK => self.boot_ns,
+            // A thousand a second.
+            JIFFIES => self.boot_ns / 1_000_000,
             LENGTH => {
                 assert_eq!(first, CONTEXT, "not the context");
                 received.frame.len() as u64

@@ -14,7 +14,7 @@
 //!
 //! [`IpAuthHeaderSlice`]: etherparse::IpAuthHeaderSlice
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use etherparse::{
     EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6FragmentHeaderSlice,
@@ -83,6 +83,84 @@ pub fn expected(frame: &[u8], link: LinkKind, model: &Model<'_>) -> Verdict {
     match parse(frame, link, model.policy) {
         Ok((source, protocol, port)) => decide(source, protocol, port, model),
         Err(verdict) => verdict,
+    }
+}
+
+/// What has become of first fragments: row 4's first half. It forgets nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// With the service whose port they went to.
+    dropped: HashMap<Datagram, usize>,
+}
+
+/// Source, destination, identification, and of IPv4 the protocol.
+type Datagram = (IpAddr, IpAddr, u32, Option<u8>);
+
+impl Memory {
+    /// The verdict on the next frame.
+    pub fn expected(&mut self, frame: &[u8], link: LinkKind, model: &Model<'_>) -> Verdict {
+        let verdict = expected(frame, link, model);
+        let Some((datagram, is_first)) = datagram(frame, link) else {
+            return verdict;
+        };
+        match (verdict.reason, self.dropped.get(&datagram)) {
+            (Reason::Fragment, Some(service)) => Verdict {
+                service: Some(*service),
+                ..Verdict::without_service(Action::Drop, Reason::Orphan)
+            },
+            (Reason::Unlisted | Reason::Denied, _) if is_first => {
+                let service = verdict.service.expect("a service's verdict");
+                self.dropped.insert(datagram, service);
+                verdict
+            }
+            _ => verdict,
+        }
+    }
+}
+
+/// The datagram that a frame is a fragment of, and whether the frame is its first.
+fn datagram(frame: &[u8], link: LinkKind) -> Option<(Datagram, bool)> {
+    let packet = match link {
+        LinkKind::Ethernet => behind_tags(frame).ok()?.1,
+        LinkKind::Ip => frame,
+    };
+    if let Ok(header) = Ipv4HeaderSlice::from_slice(packet) {
+        let datagram = (
+            header.source_addr().into(),
+            header.destination_addr().into(),
+            header.identification().into(),
+            Some(header.protocol().0),
+        );
+        let is_first = header.fragments_offset().value() == 0;
+        return header
+            .is_fragmenting_payload()
+            .then_some((datagram, is_first));
+    }
+    let header = Ipv6HeaderSlice::from_slice(packet).ok()?;
+    let (mut number, mut rest) = (header.next_header(), &packet[40..]);
+    loop {
+        let length = match number {
+            IpNumber::IPV6_FRAGMENTATION_HEADER => {
+                let fragment = Ipv6FragmentHeaderSlice::from_slice(rest).ok()?;
+                if fragment.is_fragmenting_payload() {
+                    let datagram = (
+                        header.source_addr().into(),
+                        header.destination_addr().into(),
+                        fragment.identification(),
+                        None,
+                    );
+                    return Some((datagram, fragment.fragment_offset().value() == 0));
+                }
+                8
+            }
+            IpNumber::AUTHENTICATION_HEADER => 4 * (usize::from(*rest.get(1)?) + 2),
+            IpNumber::IPV6_HEADER_HOP_BY_HOP
+            | IpNumber::IPV6_ROUTE_HEADER
+            | IpNumber::IPV6_DESTINATION_OPTIONS => 8 * (usize::from(*rest.get(1)?) + 1),
+            _ => return None,
+        };
+        number = IpNumber(*rest.first()?);
+        rest = rest.get(length..)?;
     }
 }
 

@@ -119,6 +119,15 @@ pub struct Row {
     pub expected: Expected,
 }
 
+/// Frames that come one behind the other, and their verdicts: row 4's first half, where what becomes of one depends on another.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    /// Unique, in kebab-case.
+    pub name: String,
+    /// The frames, all of which begin with an Ethernet header, each with its verdict by [`Config::Usual`].
+    pub frames: Vec<(Vec<u8>, Expected)>,
+}
+
 /// A verdict as a row states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
@@ -146,6 +155,10 @@ impl Expected {
 const UNGUARDED: Expected = Expected::without_service(Action::Pass, Reason::None);
 const FRAGMENT: Expected = Expected::without_service(Action::Pass, Reason::Fragment);
 const TOO_DEEP: Expected = Expected::without_service(Action::Drop, Reason::TooDeep);
+const ORPHAN: Expected = Expected {
+    service: Some("sip"),
+    ..Expected::without_service(Action::Drop, Reason::Orphan)
+};
 const MALFORMED: Expected = Expected::without_service(Action::Drop, Reason::Malformed);
 const UNLISTED: Expected = unlisted("sip");
 
@@ -231,6 +244,50 @@ pub fn rows() -> Vec<Row> {
     rows.0
 }
 
+/// All sequences.
+#[must_use]
+#[rustfmt::skip]
+pub fn sequences() -> Vec<Sequence> {
+    let mut sequences = Vec::new();
+    let mut add = |name: String, frames: &[(Frame, Expected)]| {
+        // Those of rows are below.
+        let id = 0xf000 + u16::try_from(sequences.len()).expect("few");
+        let frames = frames.iter().map(|(frame, expected)| (frame.clone().identified(id).bytes(), *expected));
+        sequences.push(Sequence { name, frames: frames.collect() });
+    };
+    for family in FAMILIES {
+        let (scanner, (provider, length)) = (family.scanner, family.provider);
+        let first = |source: &str| eth().ip(source).fragment(0, true).udp(5060).payload(&[0; 8]);
+        let later = |source: &str, offset| eth().ip(source).fragment(offset, false).raw(0, 17, &LOOKS_LIKE_SIP);
+        let name = |what: &str| format!("{}-{what}", family.name);
+        add(name("first-then-later"), &[(first(scanner), UNLISTED), (later(scanner, 2), ORPHAN)]);
+        add(name("first-then-two-later"), &[(first(scanner), UNLISTED), (later(scanner, 9), ORPHAN), (later(scanner, 2), ORPHAN)]);
+        add(name("later-then-first"), &[(later(scanner, 2), FRAGMENT), (first(scanner), UNLISTED), (later(scanner, 3), ORPHAN)]);
+        add(name("first-twice"), &[(first(scanner), UNLISTED), (first(scanner), UNLISTED), (later(scanner, 2), ORPHAN)]);
+        add(name("of-a-listed-source"), &[(first(provider), allowed("sip", length)), (later(provider, 2), FRAGMENT)]);
+        add(name("of-another-source"), &[(first(scanner), UNLISTED), (later(provider, 2), FRAGMENT)]);
+        let other = if family.name == "ipv4" { "192.0.2.9" } else { "2001:db8::9" };
+        add(name("to-another-destination"), &[(first(scanner), UNLISTED), (eth().ip(scanner).to(other).fragment(2, false).raw(0, 17, &LOOKS_LIKE_SIP), FRAGMENT)]);
+        add(name("to-an-unguarded-port"), &[(eth().ip(scanner).fragment(0, true).udp(22), UNGUARDED), (later(scanner, 2), FRAGMENT)]);
+        add(name("of-icmp"), &[(eth().ip(scanner).fragment(0, true).icmp(), UNGUARDED), (later(scanner, 2), FRAGMENT)]);
+        add(name("behind-what-is-malformed"), &[(eth().ip(scanner).fragment(0, true).udp(5060).cut(14 + family.header + 3), MALFORMED), (later(scanner, 2), FRAGMENT)]);
+        add(name("behind-a-whole-packet"), &[(eth().ip(scanner).udp(5060), UNLISTED), (later(scanner, 2), FRAGMENT)]);
+        add(name("tags-that-differ"), &[(eth().vlan(0).ip(scanner).fragment(0, true).udp(5060), UNLISTED), (later(scanner, 2), ORPHAN)]);
+        add(name("behind-denied"), &[(eth().ip(if family.name == "ipv4" { "203.0.113.65" } else { "2001:db8:100:6::1" }).fragment(0, true).udp(5060), denied("sip", if family.name == "ipv4" { 26 } else { 64 })),
+            (later(if family.name == "ipv4" { "203.0.113.65" } else { "2001:db8:100:6::1" }, 2), ORPHAN)]);
+        // Of IPv6 the number that a later fragment names means nothing.
+        let named = eth().ip(scanner).fragment(2, false).raw(0, 6, &LOOKS_LIKE_SIP);
+        add(name("of-another-protocol"), &[(first(scanner), UNLISTED), (named, if family.name == "ipv4" { FRAGMENT } else { ORPHAN })]);
+    }
+    let scanner = V6.scanner;
+    let later = || eth().ip(scanner).fragment(2, false).raw(0, 17, &LOOKS_LIKE_SIP);
+    add("ipv6-atomic-then-later".to_owned(), &[(eth().ip(scanner).fragment(0, false).udp(5060), UNLISTED), (later(), FRAGMENT)]);
+    add("ipv6-atomic-in-front".to_owned(), &[(eth().ip(scanner).fragment(0, false).fragment(0, true).udp(5060), UNLISTED), (later(), ORPHAN)]);
+    add("ipv6-hop-by-hop-in-front".to_owned(), &[(eth().ip(scanner).hop_by_hop(8).fragment(0, true).udp(5060), UNLISTED), (later(), ORPHAN)]);
+    add("ipv6-headers-behind".to_owned(), &[(eth().ip(scanner).fragment(0, true).destination(16).udp(5060), UNLISTED), (later(), ORPHAN)]);
+    sequences
+}
+
 // One row, one line: where that is what makes a list readable, rustfmt leaves it alone.
 struct Rows(Vec<Row>);
 
@@ -246,6 +303,9 @@ impl Rows {
         frame: &Frame,
         expected: Expected,
     ) {
+        // Each its own: what becomes of a fragment may depend on others of its datagram.
+        let id = u16::try_from(self.0.len()).expect("fewer rows");
+        let frame = frame.clone().identified(id);
         self.0.push(Row {
             name: name.into(),
             config,

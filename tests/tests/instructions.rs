@@ -99,8 +99,10 @@ fn classes() -> Vec<Class> {
         class("RTP, IPv6", eth().ip(V6.unlisted).udp(16_384), Unguarded, 127, 0),
         class("RTP, IPv6, tagged", eth().vlan(7).ip(V6.unlisted).udp(16_384), Unguarded, 144, 0),
         class("RTP, IPv6, no Ethernet", bare().ip(V6.unlisted).udp(16_384), Unguarded, 112, 0),
-        class("later fragment, IPv4", eth().ip(V4.unlisted).fragment(185, false).payload(&[0; 64]), Fragment, 113, 2),
-        class("later fragment, IPv6", eth().ip(V6.unlisted).fragment(185, false).payload(&[0; 64]), Fragment, 168, 2),
+        class("later fragment, IPv4", eth().ip(V4.unlisted).fragment(185, false).payload(&[0; 64]), Fragment, 276, 3),
+        class("later fragment, IPv6", eth().ip(V6.unlisted).fragment(185, false).payload(&[0; 64]), Fragment, 410, 3),
+        class("first fragment, IPv4, unlisted", eth().ip(V4.unlisted).fragment(0, true).udp(5060), Unlisted, 423, 5),
+        class("first fragment, IPv6, unlisted", eth().ip(V6.unlisted).fragment(0, true).udp(5060), Unlisted, 583, 5),
         class("malformed, IPv4", eth().ip(V4.unlisted).ihl(4).udp(5060), Malformed, 97, 2),
         class("malformed, IPv6", eth().ip(V6.unlisted).udp(5060).cut(56), Malformed, 148, 3),
         class("five tags", (0..5).fold(eth(), Frame::vlan).ip(V4.unlisted).udp(5060), TooDeep, 129, 2),
@@ -152,17 +154,21 @@ fn compiled() -> Compiled {
 #[test]
 fn helpers_by_program() {
     use bpf_func_id::{
-        BPF_FUNC_ktime_get_boot_ns as CLOCK, BPF_FUNC_map_lookup_elem as LOOK_UP,
-        BPF_FUNC_skb_load_bytes_relative as READ, BPF_FUNC_skb_pull_data as PULL,
-        BPF_FUNC_tail_call as TAIL_CALL, BPF_FUNC_xdp_get_buff_len as LENGTH,
-        BPF_FUNC_xdp_load_bytes as LOAD,
+        BPF_FUNC_jiffies64 as JIFFIES, BPF_FUNC_ktime_get_boot_ns as CLOCK,
+        BPF_FUNC_map_lookup_elem as LOOK_UP, BPF_FUNC_skb_load_bytes_relative as READ,
+        BPF_FUNC_skb_pull_data as PULL, BPF_FUNC_tail_call as TAIL_CALL,
+        BPF_FUNC_xdp_get_buff_len as LENGTH, BPF_FUNC_xdp_load_bytes as LOAD,
     };
-    let object = Object::parse(object_bytes()).expect("an object");
+    let mut object = Object::parse(object_bytes()).expect("an object");
+    // The functions that a program calls become part of it.
+    let text: HashSet<_> = object.functions.keys().map(|key| key.0).collect();
+    object.relocate_calls(&text).expect("all functions");
     let called = |program: &Program| {
         let instructions = &object.functions[&program.function_key()].instructions;
         let calls = instructions
             .iter()
-            .filter(|it| u32::from(it.code) == bpf::BPF_JMP | bpf::BPF_CALL);
+            .filter(|it| u32::from(it.code) == bpf::BPF_JMP | bpf::BPF_CALL)
+            .filter(|it| u32::from(it.src_reg()) != bpf::BPF_PSEUDO_CALL);
         calls.map(|call| call.imm).collect::<BTreeSet<_>>()
     };
     let programs: BTreeMap<_, _> = object
@@ -174,9 +180,9 @@ fn helpers_by_program() {
         ("check", vec![LOOK_UP, CLOCK]),
         ("check_frags", vec![LOOK_UP, CLOCK, LOAD]),
         ("check_tc", vec![LOOK_UP, CLOCK, READ, PULL]),
-        ("filter", vec![LOOK_UP, CLOCK]),
-        ("filter_frags", vec![LOOK_UP, CLOCK, LENGTH, LOAD]),
-        ("filter_tc", vec![LOOK_UP, CLOCK, READ, PULL]),
+        ("filter", vec![LOOK_UP, CLOCK, JIFFIES]),
+        ("filter_frags", vec![LOOK_UP, CLOCK, JIFFIES, LENGTH, LOAD]),
+        ("filter_tc", vec![LOOK_UP, CLOCK, JIFFIES, READ, PULL]),
         ("pending", vec![TAIL_CALL, CLOCK]),
         ("pending_frags", vec![TAIL_CALL, CLOCK]),
         ("pending_tc", vec![TAIL_CALL, CLOCK]),

@@ -147,7 +147,7 @@ fn bond() {
         // Whichever the config names first, the port is first.
         let said = scene.guard(&["bond0", "eth0"]);
         assert!(said.contains("eth0: native\n"), "{said}");
-        assert!(said.contains("bond0: generic"), "{said}");
+        assert!(said.contains("bond0: tc"), "{said}");
         scene.judges(&FAMILIES, "eth0");
     });
 }

@@ -38,6 +38,10 @@ static LINK_KIND: u32 = 0;
 #[unsafe(no_mangle)]
 static SLOT: u32 = 0;
 
+/// What decides where in the memory of dropped datagrams each of them is; nobody knows it.
+#[unsafe(no_mangle)]
+static DROPPED_SEED: u64 = 0;
+
 /// When an apply that was not confirmed is over, in nanoseconds of the boot clock.
 #[unsafe(no_mangle)]
 static DEADLINE: u64 = 0;
@@ -86,6 +90,11 @@ pub(super) fn link() -> LinkKind {
     } else {
         LinkKind::Ethernet
     }
+}
+
+#[inline(always)]
+pub(super) fn dropped_seed() -> u64 {
+    read(&raw const DROPPED_SEED)
 }
 
 #[inline(always)]

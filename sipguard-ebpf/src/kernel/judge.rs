@@ -1,9 +1,13 @@
 //! What is done with a verdict, wherever in the kernel the frame was met.
 
+use core::ffi::c_void;
+
+use aya_ebpf::EbpfContext as _;
 use sipguard_ebpf::{
     abi::{Action, Answer, Reason},
     header::Family,
-    verdict::judge,
+    parse::{Packet, parse_whole},
+    verdict::{Verdict, judge, judge_fragment, judged},
 };
 
 use super::{
@@ -14,8 +18,30 @@ use super::{
 
 /// Judges, counts, and says what is to be done.
 #[inline(always)]
-pub(super) fn enforce(frame: &impl Received) -> Action {
-    let (parsed, verdict) = judge(frame, &Policy);
+pub(super) fn enforce<R: Received>(frame: &R) -> Action {
+    let parsed = parse_whole(frame, constants::link(), constants::protocols());
+    if let Err(Reason::Fragment) = parsed {
+        return if enforce_fragment::<R>(frame.context().as_ptr()) {
+            Action::Drop
+        } else {
+            Action::Pass
+        };
+    }
+    let (parsed, verdict) = judged(parsed, &Policy);
+    carry_out(frame, parsed, verdict)
+}
+
+/// The same for a fragment; returns whether it is to be dropped. A function by itself: in line it takes registers from all other packets.
+#[inline(never)]
+fn enforce_fragment<R: Received>(context: *mut c_void) -> bool {
+    let frame = R::of(context);
+    let (parsed, verdict) = judge_fragment(&frame, &Policy, &Policy);
+    carry_out(&frame, parsed, verdict) == Action::Drop
+}
+
+/// Counts, and says what is to be done.
+#[inline(always)]
+fn carry_out(frame: &impl Received, parsed: Option<Packet>, verdict: Verdict) -> Action {
     if verdict.reason == Reason::None {
         return Action::Pass;
     }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    helpers::bpf_ktime_get_boot_ns,
+    helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns},
     macros::map,
     maps::{Array, HashMap, PerCpuArray},
 };
@@ -11,8 +11,9 @@ use sipguard_ebpf::{
         Answer, COUNTERS as COUNTER_COUNT, Counter, Key, Lengths, LinkKind, Protocol, SERVICES,
         Value, counter,
     },
+    datagram::{DROPPED_PLACES, Datagram, Dropped, MOMENT},
     prefix::{V4, V6},
-    verdict::{Entries, Tables, Verdict},
+    verdict::{Entries, Memory, Tables, Verdict},
 };
 
 use super::{constants, received::Size};
@@ -29,6 +30,10 @@ static PREFILTER: Array<u64> = Array::with_max_entries(1, 0);
 static LENGTHS: Array<Lengths> = Array::with_max_entries(SERVICES as u32, 0);
 #[map]
 static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(COUNTER_COUNT as u32, 0);
+// For each processor its own, so that no two write where the other reads: network cards and the kernel hand all fragments between two
+// addresses to the same one.
+#[map]
+static DROPPED: PerCpuArray<Dropped> = PerCpuArray::with_max_entries(DROPPED_PLACES as u32, 0);
 #[map]
 static ANSWER: Array<Answer> = Array::with_max_entries(1, 0);
 
@@ -115,4 +120,40 @@ impl Tables for Policy {
         // SAFETY: takes nothing and only reads the clock.
         unsafe { bpf_ktime_get_boot_ns() }
     }
+}
+
+impl Memory for Policy {
+    #[inline(always)]
+    fn dropped(&self, datagram: &Datagram) -> Option<u8> {
+        let dropped = DROPPED.get(place(datagram))?;
+        (dropped.datagram == *datagram && dropped.until > jiffies())
+            .then_some(dropped.service as u8)
+    }
+
+    #[inline(always)]
+    fn remember(&self, datagram: &Datagram, service: u8) {
+        let Some(dropped) = DROPPED.get_ptr_mut(place(datagram)) else {
+            return;
+        };
+        // SAFETY: as in `count`.
+        unsafe {
+            *dropped = Dropped {
+                datagram: *datagram,
+                until: jiffies() + MOMENT,
+                service: u64::from(service),
+            }
+        };
+    }
+}
+
+/// Where a datagram is remembered.
+#[inline(always)]
+fn place(datagram: &Datagram) -> u32 {
+    datagram.place(constants::dropped_seed())
+}
+
+#[inline(always)]
+fn jiffies() -> u64 {
+    // SAFETY: takes nothing and only reads the clock.
+    unsafe { bpf_jiffies64() }
 }

@@ -1,6 +1,9 @@
 //! A frame as a driver hands it over.
 
-use core::mem::{MaybeUninit, size_of};
+use core::{
+    ffi::c_void,
+    mem::{MaybeUninit, size_of},
+};
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -12,13 +15,13 @@ use sipguard_ebpf::frame::{Frame, Header};
 use super::received::{Received, Size};
 
 /// A frame; with `FRAGS` it may go on behind the piece that can be read directly.
-pub(super) struct Packet<'a, const FRAGS: bool> {
-    ctx: &'a XdpContext,
+pub(super) struct Packet<const FRAGS: bool> {
+    ctx: XdpContext,
 }
 
-impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
+impl<const FRAGS: bool> Packet<FRAGS> {
     #[inline(always)]
-    pub(super) fn new(ctx: &'a XdpContext) -> Self {
+    pub(super) fn new(ctx: XdpContext) -> Self {
         Self { ctx }
     }
 
@@ -34,7 +37,7 @@ impl<'a, const FRAGS: bool> Packet<'a, FRAGS> {
     }
 }
 
-impl<const FRAGS: bool> Frame for Packet<'_, FRAGS> {
+impl<const FRAGS: bool> Frame for Packet<FRAGS> {
     #[inline(always)]
     fn first<T: Header>(&self) -> Option<T> {
         self.direct(0)
@@ -61,9 +64,13 @@ impl<const FRAGS: bool> Frame for Packet<'_, FRAGS> {
     }
 }
 
-impl<const FRAGS: bool> Received for Packet<'_, FRAGS> {
-    #[cfg(feature = "log")]
+impl<const FRAGS: bool> Received for Packet<FRAGS> {
     type Context = XdpContext;
+
+    #[inline(always)]
+    fn of(context: *mut c_void) -> Self {
+        Self::new(XdpContext::new(context.cast()))
+    }
 
     /// Asking for the whole frame's length costs more than all of a packet's parsing: a packet that ends in the first piece is taken to be
     /// the whole frame.
@@ -79,8 +86,8 @@ impl<const FRAGS: bool> Received for Packet<'_, FRAGS> {
         Size { packets: 1, bytes }
     }
 
-    #[cfg(feature = "log")]
+    #[inline(always)]
     fn context(&self) -> &XdpContext {
-        self.ctx
+        &self.ctx
     }
 }

@@ -1,19 +1,21 @@
 //! A frame that came in, as all that judges it sees it.
 
-#[cfg(feature = "log")]
+use core::ffi::c_void;
+
 use aya_ebpf::EbpfContext;
 use sipguard_ebpf::frame::Frame;
 
 /// A frame that came in.
 pub(super) trait Received: Frame {
     /// What the kernel handed over.
-    #[cfg(feature = "log")]
     type Context: EbpfContext;
+
+    /// The frame of this context, which must be of that kind.
+    fn of(context: *mut c_void) -> Self;
 
     /// What is to be counted, if the packet's last byte is where `last` says.
     fn size(&self, last: usize) -> Size;
 
-    #[cfg(feature = "log")]
     fn context(&self) -> &Self::Context;
 }
 

@@ -5,7 +5,10 @@
 //! that comes in has an Ethernet header there (own multicast that is looped back), or one that is fourteen bytes long (a VLAN that leaves
 //! tags where they are), and what stands in front of a tunnel's packets is the outer header.
 
-use core::mem::{MaybeUninit, size_of};
+use core::{
+    ffi::c_void,
+    mem::{MaybeUninit, size_of},
+};
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -22,13 +25,13 @@ use super::received::{Received, Size};
 const FRONT: u32 = 256;
 
 /// A packet, from its network header on.
-pub(super) struct Skb<'a> {
-    ctx: &'a TcContext,
+pub(super) struct Skb {
+    ctx: TcContext,
 }
 
-impl<'a> Skb<'a> {
+impl Skb {
     #[inline(always)]
-    pub(super) fn new(ctx: &'a TcContext) -> Self {
+    pub(super) fn new(ctx: TcContext) -> Self {
         Self { ctx }
     }
 
@@ -49,7 +52,7 @@ impl<'a> Skb<'a> {
     }
 }
 
-impl Frame for Skb<'_> {
+impl Frame for Skb {
     #[inline(always)]
     fn first<T: Header>(&self) -> Option<T> {
         let mut header = MaybeUninit::<T>::uninit();
@@ -88,9 +91,13 @@ impl Frame for Skb<'_> {
     }
 }
 
-impl Received for Skb<'_> {
-    #[cfg(feature = "log")]
+impl Received for Skb {
     type Context = TcContext;
+
+    #[inline(always)]
+    fn of(context: *mut c_void) -> Self {
+        Self::new(TcContext::new(context.cast()))
+    }
 
     /// Of what the kernel has put together (GRO), the number of frames that it was made of, and the bytes that are left of them. A tag that
     /// was taken off is still one of the frame's.
@@ -107,8 +114,8 @@ impl Received for Skb<'_> {
         }
     }
 
-    #[cfg(feature = "log")]
+    #[inline(always)]
     fn context(&self) -> &TcContext {
-        self.ctx
+        &self.ctx
     }
 }

@@ -15,7 +15,7 @@ use super::{
 /// Filters.
 #[classifier]
 fn filter_tc(ctx: TcContext) -> i32 {
-    match enforce(&Skb::new(&ctx)) {
+    match enforce(&Skb::new(ctx)) {
         // Whoever is next is asked.
         Action::Pass => TC_ACT_UNSPEC,
         Action::Drop => TC_ACT_SHOT as i32,
@@ -25,6 +25,6 @@ fn filter_tc(ctx: TcContext) -> i32 {
 /// Answers what [`filter_tc`] would do, and counts nothing.
 #[classifier]
 fn check_tc(ctx: TcContext) -> i32 {
-    answer(&Skb::new(&ctx));
+    answer(&Skb::new(ctx));
     TC_ACT_UNSPEC
 }

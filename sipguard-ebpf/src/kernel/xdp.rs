@@ -15,13 +15,13 @@ use super::{
 /// Filters, on kernels without multi-piece frames.
 #[xdp]
 fn filter(ctx: XdpContext) -> u32 {
-    carry_out(enforce(&Packet::<false>::new(&ctx)))
+    carry_out(enforce(&Packet::<false>::new(ctx)))
 }
 
 /// Filters.
 #[xdp(frags)]
 fn filter_frags(ctx: XdpContext) -> u32 {
-    carry_out(enforce(&Packet::<true>::new(&ctx)))
+    carry_out(enforce(&Packet::<true>::new(ctx)))
 }
 
 #[inline(always)]
@@ -35,13 +35,13 @@ fn carry_out(action: Action) -> u32 {
 /// Answers what [`filter`] would do, and counts nothing.
 #[xdp]
 fn check(ctx: XdpContext) -> u32 {
-    answer(&Packet::<false>::new(&ctx));
+    answer(&Packet::<false>::new(ctx));
     XDP_PASS
 }
 
 /// Answers what [`filter_frags`] would do, and counts nothing.
 #[xdp(frags)]
 fn check_frags(ctx: XdpContext) -> u32 {
-    answer(&Packet::<true>::new(&ctx));
+    answer(&Packet::<true>::new(ctx));
     XDP_PASS
 }

@@ -1,6 +1,9 @@
 //! From the object file to programs in the kernel, with the policy's constants and map sizes filled in.
 
-use std::path::{Path, PathBuf};
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -75,6 +78,8 @@ pub(super) fn object(plan: &Plan<'_>) -> Result<Ebpf, Error> {
         prefilter_shift,
     } = plan.constants;
     let link = plan.link as u32;
+    // The standard library's hashers begin with what the system has drawn.
+    let seed = RandomState::new().build_hasher().finish();
     let mut loader = EbpfLoader::new();
     loader
         // The kernel refuses the BTF of constants on some versions, and nothing here needs it.
@@ -86,6 +91,7 @@ pub(super) fn object(plan: &Plan<'_>) -> Result<Ebpf, Error> {
         .override_global("DEFAULT_ALLOW", default_allow, true)
         .override_global("PREFILTER_SHIFT", prefilter_shift, true)
         .override_global("LINK_KIND", &link, true)
+        .override_global("DROPPED_SEED", &seed, true)
         // Only the log names the interface.
         .override_global("SLOT", &plan.slot, cfg!(feature = "log"))
         .map_max_entries("ENTRIES4", plan.sizes.entries4)

@@ -147,6 +147,8 @@ fn of_interface(
                 _ if slot == NO_SERVICE => live.is_some() && !is_of_service(reason),
                 Some(found) => {
                     is_of_service(reason)
+                        // Told where there were any.
+                        && reason != Reason::Orphan
                         && match found.service.default {
                             policy::Action::Allow => reason != Reason::Unlisted,
                             policy::Action::Deny => reason != Reason::Open,
@@ -184,7 +186,7 @@ fn of_interface(
 fn is_of_service(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::Denied | Reason::Allowed | Reason::Unlisted | Reason::Open
+        Reason::Orphan | Reason::Denied | Reason::Allowed | Reason::Unlisted | Reason::Open
     )
 }
 

@@ -135,6 +135,15 @@ pub(super) const BINARIES: &[Binary] = &[
         ..PLAIN
     },
     Binary {
+        name: "orphans",
+        only: &[
+            "a_listed_peers_large_datagrams_arrive_beside_others",
+            "sequences_in_the_kernel",
+            "what_is_watched_only_arrives",
+        ],
+        ..PLAIN
+    },
+    Binary {
         name: "handed_on",
         modules: &[
             "act_mirred",
