@@ -1,7 +1,7 @@
 //! The command line: words and options, turned into what the commands use.
 
 mod arguments;
-mod words;
+mod values;
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ pub(crate) use self::{
     arguments::{
         Against, Apply, Check, Completions, Import, List, ListFormat, Man, Remove, Say, Stats,
     },
-    words::{Lasts, Prefixes, flat},
+    values::{Lasts, Prefixes, flat},
 };
 
 /// Lets only listed sources reach SIP and the web page of this host.

@@ -3,9 +3,9 @@
 mod addresses;
 pub mod driver;
 mod features;
-mod frames;
 pub(crate) mod netlink;
 mod probe;
+mod unfit;
 
 use std::io;
 
@@ -21,7 +21,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use sipguard_ebpf::abi::LinkKind;
 
 pub use self::{
-    addresses::addresses, features::NativeXdp, frames::Unfit, netlink::refusal, probe::probe,
+    addresses::addresses, features::NativeXdp, netlink::refusal, probe::probe, unfit::Unfit,
 };
 
 /// A network interface.
@@ -169,7 +169,7 @@ fn device(message: &LinkMessage) -> Device {
         _ if is_elsewhere => device.below = None,
         _ => {}
     }
-    device.link = frames::first_header(message.header.link_layer_type, kind, data);
+    device.link = unfit::first_header(message.header.link_layer_type, kind, data);
     device.kind = kind.map(InfoKind::to_string);
     device
 }

@@ -43,23 +43,23 @@ pub struct Change<T> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EntryChanges {
     /// What comes.
-    pub added: Said,
+    pub added: EntrySummary,
     /// What goes.
-    pub removed: Said,
+    pub removed: EntrySummary,
 }
 
 /// How much is said, and the first of it by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Said {
+pub struct EntrySummary {
     /// How many entries.
     pub count: usize,
     /// At most five of them.
-    pub first: Vec<SaidOf>,
+    pub first: Vec<EntryLine>,
 }
 
 /// One word on one prefix.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct SaidOf {
+pub struct EntryLine {
     /// The prefix.
     #[serde(serialize_with = "as_people_write_it")]
     pub prefix: IpNet,
@@ -290,7 +290,7 @@ fn words(value: Value, boot_ns: u64) -> [bool; 6] {
     ]
 }
 
-impl Said {
+impl EntrySummary {
     fn add(&mut self, prefix: IpNet, service: &str, (action, timed): (Action, bool)) {
         self.count += 1;
         let place = self
@@ -300,7 +300,7 @@ impl Said {
             self.first.truncate(NAMED - 1);
             self.first.insert(
                 place.min(self.first.len()),
-                SaidOf {
+                EntryLine {
                     prefix,
                     service: service.to_owned(),
                     action,

@@ -28,7 +28,7 @@ mod unconfirmed;
 
 pub use self::{
     apply::{Applied, apply},
-    change::{Changed, End, Word, add, remove},
+    change::{Changed, End, NewEntry, add, remove},
     clock::{Clocks, clock},
     confirm::{Decided, confirm, rollback},
     down::down,

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::{
-    confirmed::{Confirmed, Outcome, Unconfirmed},
+    confirmed::{ConfirmStage, Confirmed, Unconfirmed},
     reckoning::{HOLDS, Moved, Reckoning, TOLERANCE},
     slots::{Slots, SlotsError},
     store::{FOLDER, Lock, Staged, StateError, Store},
@@ -119,7 +119,7 @@ pub struct State {
 }
 
 /// Entries by service and prefix.
-pub type Said<'s> = BTreeMap<(&'s str, IpNet), Vec<&'s OwnEntry>>;
+pub type OwnByPlace<'s> = BTreeMap<(&'s str, IpNet), Vec<&'s OwnEntry>>;
 
 impl Default for State {
     fn default() -> Self {
@@ -183,9 +183,9 @@ impl State {
     }
 
     /// What the command line says of each of these prefixes in the service beside it.
-    pub fn of<'s>(&'s self, places: &'s [(String, IpNet)]) -> Said<'s> {
+    pub fn of<'s>(&'s self, places: &'s [(String, IpNet)]) -> OwnByPlace<'s> {
         let places = places.iter();
-        let mut said: Said<'_> = places
+        let mut said: OwnByPlace<'_> = places
             .map(|(service, prefix)| ((service.as_str(), *prefix), Vec::new()))
             .collect();
         for entry in &self.entries {
@@ -197,7 +197,7 @@ impl State {
     }
 
     /// What became of the last apply with `--confirm`, unless that is over and done with.
-    pub fn outcome(&self) -> Option<Outcome> {
+    pub fn outcome(&self) -> Option<ConfirmStage> {
         self.unconfirmed
             .as_ref()
             .map(|unconfirmed| unconfirmed.outcome)

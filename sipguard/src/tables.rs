@@ -88,7 +88,7 @@ impl Tables {
                     .services
                     .iter()
                     .position(|service| service.name == entry.service)?;
-                Some((entry.prefix, numbers[index], own::word(entry, now)?))
+                Some((entry.prefix, numbers[index], own::alone(entry, now)?))
             })
             .collect();
         let entries4 = Entries::<V4>::merge(&policy.entries, &numbers, &own);

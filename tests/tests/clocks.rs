@@ -14,7 +14,7 @@ use proptest::{collection::vec, prelude::*, test_runner::TestCaseError};
 use sipguard::{
     clock,
     host::Host,
-    lifecycle::{self, End, Options, Word},
+    lifecycle::{self, End, NewEntry, Options},
     policy::Action,
     state::{HOLDS, OwnEntry, State, Store, TOLERANCE},
     tables::{Now, with_own},
@@ -315,7 +315,7 @@ impl Gateway {
 
     fn say(&self, boot: &str, action: Action, address: &str, end: End) {
         let prefix = sipguard::prefix::parse(address).expect("an address");
-        let word = Word {
+        let word = NewEntry {
             action,
             end: Some(end),
             comment: None,

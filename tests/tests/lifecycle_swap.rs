@@ -14,7 +14,7 @@ use sipguard::{
     datapath::{self, Attachment, Counts},
     device::{self, Hook},
     host::Host,
-    lifecycle::{self, Applied, End, Live, Options, Word},
+    lifecycle::{self, Applied, End, Live, NewEntry, Options},
     policy::Action,
 };
 use sipguard_ebpf::abi::Reason;
@@ -270,7 +270,7 @@ fn entries_come_and_go_under_a_flood() {
         ];
         let say = |(service, action, prefix): (&str, Action, &str), until: Option<Timestamp>| {
             let prefix = [prefix.parse().expect("a prefix")];
-            let word = Word {
+            let word = NewEntry {
                 action,
                 end: until.map(End::At),
                 comment: None,

@@ -2,10 +2,10 @@
 //! read it, and in what they do with the verdict.
 
 mod constants;
+mod deadline;
 mod judge;
 mod maps;
 mod packet;
-mod pending;
 mod received;
 mod skb;
 mod tc;

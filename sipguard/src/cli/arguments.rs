@@ -7,7 +7,7 @@ use clap_complete::Shell;
 use jiff::Timestamp;
 use sipguard_ebpf::abi::Protocol;
 
-use super::words::{
+use super::values::{
     Lasts, Prefixes, address, comment, lasts, moment, protocol, service, service_or_all,
     time_to_confirm,
 };

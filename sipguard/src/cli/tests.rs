@@ -3,7 +3,7 @@ use clap::CommandFactory as _;
 use sipguard::prefix;
 
 use super::{
-    words::{Prefixes, comment},
+    values::{Prefixes, comment},
     *,
 };
 

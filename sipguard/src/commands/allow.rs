@@ -9,7 +9,7 @@ use std::io::Write;
 use anyhow::{Result, bail};
 use serde_json::json;
 use sipguard::{
-    lifecycle::{self, Changed, End, Word},
+    lifecycle::{self, Changed, End, NewEntry},
     policy::{ALL, Action},
     prefix,
 };
@@ -28,7 +28,7 @@ pub(super) fn run(say: &Say, action: Action, context: &Context, out: &mut dyn Wr
         (None, Some(Lasts::For(lasts))) => Some(End::After(lasts)),
         (None, Some(Lasts::Forever) | None) => None,
     };
-    let word = Word {
+    let new = NewEntry {
         action,
         end,
         comment: say.comment.clone(),
@@ -42,7 +42,7 @@ pub(super) fn run(say: &Say, action: Action, context: &Context, out: &mut dyn Wr
         services,
         until,
         in_force,
-    } = lifecycle::add(&context.host, &prefixes, service.as_deref(), &word)?;
+    } = lifecycle::add(&context.host, &prefixes, service.as_deref(), &new)?;
     let effects = effect::of(context, &prefixes, &services)?;
     if context.json {
         let prefixes: Vec<_> = prefixes.into_iter().map(prefix::format).collect();

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, io::Write};
 
 use anyhow::Result;
 use sipguard::{
-    difference::{Change, Difference, Said},
+    difference::{Change, Difference, EntrySummary},
     policy::{Action, Ports, Service},
     prefix,
 };
@@ -130,7 +130,7 @@ fn without(ports: &Ports, others: &Ports) -> Ports {
         .collect()
 }
 
-fn said(out: &mut dyn Write, sign: char, said: &Said, palette: Palette) -> Result<()> {
+fn said(out: &mut dyn Write, sign: char, said: &EntrySummary, palette: Palette) -> Result<()> {
     let style = if sign == '+' {
         palette.good
     } else {
@@ -160,7 +160,7 @@ fn said(out: &mut dyn Write, sign: char, said: &Said, palette: Palette) -> Resul
 #[cfg(test)]
 mod tests {
     use sipguard::{
-        difference::{EntryChanges, SaidOf},
+        difference::{EntryChanges, EntryLine},
         policy::{AttachMode, Mode, Policy},
     };
 
@@ -195,16 +195,16 @@ mod tests {
                 change("web", None, Some(web)),
             ],
             entries: EntryChanges {
-                added: Said {
+                added: EntrySummary {
                     count: 1234,
-                    first: vec![SaidOf {
+                    first: vec![EntryLine {
                         prefix: "203.0.113.7/32".parse().unwrap(),
                         service: "sip".to_owned(),
                         action: Action::Deny,
                         timed: true,
                     }],
                 },
-                removed: Said::default(),
+                removed: EntrySummary::default(),
             },
         }
     }

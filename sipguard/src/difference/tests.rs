@@ -162,7 +162,7 @@ fn entries_that_come_and_go() {
         ]),
         &[],
     );
-    let said = |prefix: &str, service: &str, action| SaidOf {
+    let said = |prefix: &str, service: &str, action| EntryLine {
         prefix: prefix.parse().unwrap(),
         service: service.to_owned(),
         action,

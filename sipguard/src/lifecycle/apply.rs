@@ -12,7 +12,7 @@ use super::{
     repair::Repaired,
     session::{self, Session},
     survey::{ConfigFile, Options, Survey},
-    swap::{Swap, Turned},
+    swap::{Swap, Switches},
     unconfirmed::confirmed,
 };
 use crate::{
@@ -68,7 +68,7 @@ pub fn apply(host: &Host, file: &Path, options: Options) -> Result<Applied, Erro
     }
     let survey = Survey::look(host, &config, &mut session.state, options)?;
     if survey.kept {
-        session.heed(&config.text);
+        session.forget_what_was_pending(&config.text);
     }
     let ended = change::forget_ended(&mut session, survey.now);
     let in_force = survey.is_in_force();
@@ -137,7 +137,7 @@ fn waiting(session: &Session<'_>, options: Options) -> Result<Option<Applied>, E
     }))
 }
 
-/// Makes a generation and turns the interfaces to it; to be confirmed, where that is wanted.
+/// Makes a generation and switches the interfaces to it; to be confirmed, where that is wanted.
 fn put_in_force(
     survey: &Survey,
     config: &ConfigFile<'_>,
@@ -173,15 +173,15 @@ fn put_in_force(
     if let Some(lasts) = options.confirm {
         let before = survey.before.as_ref();
         let text = config.text.clone();
-        let (pending, turned) = swap.until_confirmed(session, before, text, lasts)?;
+        let (pending, switches) = swap.until_confirmed(session, before, text, lasts)?;
         applied.pending = Some(pending);
-        (applied.interfaces, applied.refused) = (turned.interfaces, turned.refused);
+        (applied.interfaces, applied.refused) = (switches.interfaces, switches.refused);
         return Ok(());
     }
     if !survey.kept {
         session.forget_unconfirmed();
     }
-    let Turned {
+    let Switches {
         interfaces,
         refused,
     } = swap.for_good()?;

@@ -23,7 +23,7 @@ use crate::{
 
 /// What the command line says of some prefixes.
 #[derive(Clone, Debug)]
-pub struct Word {
+pub struct NewEntry {
     /// Allow or deny.
     pub action: Action,
     /// When it ends by itself, if it does.
@@ -60,13 +60,13 @@ pub fn add(
     host: &Host,
     prefixes: &[IpNet],
     service: Option<&str>,
-    word: &Word,
+    new: &NewEntry,
 ) -> Result<Changed, Error> {
     let mut session = Session::begin(host)?;
     let live = live(host)?;
     let services = services(live.as_ref(), service)?;
     let now = session.now();
-    let until = word.end.map(|end| match end {
+    let until = new.end.map(|end| match end {
         End::After(lasts) => when::after(lasts, now.wall),
         End::At(until) => until,
     });
@@ -78,10 +78,10 @@ pub fn add(
     session.state.add(places.map(|(service, prefix)| OwnEntry {
         prefix,
         service,
-        action: word.action,
+        action: new.action,
         until,
-        lasts_in: matches!(word.end, Some(End::After(_))).then(|| host.boot().to_owned()),
-        comment: word.comment.clone(),
+        lasts_in: matches!(new.end, Some(End::After(_))).then(|| host.boot().to_owned()),
+        comment: new.comment.clone(),
         added: now.wall,
     }));
     let in_force = commit(&mut session, live.as_ref(), &changes)?;

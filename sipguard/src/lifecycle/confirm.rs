@@ -24,7 +24,7 @@ use super::{error::Error, session::Session};
 use crate::{
     datapath::{Pending, attachments},
     host::Host,
-    state::Outcome,
+    state::ConfirmStage,
 };
 
 /// What a confirmation, or a rollback, came to.
@@ -41,7 +41,7 @@ pub struct Decided {
 /// # Errors
 /// [`Error::NothingPending`], [`Error::TakenBack`] and [`Error::TooLate`] where it is not to be had any more.
 pub fn confirm(host: &Host) -> Result<Decided, Error> {
-    decide(host, Outcome::Confirmed)
+    decide(host, ConfirmStage::Confirmed)
 }
 
 /// Takes back what waits to be confirmed.
@@ -49,23 +49,23 @@ pub fn confirm(host: &Host) -> Result<Decided, Error> {
 /// # Errors
 /// [`Error::NothingPending`] and [`Error::TakenBack`] where there is nothing to take back.
 pub fn rollback(host: &Host) -> Result<Decided, Error> {
-    decide(host, Outcome::TakenBack)
+    decide(host, ConfirmStage::TakenBack)
 }
 
-fn decide(host: &Host, wanted: Outcome) -> Result<Decided, Error> {
+fn decide(host: &Host, wanted: ConfirmStage) -> Result<Decided, Error> {
     let mut session = Session::open(host)?;
     let before = attachments(host.now())?;
     let outcome = session.state.outcome();
     let Some(pending) = before.iter().find_map(|link| link.pending) else {
         session.settle()?;
         return Err(match session.state.outcome() {
-            Some(Outcome::TakenBack) => Error::TakenBack,
+            Some(ConfirmStage::TakenBack) => Error::TakenBack,
             _ => Error::NothingPending,
         });
     };
-    let decided = outcome.filter(|&outcome| outcome != Outcome::Pending);
+    let decided = outcome.filter(|&outcome| outcome != ConfirmStage::Pending);
     let now = host.now();
-    if decided.is_none() && wanted == Outcome::Confirmed && pending.lapsed(now) {
+    if decided.is_none() && wanted == ConfirmStage::Confirmed && pending.lapsed(now) {
         session.settle()?;
         let late = now.boot_ns.saturating_sub(pending.deadline);
         return Err(Error::TooLate {
@@ -79,7 +79,7 @@ fn decide(host: &Host, wanted: Outcome) -> Result<Decided, Error> {
         Some(decided) => {
             session.settle()?;
             return Err(match decided {
-                Outcome::TakenBack => Error::TakenBack,
+                ConfirmStage::TakenBack => Error::TakenBack,
                 _ => Error::NothingPending,
             });
         }

@@ -4,7 +4,7 @@ use super::{error::Error, session};
 use crate::{
     datapath::{self, Generation, Pins, attachments},
     host::{Host, Trouble},
-    state::Outcome,
+    state::ConfirmStage,
 };
 
 /// Detaches everything of ours and removes its pins, the counters too. What the command line added is kept for the next apply: on disk, or
@@ -52,9 +52,9 @@ fn save(host: &Host) -> bool {
         host.note(Trouble::Unread(host.store.set_aside(error)));
     }
     if let Some(unconfirmed) = &mut state.unconfirmed
-        && unconfirmed.outcome == Outcome::Pending
+        && unconfirmed.outcome == ConfirmStage::Pending
     {
-        unconfirmed.outcome = Outcome::TakenBack;
+        unconfirmed.outcome = ConfirmStage::TakenBack;
         behind = true;
     }
     if !behind {

@@ -15,13 +15,13 @@ use crate::{
     device::{self, Device},
     host::Host,
     policy::{AttachMode, Interface},
-    state::{Outcome, OwnEntry, State},
+    state::{ConfirmStage, OwnEntry, State},
     tables::{Now, with_own},
 };
 
 /// What the links are to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Aim {
+enum Goal {
     /// A generation that waits to be confirmed; interfaces that it is not for stay with the one before.
     Pending(Pending),
     /// One generation, and nothing else.
@@ -30,7 +30,7 @@ enum Aim {
     Nothing,
 }
 
-impl Aim {
+impl Goal {
     /// The generations that are needed for it.
     fn generations(self) -> Vec<u64> {
         match self {
@@ -60,35 +60,35 @@ impl<'h> Session<'h> {
     pub(super) fn settle(&mut self) -> Result<(), Error> {
         let now = self.now();
         let links = attachments(now)?;
-        let aim = self.aim(&links, now);
+        let goal = self.goal(&links, now);
         let devices = device::all().map_err(Error::Devices)?;
         let renamed = all_renamed(&links, &devices);
-        let turning = |number, pending| {
-            Turning {
+        let switching = |number, pending| {
+            Switching {
                 number,
                 pending,
                 links: &links,
                 devices: &devices,
             }
-            .turn()
+            .switch_all()
         };
-        match aim {
-            Aim::Pending(pending) => {
-                let (wanted, guarded) = turning(pending.generation, Some(pending))?;
+        match goal {
+            Goal::Pending(pending) => {
+                let (wanted, guarded) = switching(pending.generation, Some(pending))?;
                 self.guarded.extend(guarded);
                 // What the new policy drops stays with the one before until then.
                 if let Some(previous) = pending.previous {
-                    let turning = Turning {
+                    let switching = Switching {
                         number: previous,
                         pending: None,
                         links: &links,
                         devices: &devices,
                     };
-                    self.guarded.extend(turning.turn_but(&wanted)?.1);
+                    self.guarded.extend(switching.switch_all_but(&wanted)?.1);
                 }
             }
-            Aim::Generation(number) => {
-                let (wanted, guarded) = turning(number, None)?;
+            Goal::Generation(number) => {
+                let (wanted, guarded) = switching(number, None)?;
                 self.guarded.extend(guarded);
                 release(
                     links
@@ -97,10 +97,10 @@ impl<'h> Session<'h> {
                 )?;
                 Pending::remove(number)?;
             }
-            Aim::Nothing => release(links.iter().filter(|link| link.pending.is_some()))?,
+            Goal::Nothing => release(links.iter().filter(|link| link.pending.is_some()))?,
         }
         tell_let_go(self.host, renamed)?;
-        let needed = aim.generations();
+        let needed = goal.generations();
         for number in Generation::all()? {
             if !needed.contains(&number) {
                 Generation::remove(number)?;
@@ -119,42 +119,42 @@ impl<'h> Session<'h> {
                 }
             }
         }
-        if self.state.outcome() == Some(Outcome::Confirmed) {
+        if self.state.outcome() == Some(ConfirmStage::Confirmed) {
             self.forget_unconfirmed();
         }
         Ok(())
     }
 
     /// The state on disk says what was decided, and where it says nothing the clock does.
-    fn aim(&mut self, links: &[Attachment], now: Now) -> Aim {
+    fn goal(&mut self, links: &[Attachment], now: Now) -> Goal {
         let outcome = self.state.outcome();
         let Some(pending) = links.iter().find_map(|link| link.pending) else {
-            // A crash came before anything was turned. Where no link is left, it may have been a reboot, which the apply after it tells.
-            if outcome == Some(Outcome::Pending) && !links.is_empty() {
-                self.decide(Outcome::TakenBack);
+            // A crash came before anything was switched. Where no link is left, it may have been a reboot, which the apply after it tells.
+            if outcome == Some(ConfirmStage::Pending) && !links.is_empty() {
+                self.decide(ConfirmStage::TakenBack);
             }
             let newest = links.iter().filter_map(|link| link.generation).max();
-            return newest.map_or(Aim::Nothing, Aim::Generation);
+            return newest.map_or(Goal::Nothing, Goal::Generation);
         };
-        let before = pending.previous.map_or(Aim::Nothing, Aim::Generation);
+        let before = pending.previous.map_or(Goal::Nothing, Goal::Generation);
         match outcome {
-            Some(Outcome::Confirmed) => Aim::Generation(pending.generation),
-            Some(Outcome::TakenBack) => before,
+            Some(ConfirmStage::Confirmed) => Goal::Generation(pending.generation),
+            Some(ConfirmStage::TakenBack) => before,
             _ if pending.lapsed(now) => {
-                self.decide(Outcome::TakenBack);
+                self.decide(ConfirmStage::TakenBack);
                 before
             }
-            _ => Aim::Pending(pending),
+            _ => Goal::Pending(pending),
         }
     }
 }
 
 /// The interfaces that a generation is for, and those of them that were not filtered before.
-type Turned = (Vec<String>, Vec<(String, Switched)>);
+type Switches = (Vec<String>, Vec<(String, Switched)>);
 
-/// Turning links to a generation: those that run something else, because a swap was cut off, and those that are missing, because the
+/// Switching links to a generation: those that run something else, because a swap was cut off, and those that are missing, because the
 /// interface came, or came back, after it was made.
-struct Turning<'t> {
+struct Switching<'t> {
     number: u64,
     /// Where it waits to be confirmed.
     pending: Option<Pending>,
@@ -162,15 +162,15 @@ struct Turning<'t> {
     devices: &'t [Device],
 }
 
-impl Turning<'_> {
-    fn turn(&self) -> Result<Turned, Error> {
-        self.turn_but(&[])
+impl Switching<'_> {
+    fn switch_all(&self) -> Result<Switches, Error> {
+        self.switch_all_but(&[])
     }
 
     /// Leaves these interfaces as they are.
-    fn turn_but(&self, others: &[String]) -> Result<Turned, Error> {
+    fn switch_all_but(&self, others: &[String]) -> Result<Switches, Error> {
         let mut wanted = datapath::interfaces(self.number)?;
-        // Of another version it can be turned to all the same.
+        // Of another version it can be switched to all the same.
         let generation = Generation::open(self.number).ok();
         let described = generation
             .as_ref()
@@ -194,7 +194,7 @@ impl Turning<'_> {
                 name: device.name.clone(),
                 mode: AttachMode::Auto,
             });
-            match self.turn_one(generation.as_ref(), interface, device) {
+            match self.switch_one(generation.as_ref(), interface, device) {
                 Ok(Some(switched)) => guarded.push((device.name.clone(), switched)),
                 // It came back with somebody else's program on it, or can't be guarded as it is to be. That is told by `status` and `apply`,
                 // and is no reason to leave the rest undone.
@@ -215,7 +215,7 @@ impl Turning<'_> {
     }
 
     /// Returns how it came to its program where nothing filtered there.
-    fn turn_one(
+    fn switch_one(
         &self,
         generation: Option<&Generation>,
         interface: Interface,

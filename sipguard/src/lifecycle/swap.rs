@@ -1,4 +1,4 @@
-//! Turning the interfaces from what they run to a generation that is loaded and pinned.
+//! Switching the interfaces from what they run to a generation that is loaded and pinned.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     datapath::{self, Attachment, Generation, Pending, Role, Switched, Target},
     device::{self, Device},
     policy::{AttachMode, Interface, Policy},
-    state::Outcome,
+    state::ConfirmStage,
 };
 
 /// A generation and the interfaces that it is for, with all that is attached before.
@@ -19,13 +19,13 @@ pub(super) struct Swap<'s> {
     pub(super) number: u64,
     pub(super) targets: &'s [(Target, Device)],
     pub(super) links: &'s [Attachment],
-    /// Where one interface can't be turned, those before it are turned back.
+    /// Where one interface can't be switched, those before it are switched back.
     pub(super) all_or_nothing: bool,
 }
 
 /// How each interface came to the generation, and those that did not.
 #[derive(Default)]
-pub(super) struct Turned {
+pub(super) struct Switches {
     pub(super) interfaces: Vec<(String, Switched)>,
     pub(super) refused: Vec<Refused>,
 }
@@ -34,27 +34,27 @@ impl Swap<'_> {
     /// Turns one interface after the other.
     ///
     /// # Errors
-    /// Where none can be turned; all are as they were then.
-    pub(super) fn for_good(&self) -> Result<Turned, Error> {
-        let turned = self.turn(Role::Filter);
-        if turned.is_err() {
+    /// Where none can be switched; all are as they were then.
+    pub(super) fn for_good(&self) -> Result<Switches, Error> {
+        let switches = self.switch_all(Role::Filter);
+        if switches.is_err() {
             for (target, _) in self.targets {
-                // The first error is the one to tell; what can't be turned back now, the next command settles.
-                let _ = self.turn_back(target);
+                // The first error is the one to tell; what can't be switched back now, the next command settles.
+                let _ = self.switch_back(target);
             }
             let _ = Generation::remove(self.number);
         }
-        turned
+        switches
     }
 
-    /// The same for a generation that takes itself back; the state says so before the first interface is turned.
+    /// The same for a generation that takes itself back; the state says so before the first interface is switched.
     pub(super) fn until_confirmed(
         &self,
         session: &mut Session<'_>,
         before: Option<&Live>,
         text: String,
         lasts: Duration,
-    ) -> Result<(Pending, Turned), Error> {
+    ) -> Result<(Pending, Switches), Error> {
         let unconfirmed = session.state().unconfirmed.clone();
         let targets: Vec<_> = self
             .targets
@@ -65,11 +65,11 @@ impl Swap<'_> {
             let previous = before.map(|live| live.number);
             let now = session.host.now();
             let pending = Pending::create(self.number, previous, &targets, lasts, now)?;
-            Ok((pending, self.turn(Role::Pending)?))
+            Ok((pending, self.switch_all(Role::Pending)?))
         });
         if begun.is_err() {
             // The first error is the one to tell; what can't be taken back now, the next command takes back.
-            session.decide(Outcome::TakenBack);
+            session.decide(ConfirmStage::TakenBack);
             if session.settle().is_ok() {
                 session.put_back(unconfirmed);
             }
@@ -77,30 +77,30 @@ impl Swap<'_> {
         begun
     }
 
-    fn turn(&self, role: Role) -> Result<Turned, Error> {
-        let mut turned = Turned::default();
+    fn switch_all(&self, role: Role) -> Result<Switches, Error> {
+        let mut switches = Switches::default();
         for (target, device) in self.targets {
             let name = &target.interface.name;
             match datapath::switch(self.number, role, &target.interface, device) {
-                Ok(switched) => turned.interfaces.push((name.clone(), switched)),
-                Err(why) => turned.refused.push(Refused::new(name, why)),
+                Ok(switched) => switches.interfaces.push((name.clone(), switched)),
+                Err(why) => switches.refused.push(Refused::new(name, why)),
             }
-            if self.all_or_nothing && !turned.refused.is_empty() {
+            if self.all_or_nothing && !switches.refused.is_empty() {
                 break;
             }
         }
-        if !turned.refused.is_empty() && (self.all_or_nothing || turned.interfaces.is_empty()) {
-            return Err(Error::Refused(turned.refused));
+        if !switches.refused.is_empty() && (self.all_or_nothing || switches.interfaces.is_empty()) {
+            return Err(Error::Refused(switches.refused));
         }
-        for refused in &turned.refused {
+        for refused in &switches.refused {
             // One that is filtered, but can't be as it is to be, is better filtered by the new policy than by the old one. What comes of
             // it is told by `status`; that it is not as wanted is told already.
-            let _ = self.turn_as_it_is(role, &refused.interface);
+            let _ = self.switch_as_it_is(role, &refused.interface);
         }
-        Ok(turned)
+        Ok(switches)
     }
 
-    fn turn_as_it_is(&self, role: Role, name: &str) -> Result<(), Error> {
+    fn switch_as_it_is(&self, role: Role, name: &str) -> Result<(), Error> {
         if let Some(device) = device::named(name).map_err(Error::Devices)?
             && self.links.iter().any(|link| is_attached(link, &device))
         {
@@ -113,7 +113,7 @@ impl Swap<'_> {
         Ok(())
     }
 
-    fn turn_back(&self, target: &Target) -> Result<(), Error> {
+    fn switch_back(&self, target: &Target) -> Result<(), Error> {
         let name = &target.interface.name;
         let was_there = self.links.iter().find(|link| link.interface == *name);
         match was_there.map(|link| link.generation) {

@@ -5,14 +5,14 @@ use crate::{
     datapath::{Attachment, Generation},
     host::{Host, Trouble},
     policy::{Action, Entry, Policy},
-    state::{Confirmed, Outcome, Staged, State, StateError, Unconfirmed},
+    state::{ConfirmStage, Confirmed, Staged, State, StateError, Unconfirmed},
     tables::Now,
 };
 use sipguard_ebpf::abi::{ALLOW_CONFIG, DENY_CONFIG};
 
 impl Session<'_> {
     /// Writes down what becomes of the apply that waits to be confirmed.
-    pub(super) fn decide(&mut self, outcome: Outcome) {
+    pub(super) fn decide(&mut self, outcome: ConfirmStage) {
         match &mut self.state.unconfirmed {
             Some(unconfirmed) => unconfirmed.outcome = outcome,
             // The state was lost; what is in the kernel is to be ended all the same.
@@ -44,13 +44,13 @@ impl Session<'_> {
     }
 
     /// Before a plain apply that takes the last confirmed policy: writes down that what was pending is gone.
-    pub(super) fn heed(&mut self, text: &str) {
+    pub(super) fn forget_what_was_pending(&mut self, text: &str) {
         if let Some(unconfirmed) = &mut self.state.unconfirmed
-            && unconfirmed.outcome == Outcome::Pending
+            && unconfirmed.outcome == ConfirmStage::Pending
         {
             // There was a reboot. Whatever the config file says by now was never in force.
             text.clone_into(&mut unconfirmed.config);
-            self.decide(Outcome::TakenBack);
+            self.decide(ConfirmStage::TakenBack);
         }
     }
 
@@ -68,7 +68,7 @@ impl Session<'_> {
             self.host.note(Trouble::Unsaved(error));
         }
         self.state.unconfirmed = Some(Unconfirmed {
-            outcome: Outcome::Pending,
+            outcome: ConfirmStage::Pending,
             config: text,
             before,
         });
@@ -134,11 +134,11 @@ pub(super) fn kept(
         .iter()
         .any(|link| link.pending.is_some_and(|pending| !pending.lapsed(now)));
     let kept = match unconfirmed.outcome {
-        Outcome::Pending if links.is_empty() => true,
-        Outcome::Pending if waits => false,
+        ConfirmStage::Pending if links.is_empty() => true,
+        ConfirmStage::Pending if waits => false,
         // Pending no more: what is left of it is cleared up before anything is applied.
-        Outcome::Pending | Outcome::TakenBack => unconfirmed.config == text,
-        Outcome::Confirmed => false,
+        ConfirmStage::Pending | ConfirmStage::TakenBack => unconfirmed.config == text,
+        ConfirmStage::Confirmed => false,
     };
     if !kept {
         return Ok(None);

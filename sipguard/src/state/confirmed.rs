@@ -15,7 +15,7 @@ use crate::policy::{Action, Entry, Interface, Mode, Origin, Policy, Service};
 /// How far an apply with `--confirm` has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum ConfirmStage {
     /// It waits, or its time is over and nobody has noticed yet.
     Pending,
     /// It was confirmed, and what is left to do the next command does.
@@ -28,7 +28,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unconfirmed {
     /// How far it has come.
-    pub outcome: Outcome,
+    pub outcome: ConfirmStage,
     /// The text of the config file that was applied.
     pub config: String,
     /// The digest of the policy before it, where that was written down.

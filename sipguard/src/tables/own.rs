@@ -6,7 +6,7 @@ use super::{Now, entries::merge};
 use crate::{policy::Action, state::OwnEntry};
 
 /// The value of an entry alone; none where it has ended.
-pub(super) fn word(entry: &OwnEntry, now: Now) -> Option<Value> {
+pub(super) fn alone(entry: &OwnEntry, now: Now) -> Option<Value> {
     let until = match entry.until {
         Some(until) => Some(boot_ns(
             until.as_nanosecond() - now.wall.as_nanosecond(),
@@ -48,7 +48,7 @@ pub fn with_own<'e>(
             ..Value::default()
         });
     own.into_iter()
-        .filter_map(|entry| word(entry, now))
+        .filter_map(|entry| alone(entry, now))
         .chain(config)
         .reduce(merge)
 }
