@@ -17,6 +17,7 @@ pub mod abi;
 pub mod datagram;
 pub mod frame;
 pub mod header;
+pub mod lengths;
 pub mod parse;
 pub mod prefix;
 pub mod verdict;

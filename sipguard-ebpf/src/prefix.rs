@@ -6,7 +6,7 @@
 
 use core::{fmt::Debug, hash::Hash};
 
-use crate::abi::Lengths;
+use crate::lengths::Lengths;
 
 /// An odd number near 2^32 divided by the golden ratio: multiplying by it spreads neighbours, and on the upper bits of a word it
 /// is one to one, so that a full-sized region has a bit of its own for every IPv4 cell (Knuth, TAOCP 3, section 6.4). It stands in

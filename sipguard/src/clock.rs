@@ -5,7 +5,14 @@ use std::fs;
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::tables::Now;
+/// The two clocks at one moment: the kernel's, by which timed entries end, and the one by which people set their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// `CLOCK_BOOTTIME` in nanoseconds.
+    pub boot_ns: u64,
+    /// The wall clock.
+    pub wall: Timestamp,
+}
 
 /// Both clocks, now.
 #[expect(clippy::disallowed_methods, reason = "this is where they are asked")]

@@ -18,7 +18,7 @@ pub use self::{
     slots::{Slots, SlotsError},
     store::{FOLDER, Lock, Staged, StateError, Store},
 };
-use crate::{policy::Action, tables::Now};
+use crate::{clock::Now, policy::Action};
 
 /// The form in which the state is written; changes when older programs would misread it.
 pub const VERSION: u32 = 2;

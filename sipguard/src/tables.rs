@@ -10,7 +10,6 @@ mod ports;
 mod prefilter;
 
 use ipnet::IpNet;
-use jiff::Timestamp;
 use sipguard_ebpf::{
     abi::{Key, Lengths, SERVICES},
     prefix::{V4, V6},
@@ -24,19 +23,11 @@ pub use self::{
     ports::{Constants, PortServices},
     prefilter::{Region, fills_region, prefilter_words, region_words},
 };
+pub use crate::clock::Now;
 use crate::{
     policy::Policy,
     state::{OwnEntry, Slots},
 };
-
-/// The two clocks at one moment: the kernel's, by which timed entries end, and the one by which people set their end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// `CLOCK_BOOTTIME` in nanoseconds.
-    pub boot_ns: u64,
-    /// The wall clock.
-    pub wall: Timestamp,
-}
 
 /// Why a policy can't become tables.
 #[derive(Debug, PartialEq, Eq, Error)]

@@ -8,6 +8,7 @@ mod answer;
 mod carrier;
 mod case;
 mod change;
+mod delivery;
 mod exempt;
 mod line;
 mod minimise;
@@ -25,11 +26,12 @@ use sipguard::config;
 pub use self::{
     carrier::Carrier,
     case::Case,
+    delivery::{Delivery, Transport},
     exempt::Exemption,
     minimise::{minimised, rows},
     mutation::{Mutation, Recipe},
     ways::{Way, Ways},
-    world::{Delivery, FRAMES, Transport, World},
+    world::{FRAMES, World},
 };
 use crate::compiled::Compiled;
 

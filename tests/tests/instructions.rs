@@ -143,6 +143,7 @@ fn compiled() -> Compiled {
         service: "sip".to_owned(),
         action: Action::Allow,
         until: Some(NOW.wall + SignedDuration::from_mins(1)),
+        lasts_in: None,
         comment: None,
         added: NOW.wall,
     });

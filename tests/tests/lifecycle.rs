@@ -483,3 +483,34 @@ fn more_entries_than_there_is_room_for() {
         assert_eq!(generations.count(), 1);
     });
 }
+
+/// What was read once can't have changed meanwhile.
+#[test]
+fn the_config_file_is_opened_once() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(&config(ETH0, 5060));
+        let log = tempfile::NamedTempFile::new().expect("a temporary file");
+        for (turn, arguments) in [
+            vec!["apply"],
+            vec!["apply"],
+            vec!["apply", "--dry-run"],
+            vec!["apply", "--confirm", "10m"],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            if turn == 3 {
+                scene.configure(&config(ETH0, 5061));
+            }
+            let mut command = Command::new("strace");
+            command.args(["-f", "-qq", "-e", "trace=open,openat", "-o"]);
+            command.arg(log.path()).arg(sipguard());
+            command.arg("--config").arg(scene.config()).args(&arguments);
+            scene.gateway.run(&mut command).succeeded();
+            let calls = fs::read_to_string(log.path()).expect("strace's log");
+            let path = format!("\"{}\"", scene.config().display());
+            assert_eq!(calls.matches(&path).count(), 1, "{arguments:?}: {calls}");
+        }
+    });
+}

@@ -14,7 +14,7 @@ use sipguard::{
     datapath::{self, Attachment, Counts},
     device::{self, Hook},
     host::Host,
-    lifecycle::{self, Applied, End, Live, NewEntry, Options},
+    lifecycle::{self, Applied, Live, NewEntry, Options},
     policy::Action,
 };
 use sipguard_ebpf::abi::Reason;
@@ -272,7 +272,7 @@ fn entries_come_and_go_under_a_flood() {
             let prefix = [prefix.parse().expect("a prefix")];
             let word = NewEntry {
                 action,
-                end: until.map(End::At),
+                end: until.map(lifecycle::End::At),
                 comment: None,
             };
             scene.gateway.enter(|| {

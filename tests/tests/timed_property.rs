@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 use sipguard::{
     policy::{Action, Entry, Origin, Policy},
-    state::{OwnEntry, Slots, State},
+    state::{HOLDS, OwnEntry, Slots, State},
     tables::{
         Entries, Family, HostTables, Now, PrefixKey, Region, Tables, fills_region, prefilter_words,
         with_own,
@@ -85,6 +85,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A machine with its two clocks, its disk, and what is in the kernel.
 struct Machine {
     now: Now,
+    boots: u32,
     policy: Policy,
     slots: Slots,
     state: State,
@@ -109,6 +110,7 @@ impl Machine {
         let tables = Tables::compile(&policy, &slots, &[], now).expect("it fits");
         Self {
             now,
+            boots: 0,
             policy,
             slots,
             state: State::default(),
@@ -127,10 +129,18 @@ impl Machine {
     }
 
     fn apply(&mut self) {
-        self.state.drop_ended(self.now.wall);
+        self.look();
+        self.state.drop_ended(self.now.boot_ns);
         let State { entries, .. } = &self.state;
         self.tables =
             Tables::compile(&self.policy, &self.slots, entries, self.now).expect("it fits");
+    }
+
+    /// The clock is always right here; see `clocks.rs`.
+    fn look(&mut self) {
+        let boot = self.boots.to_string();
+        self.state.look_at_the_clock(self.now, &boot);
+        assert_eq!(self.state.now(self.now.boot_ns), self.now);
     }
 
     fn service(&self, index: usize) -> String {
@@ -139,7 +149,8 @@ impl Machine {
 
     /// As a command does it: what has ended is forgotten, and every prefix concerned gets a new value.
     fn change(&mut self, prefix: IpNet, service: &str) {
-        let ended = self.state.drop_ended(self.now.wall);
+        self.look();
+        let ended = self.state.drop_ended(self.now.boot_ns);
         let ended = ended.into_iter().map(|entry| (entry.service, entry.prefix));
         let changes: Vec<_> = ended.chain([(service.to_owned(), prefix)]).collect();
         let state = self.state.clone();
@@ -265,6 +276,7 @@ fn run(steps: &[Step], sources: &[IpAddr]) -> Result<(), TestCaseError> {
             Step::Reboot(seconds) => {
                 machine.wait(seconds);
                 machine.now.boot_ns = 5 * SECOND;
+                machine.boots += 1;
                 machine.apply();
             }
             Step::Wait(seconds) => machine.wait(seconds),
@@ -297,6 +309,9 @@ fn run(steps: &[Step], sources: &[IpAddr]) -> Result<(), TestCaseError> {
     }
     // After the last end, what was timed is as if it had never been.
     machine.wait(100);
+    machine.apply();
+    // And as soon as the clock is sure.
+    machine.wait(HOLDS.as_secs().unsigned_abs());
     machine.apply();
     let timed = machine.state.entries.iter().any(|own| own.until.is_some());
     prop_assert!(!timed);

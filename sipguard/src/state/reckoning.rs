@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::OwnEntry;
-use crate::tables::Now;
+use crate::clock::Now;
 
 /// How long a clock that is ahead has to go on saying the same.
 pub const HOLDS: SignedDuration = SignedDuration::from_hours(1);

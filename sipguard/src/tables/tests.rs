@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 
 use ipnet::Ipv6Net;
+use jiff::Timestamp;
 use sipguard_ebpf::{
     abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Protocol, Reason, Value},
     parse::{Packet, Source},

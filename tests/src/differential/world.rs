@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6, TcpListener, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddrV6, TcpListener, UdpSocket},
     num::NonZeroU32,
     os::fd::OwnedFd,
 };
@@ -14,6 +14,7 @@ use rustix::net::{
 use super::{
     Carrier, OPEN, Way,
     answer::answered,
+    delivery::{Delivery, Transport},
     line::{Line, roomy},
     ways::{self, Ways},
 };
@@ -26,44 +27,6 @@ use sipguard_ebpf::abi::LinkKind;
 /// How many frames go out before the receiver is asked what it got: fewer than fit any of the kernel's queues on their way (veth's ring
 /// holds 256).
 pub const FRAMES: usize = 200;
-
-/// What was delivered.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Delivery {
-    /// By which protocol.
-    pub transport: Transport,
-    /// From where.
-    pub source: IpAddr,
-    /// To which port.
-    pub port: u16,
-    /// The datagram; the flags of the answer; the type of its first chunk.
-    pub what: Vec<u8>,
-}
-
-/// A protocol whose delivery can be seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Transport {
-    /// A socket got the datagram.
-    Udp,
-    /// A socket got the datagram.
-    UdpLite,
-    /// The receiver answered the segment.
-    Tcp,
-    /// The receiver answered the chunk.
-    Sctp,
-}
-
-impl Transport {
-    /// Its number in an IP header.
-    pub(super) const fn number(self) -> u8 {
-        match self {
-            Self::Udp => 17,
-            Self::UdpLite => 136,
-            Self::Tcp => 6,
-            Self::Sctp => 132,
-        }
-    }
-}
 
 /// A receiver and what leads to it.
 pub struct World {
