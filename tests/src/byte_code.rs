@@ -50,7 +50,7 @@ impl<'c> ByteCode<'c> {
         let mut memory = Memory::default();
         let counters = array(&mut memory, &[Counter::default(); COUNTERS], true);
         let answer = array(&mut memory, &[Answer::default()], true);
-        let dropped = array(&mut memory, &[Dropped::default(); DROPPED_PLACES], true);
+        let dropped = array(&mut memory, &vec![Dropped::default(); DROPPED_PLACES], true);
         let maps: Vec<_> = object.maps.clone().into_iter().collect();
         let name_of = |(name, map): &(String, Map)| match name.as_str() {
             "ENTRIES4" => hash(&mut memory, &tables.entries4),
@@ -128,7 +128,9 @@ impl<'c> ByteCode<'c> {
     pub fn filter_at_tc(&mut self, frame: &[u8], first: usize) -> Filtered {
         let run = self.machine.run_at_tc(frame, first);
         // include/uapi/linux/pkt_cls.h: `TC_ACT_SHOT`, and `TC_ACT_UNSPEC`, which is -1.
-        let action = match run.returned as u32 as i32 {
+        // The kernel looks at the lower half.
+        let returned = u32::try_from(run.returned & u64::from(u32::MAX)).expect("half a word");
+        let action = match returned.cast_signed() {
             2 => Action::Drop,
             -1 => Action::Pass,
             other => panic!("returned {other}"),

@@ -215,7 +215,9 @@ impl Machine {
                     bpf::BPF_CALL if from == bpf::BPF_PSEUDO_CALL as usize => {
                         let kept = registers[6..].try_into().expect("five registers");
                         callers.push((counter, kept));
-                        counter = counter.wrapping_add_signed(constant as isize);
+                        counter = counter.wrapping_add_signed(
+                            isize::try_from(constant.cast_signed()).expect("a place"),
+                        );
                         registers[6..10].fill(RUBBISH);
                         registers[10] -= (STACK_BYTES / 2) as u64;
                     }
@@ -263,8 +265,9 @@ impl Machine {
     ) -> (bpf_func_id, u64) {
         use bpf_func_id::{
             BPF_FUNC_jiffies64 as JIFFIES, BPF_FUNC_ktime_get_boot_ns as CLOCK,
-            BPF_FUNC_map_lookup_elem as LOOK_UP, BPF_FUNC_skb_load_bytes_relative as READ, BPF_FUNC_skb_pull_data as PULL,
-            BPF_FUNC_xdp_get_buff_len as LENGTH, BPF_FUNC_xdp_load_bytes as LOAD,
+            BPF_FUNC_map_lookup_elem as LOOK_UP, BPF_FUNC_skb_load_bytes_relative as READ,
+            BPF_FUNC_skb_pull_data as PULL, BPF_FUNC_xdp_get_buff_len as LENGTH,
+            BPF_FUNC_xdp_load_bytes as LOAD,
         };
         let [_, first, second, third, fourth, fifth, ..] = *registers;
         let helper = [LOOK_UP, CLOCK, JIFFIES, LENGTH, LOAD, READ, PULL]

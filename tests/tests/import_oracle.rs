@@ -210,11 +210,11 @@ fn generated(sandbox: &Sandbox, program: Program, count: usize, make: fn(&mut Ra
     let mut firewall = Firewall::new(sandbox);
     let probes = probes(&edges(rule_sets::words()));
     let mut tally = Tally::default();
-    let mut made = 0;
-    while made < count {
+    let mut loaded = 0;
+    while loaded < count {
         let rules = make(&mut random);
         match judge(&mut firewall, program, &rules, &probes, &mut tally) {
-            Ok(None) => made += 1,
+            Ok(None) => loaded += 1,
             Ok(Some(wrong)) => {
                 let rules = minimised(&mut firewall, program, rules, &probes);
                 let again = judge(&mut firewall, program, &rules, &probes, &mut tally);
@@ -230,7 +230,7 @@ fn generated(sandbox: &Sandbox, program: Program, count: usize, make: fn(&mut Ra
                 *tally.left_out.entry(why).or_default() += 1;
                 let refused: usize = tally.left_out.values().sum();
                 assert!(
-                    refused < 20 + made,
+                    refused < 20 + loaded,
                     "the kernel takes hardly any: {:?}",
                     tally.left_out
                 );

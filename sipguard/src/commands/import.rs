@@ -209,7 +209,8 @@ fn who(row: &Row, imported: &Imported) -> String {
         };
         let v6 = row.ipv6_not_known.then(|| "IPv6 addresses".to_owned());
         let some: Vec<String> = v4.into_iter().chain(v6).collect();
-        who += &format!("; dropped because it is not known: {}", some.join(" and "));
+        who.push_str("; dropped because it is not known: ");
+        who.push_str(&some.join(" and "));
     }
     who
 }

@@ -184,9 +184,12 @@ impl Reckoning {
     pub fn move_with(&self, entry: &mut OwnEntry, moved: &Moved) {
         if entry.lasts_in.as_ref() == Some(&moved.boot) {
             entry.lasts_in = Some(self.boot.clone());
-            let at = |time: Timestamp| time.checked_add(moved.by).unwrap_or(time);
-            entry.added = at(entry.added);
-            entry.until = entry.until.map(at);
+            for time in [Some(&mut entry.added), entry.until.as_mut()]
+                .into_iter()
+                .flatten()
+            {
+                *time = time.checked_add(moved.by).unwrap_or(*time);
+            }
         }
     }
 }
