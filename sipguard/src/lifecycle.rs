@@ -14,6 +14,7 @@ mod describe;
 mod down;
 mod effect;
 mod error;
+mod fallbacks;
 mod live;
 mod names;
 mod outlook;

@@ -6,6 +6,7 @@ use super::{
     change,
     describe::describe,
     error::{Error, Refused},
+    fallbacks::note_fallbacks,
     live::{live, replaceable},
     names::tell_let_go,
     outlook::Outlook,
@@ -19,7 +20,6 @@ use crate::{
     datapath::{self, Generation, Pending, Pins, Role, Switched},
     host::Host,
     policy::Policy,
-    state::State,
     tables::Tables,
 };
 
@@ -246,17 +246,5 @@ fn remember_fallbacks(session: &mut Session<'_>, applied: &Applied) {
     note_fallbacks(&mut session.state, &applied.interfaces);
     if before != session.state.fallbacks {
         session.save();
-    }
-}
-
-/// Notes why interfaces that were switched are not filtered in their drivers, or that they are.
-pub(super) fn note_fallbacks(state: &mut State, switched: &[(String, Switched)]) {
-    for (interface, switched) in switched {
-        if switched.hook.is_some() {
-            match &switched.fallback {
-                Some(cause) => state.fallbacks.insert(interface.clone(), cause.clone()),
-                None => state.fallbacks.remove(interface),
-            };
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! Where programs run is looked after: one that its driver has forgotten, or never runs, and one that could run in the driver by now.
 
 use super::{
-    apply::note_fallbacks,
     error::{Error, Refused},
+    fallbacks::note_fallbacks,
     live::{is_attached, live, replaceable},
     session::Session,
 };

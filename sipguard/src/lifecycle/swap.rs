@@ -82,7 +82,7 @@ impl Swap<'_> {
         for (target, device) in self.targets {
             let name = &target.interface.name;
             match datapath::switch(self.number, role, &target.interface, device) {
-                Ok(done) => switches.interfaces.push((name.clone(), done)),
+                Ok(how) => switches.interfaces.push((name.clone(), how)),
                 Err(why) => switches.refused.push(Refused::new(name, why)),
             }
             if self.all_or_nothing && !switches.refused.is_empty() {

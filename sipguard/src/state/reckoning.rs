@@ -184,12 +184,9 @@ impl Reckoning {
     pub fn move_with(&self, entry: &mut OwnEntry, moved: &Moved) {
         if entry.lasts_in.as_ref() == Some(&moved.boot) {
             entry.lasts_in = Some(self.boot.clone());
-            for time in [Some(&mut entry.added), entry.until.as_mut()]
-                .into_iter()
-                .flatten()
-            {
-                *time = time.checked_add(moved.by).unwrap_or(*time);
-            }
+            let at = |time: Timestamp| time.checked_add(moved.by).unwrap_or(time);
+            entry.until = entry.until.map(at);
+            entry.added = at(entry.added);
         }
     }
 }
