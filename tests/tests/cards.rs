@@ -35,6 +35,8 @@ const OPEN: u16 = 40_405;
 /// Datagrams of a kind, and family, that a look at the filter consists of.
 const EACH: usize = 5;
 const JUMBO: u32 = 9_000;
+/// How long a datagram may be under way.
+const SOON: Duration = Duration::from_secs(2);
 /// How long a card may be silent.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -214,14 +216,19 @@ impl Story {
         self.as_at_first();
         self.swap();
 
+        self.let_go("down");
+    }
+
+    /// After `down` everything arrives, and nothing is left.
+    fn let_go(&mut self, step: &str) {
         let (down, silent) = self.silence(|story| story.scene.sipguard(["down"]));
-        println!("silent\tdown\t{silent}");
+        println!("silent\t{step}\t{silent}");
         let seen = self.look(SMALL);
         let shown = self.scene.gateway.ip(&format!("-details link show {CARD}"));
         let left = shown.stdout.contains("prog/xdp");
         let failed = down.stderr.lines().next().unwrap_or_default();
         self.line(
-            "down",
+            step,
             down.status.success() && seen == Seen::Free && !left && !self.claim().filtered,
             format!("{seen}; {failed}").trim_end_matches("; "),
         );
@@ -252,8 +259,17 @@ impl Story {
             self.wait_for_frames();
             jumbo
         };
-        let note = if jumbo { "" } else { "no large frames at all" };
-        self.line("before", seen == [Seen::Free; 3], note);
+        let note = if jumbo {
+            ""
+        } else {
+            "no large frames at all; "
+        };
+        let seen_is = seen.map(|seen| seen.to_string()).join(", ");
+        self.line(
+            "before",
+            seen == [Seen::Free; 3],
+            &format!("{note}{seen_is}"),
+        );
         jumbo
     }
 
@@ -263,6 +279,10 @@ impl Story {
         let raised = self.set_mtu(JUMBO);
         if raised.status.success() {
             self.holds("MTU 9000", probes, "");
+            self.let_go("down at 9000");
+            self.wait_for_frames();
+            self.scene.sipguard(["apply"]);
+            self.holds("apply at 9000", probes, "");
         } else {
             let note = format!("refused: {}", raised.stderr.trim());
             self.holds("MTU 9000", &[SMALL], &note);
@@ -460,7 +480,7 @@ impl Story {
                 match take(&self.sip, number) {
                     Some(b'L') => listed += 1,
                     Some(_) => unlisted += 1,
-                    None if begin.elapsed() >= wait => break,
+                    None if begin.elapsed() >= wait => break (listed, unlisted),
                     None => {}
                 }
             }
@@ -476,10 +496,11 @@ impl Story {
                 count(Duration::ZERO);
             }
         }
-        // The last ones may be behind in another queue.
-        count(Duration::from_millis(200));
         let all = EACH * 2;
-        match (listed, unlisted) {
+        let begin = Instant::now();
+        while count(Duration::ZERO).0 < all && begin.elapsed() < SOON {}
+        // What is behind in another queue, or would be let through late.
+        match count(Duration::from_millis(200)) {
             (listed, 0) if listed == all => Seen::Filtered,
             (listed, unlisted) if listed == all && unlisted == all => Seen::Free,
             (0, 0) if !self.arrives(to[0]) => Seen::Silent,

@@ -45,7 +45,9 @@ impl Story {
                 ["runs", text] => text
                     .trim_start_matches("eth0: ")
                     .clone_into(&mut story.runs),
-                ["silent", _, milliseconds] => story.silent.push(milliseconds.to_owned()),
+                ["silent", "apply" | "down", milliseconds] => {
+                    story.silent.push(milliseconds.to_owned())
+                }
                 ["step", name, verdict, note] => story.steps.push(Step {
                     name: name.to_owned(),
                     well: verdict == "well",
