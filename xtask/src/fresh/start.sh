@@ -11,6 +11,6 @@ mount -t sysfs sysfs sys
 mount --rbind /dev dev
 mount -t tmpfs tmpfs run
 pivot_root . mnt
-hostname new-machine
+hostname "$(cat etc/hostname)"
 exec chroot . /usr/bin/env -i HOME=/root LANG=C.UTF-8 TERM=dumb PATH=/root/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     "$@" /bin/sh -ec "umount --lazy /mnt; rustup default $name; cd /root/sipguard; cargo xtask $task"

@@ -41,6 +41,8 @@ const ENVIRONMENT: [&str; 7] = [
     "RUSTUP_UPDATE_ROOT",
     "CARGO_HTTP_MULTIPLEXING",
 ];
+/// What the machine is called.
+const NAME: &str = "new-machine";
 /// Whom this machine trusts, where Debian keeps it.
 const TRUSTED: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Whom the new machine trusts: a place that installing packages does not write over.
@@ -123,7 +125,10 @@ impl<'a> System<'a> {
         // Where the command that made it left a link.
         let _ = fs::remove_file(self.root.join("etc/resolv.conf"));
         write("etc/resolv.conf", &format!("nameserver {NAMESERVER}\n"))?;
-        write("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")?;
+        // As Debian's installer does it: sipsak, for one, looks its own machine up.
+        let hosts = format!("127.0.0.1 localhost\n127.0.1.1 {NAME}\n::1 localhost\n");
+        write("etc/hosts", &hosts)?;
+        write("etc/hostname", &format!("{NAME}\n"))?;
         write("etc/apt/sources.list", &self.base.apt_sources)?;
         write("etc/apt/apt.conf.d/90fetch", &self.base.apt_settings)?;
         let trusted = env::var_os("SSL_CERT_FILE").map_or_else(|| TRUSTED.into(), PathBuf::from);
