@@ -46,7 +46,7 @@ impl Story {
                     .trim_start_matches("eth0: ")
                     .clone_into(&mut story.runs),
                 ["silent", "apply" | "down", milliseconds] => {
-                    story.silent.push(milliseconds.to_owned())
+                    story.silent.push(milliseconds.to_owned());
                 }
                 ["step", name, verdict, note] => story.steps.push(Step {
                     name: name.to_owned(),
