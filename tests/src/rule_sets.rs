@@ -80,6 +80,7 @@ fn ipsets(random: &mut Random) -> Vec<String> {
                 }
             }
         }
+        lines.push(format!("create seen{suffix} hash:ip family {family}"));
         lines.push(format!("create both{suffix} list:set"));
         lines.push(format!("add both{suffix} net{suffix}"));
         lines.push(format!("add both{suffix} more{suffix}"));
@@ -216,6 +217,7 @@ fn iptables_rule(
                 let (name, directions) = *random.choose(&[
                     ("net", "src"),
                     ("more", "src"),
+                    ("seen", "src"),
                     ("both", "src"),
                     ("port", "src,dst"),
                     ("ports", "dst"),
@@ -292,7 +294,8 @@ fn iptables_target(
         (_, 9) => format!(" -j {}", random.choose(&marks[..5])),
         (_, 10) if has_sets => {
             let suffix = if v6 { "6" } else { "4" };
-            format!(" -j SET --add-set more{suffix} src --exist")
+            // Into one of hosts: one of networks takes in the whole network around.
+            format!(" -j SET --add-set seen{suffix} src --exist")
         }
         _ => String::new(),
     }

@@ -249,8 +249,32 @@ struct Place {
 impl Place {
     fn steps(&self, rule: &expression::Rule) -> Vec<Step> {
         let mut steps = Vec::new();
+        let mut before: Option<&Expression> = None;
         for statement in &rule.statements {
+            let beside = before.take();
+            if let Statement::Match(key, Compare::IsNot, Expression::Word(_)) = statement {
+                before = Some(key);
+            }
             match statement {
+                Statement::Match(left, Compare::IsNot, right)
+                    if beside.is_some_and(|beside| are_neighbours(beside, left))
+                        && before.is_some() =>
+                {
+                    let text = excerpt(&rule.text);
+                    // The last condition of the one before is the comparison; what stands in front of that both need.
+                    let own = self.conditions(left, Compare::IsNot, right);
+                    let (Some(mut own), Some(Step::If(first))) = (own, steps.pop()) else {
+                        steps.push(Step::If(Condition::unknown(text)));
+                        continue;
+                    };
+                    let mut both = vec![first];
+                    both.extend(own.pop());
+                    steps.extend(own.into_iter().map(Step::If));
+                    steps.push(Step::If(Condition {
+                        test: Test::Neighbours(both),
+                        text: Some(text.into()),
+                    }));
+                }
                 Statement::Match(left, compare, right) => {
                     let text = || excerpt(&rule.text);
                     match self.conditions(left, *compare, right) {
@@ -582,6 +606,19 @@ impl Place {
         });
         Some(needs)
     }
+}
+
+/// Whether one field of a header stands right behind the other. nft 1.0.6 makes one comparison of two such fields that are to differ from
+/// single values (`nft --debug=netlink` shows it), which then holds where either differs.
+fn are_neighbours(first: &Expression, second: &Expression) -> bool {
+    let (Expression::Key(first), Expression::Key(second)) = (first, second) else {
+        return false;
+    };
+    let pair = (first.split_once(' '), second.split_once(' '));
+    let (Some((header, first)), Some((other, second))) = pair else {
+        return false;
+    };
+    header == other && matches!((first, second), ("sport", "dport") | ("saddr", "daddr"))
 }
 
 fn masked(key: Key, mask: Option<&Expression>) -> Option<Key> {

@@ -154,6 +154,17 @@ pub(super) fn holds<'s>(
 ) -> Holds<'s> {
     let (keys, set, negated) = match &condition.test {
         Test::Is(answer) | Test::Meter(answer) => return Holds::All(*answer),
+        Test::Neighbours(conditions) => {
+            let all = question.family.all();
+            let (mut surely, mut perhaps) = (all.clone(), Intervals::default());
+            for condition in conditions {
+                let holds = holds(condition, question, packet, rules, added);
+                let (own, possible) = bounds(holds, &all);
+                surely = surely.intersection(&own);
+                perhaps.add(possible);
+            }
+            return Holds::Between { surely, perhaps };
+        }
         Test::In { keys, set, negated } => (keys.as_slice(), set, *negated),
     };
     if let SetOf::Named(number) = set
@@ -221,6 +232,24 @@ pub(super) fn holds<'s>(
             };
             Holds::All(answer.negated(negated))
         }
+    }
+}
+
+/// For whom a condition surely holds, and for whom it may.
+fn bounds(holds: Holds<'_>, all: &Intervals) -> (Intervals, Intervals) {
+    match holds {
+        Holds::All(Answer::Yes) => (all.clone(), all.clone()),
+        Holds::All(Answer::No) => (Intervals::default(), Intervals::default()),
+        Holds::All(Answer::Unknown) => (Intervals::default(), all.clone()),
+        Holds::For { sources, negated } => {
+            let these = if negated {
+                all.difference(sources)
+            } else {
+                sources.clone()
+            };
+            (these.clone(), these)
+        }
+        Holds::Between { surely, perhaps } => (surely, perhaps),
     }
 }
 

@@ -163,6 +163,9 @@ pub(super) enum Test {
     Is(Answer),
     /// A rate: whoever has sent nothing yet is below it. It is not kept.
     Meter(Answer),
+    /// All of these surely, and perhaps only one of them: nft compares neighbouring fields that are to differ at once, so that it is enough
+    /// that one does.
+    Neighbours(Vec<Condition>),
     /// Whether what the packet has under these keys is in the set.
     In {
         keys: Vec<Key>,
