@@ -131,6 +131,20 @@ fn an_interface_that_is_not_filtered() {
 }
 
 #[test]
+fn an_interface_that_is_not_there() {
+    on_a_gateway(|gateway| {
+        Gateway::config(&POLICY.replace("[\"eth0\"]", "[\"eth0\", \"tun7\"]"));
+        gateway.sipguard(&["apply"]).succeeded();
+        let found = gateway.findings();
+        let [(check, command)] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!(check, "in_force");
+        assert!(command.contains("sipguard.toml"), "{command}");
+    });
+}
+
+#[test]
 fn a_config_that_was_changed_and_not_applied() {
     on_a_gateway(|gateway| {
         gateway.sipguard(&["apply"]).succeeded();

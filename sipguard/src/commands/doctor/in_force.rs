@@ -1,8 +1,8 @@
 //! Whether what the config says is what filters.
 
 use sipguard::{
-    policy::{Action, Mode},
-    report::InterfaceState,
+    policy::{Action, Mode, Policy},
+    report::{InterfaceReport, InterfaceState},
 };
 
 use super::{Finding, Host, advice, quoted, world::default_routes, wrong};
@@ -47,33 +47,11 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
         }
         Ok(Some(live)) => live,
     };
-    let mut findings = Vec::new();
-    for interface in &host.interfaces {
-        if interface.state == InterfaceState::Detached {
-            findings.push(wrong(
-                format!("{} is to be filtered and is not", interface.name),
-                apply.clone(),
-            ));
-        }
-        if let Some(renamed) = &interface.renamed {
-            findings.push(wrong(
-                format!(
-                    "{0} is called {renamed} now: it is filtered until the next apply, for the config calls it {0}",
-                    interface.name
-                ),
-                edit.clone(),
-            ));
-        }
-        if let Some(unfit) = &interface.unfit {
-            findings.push(wrong(
-                format!(
-                    "what comes in by {} is not judged any more: {unfit}",
-                    interface.name
-                ),
-                edit.clone(),
-            ));
-        }
-    }
+    let mut findings: Vec<_> = host
+        .interfaces
+        .iter()
+        .flat_map(|interface| of_interface(interface, &apply, &edit))
+        .collect();
     let description = &live.generation.description;
     let services = description.services.iter().map(|found| &found.service);
     if description.interfaces != policy.interfaces || !services.eq(&policy.services) {
@@ -82,23 +60,59 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
             apply,
         ));
     }
+    findings.extend(monitored(policy, host));
+    findings
+}
+
+/// What of an interface is not as the config says.
+fn of_interface(interface: &InterfaceReport, apply: &str, edit: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let name = &interface.name;
+    match interface.state {
+        InterfaceState::Detached => {
+            findings.push(wrong(format!("{name} is to be filtered and is not"), apply))
+        }
+        InterfaceState::Absent => findings.push(wrong(
+            format!("{name} is to be filtered, and there is no such interface"),
+            edit,
+        )),
+        InterfaceState::Attached => {}
+    }
+    if let Some(renamed) = &interface.renamed {
+        findings.push(wrong(
+            format!(
+                "{name} is called {renamed} now: it is filtered until the next apply, for the config calls it {name}"
+            ),
+            edit,
+        ));
+    }
+    if let Some(unfit) = &interface.unfit {
+        findings.push(wrong(
+            format!("what comes in by {name} is not judged any more: {unfit}"),
+            edit,
+        ));
+    }
+    findings
+}
+
+fn monitored(policy: &Policy, host: &Host) -> Option<Finding> {
     let monitored: Vec<_> = policy
         .services
         .iter()
         .filter(|service| service.mode == Mode::Monitor && service.default == Action::Deny)
         .map(|service| service.name.as_str())
         .collect();
-    if !monitored.is_empty() {
-        findings.push(advice(
-            format!(
-                "{} is only watched (mode = \"monitor\"): nothing is dropped there",
-                joined(monitored)
-            ),
-            format!(
-                "sed -i 's/\"monitor\"/\"enforce\"/' {0} && sipguard apply --config {0}",
-                quoted(&host.config)
-            ),
-        ));
+    if monitored.is_empty() {
+        return None;
     }
-    findings
+    Some(advice(
+        format!(
+            "{} is only watched (mode = \"monitor\"): nothing is dropped there",
+            joined(monitored)
+        ),
+        format!(
+            "sed -i 's/\"monitor\"/\"enforce\"/' {0} && sipguard apply --config {0}",
+            quoted(&host.config)
+        ),
+    ))
 }
