@@ -528,7 +528,7 @@ fn mpls_in_gre() {
                 fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
             }
         });
-        let labels = [4_u32, 6, 0].map(|nibble| nibble << 16 | 0x7);
+        let labels = [4_u32, 6, 0].map(|nibble| nibble << 16 | 0x17);
         for label in labels {
             scene.gateway.ip(&format!(
                 "-f mpls route add {label} as {} via inet {FAR} dev eth0",

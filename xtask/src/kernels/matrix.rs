@@ -176,6 +176,8 @@ pub(super) const BINARIES: &[Binary] = &[
             "esp6",
             "esp4_offload",
             "esp6_offload",
+            "authenc",
+            "ecb",
             "crypto_null",
             "mpls_router",
             "dummy",
