@@ -43,8 +43,15 @@ const STORY: Binary = Binary {
 };
 /// The programs that it calls.
 const PROGRAMS: &[&str] = &["ip", "ethtool"];
-/// Beside the cards' own: the bus that they are on, VLANs, and what others need by another name, which is not said where it can be read.
-const MODULES: &[&str] = &["virtio_pci", "8021q", "crc32c_generic"];
+/// Beside the cards' own: the bus that they are on, VLANs, what tc filters with, and what others need by another name, which is not said where
+/// it can be read.
+const MODULES: &[&str] = &[
+    "virtio_pci",
+    "8021q",
+    "sch_ingress",
+    "cls_bpf",
+    "crc32c_generic",
+];
 
 #[derive(Args)]
 pub(crate) struct Arguments {
