@@ -249,31 +249,37 @@ struct Place {
 impl Place {
     fn steps(&self, rule: &expression::Rule) -> Vec<Step> {
         let mut steps = Vec::new();
-        let mut before: Option<&Expression> = None;
+        // Fields that are to differ from single values, with the places of their steps.
+        let mut differing: Vec<(&Expression, usize)> = Vec::new();
         for statement in &rule.statements {
-            let beside = before.take();
-            if let Statement::Match(key, Compare::IsNot, Expression::Word(_)) = statement {
-                before = Some(key);
-            }
             match statement {
-                Statement::Match(left, Compare::IsNot, right)
-                    if beside.is_some_and(|beside| are_neighbours(beside, left))
-                        && before.is_some() =>
-                {
-                    let text = excerpt(&rule.text);
-                    // The last condition of the one before is the comparison; what stands in front of that both need.
-                    let own = self.conditions(left, Compare::IsNot, right);
-                    let (Some(mut own), Some(Step::If(first))) = (own, steps.pop()) else {
-                        steps.push(Step::If(Condition::unknown(text)));
+                Statement::Match(left, Compare::IsNot, right) if is_single(right) => {
+                    let text = || excerpt(&rule.text);
+                    let Some(mut own) = self.conditions(left, Compare::IsNot, right) else {
+                        steps.push(Step::If(Condition::unknown(text())));
                         continue;
                     };
-                    let mut both = vec![first];
-                    both.extend(own.pop());
+                    let beside = differing
+                        .iter()
+                        .find(|(before, _)| are_neighbours(before, left))
+                        .map(|(_, place)| *place);
+                    // The comparison comes last; what stands in front of it both need.
+                    let comparison = own.pop();
                     steps.extend(own.into_iter().map(Step::If));
-                    steps.push(Step::If(Condition {
-                        test: Test::Neighbours(both),
-                        text: Some(text.into()),
-                    }));
+                    match (comparison, beside.and_then(|place| steps.get_mut(place))) {
+                        (Some(second), Some(Step::If(first))) => {
+                            let both = vec![first.clone(), second];
+                            *first = Condition {
+                                test: Test::Neighbours(both),
+                                text: Some(text().into()),
+                            };
+                        }
+                        (Some(one), _) => {
+                            differing.push((left, steps.len()));
+                            steps.push(Step::If(one.with_text(text())));
+                        }
+                        (None, _) => {}
+                    }
                 }
                 Statement::Match(left, compare, right) => {
                     let text = || excerpt(&rule.text);
@@ -605,6 +611,17 @@ impl Place {
             text: None,
         });
         Some(needs)
+    }
+}
+
+/// Whether this is one value; a set of one is the same to nft.
+fn is_single(expression: &Expression) -> bool {
+    match expression {
+        Expression::Word(_) => true,
+        Expression::Set(elements) => {
+            matches!(elements.as_slice(), [one] if matches!(one.key, Expression::Word(_)))
+        }
+        _ => false,
     }
 }
 
