@@ -70,7 +70,7 @@ fn of_interface(interface: &InterfaceReport, apply: &str, edit: &str) -> Vec<Fin
     let name = &interface.name;
     match interface.state {
         InterfaceState::Detached => {
-            findings.push(wrong(format!("{name} is to be filtered and is not"), apply))
+            findings.push(wrong(format!("{name} is to be filtered and is not"), apply));
         }
         InterfaceState::Absent => findings.push(wrong(
             format!("{name} is to be filtered, and there is no such interface"),
