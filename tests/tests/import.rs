@@ -422,7 +422,7 @@ fn a_config_is_written_whole_or_not_at_all() {
             "{}",
             told.stderr
         );
-        let told = shell(&host, "mount --bind . . && mount -o remount,ro,bind . && sipguard import list --action allow --output new.toml").exited(1);
+        let told = shell(&host, "mount --bind . . && mount -o remount,ro,bind . && cd $PWD && sipguard import list --action allow --output new.toml").exited(1);
         assert!(
             told.stderr
                 .contains("cannot write new.toml, and nothing was changed"),
