@@ -172,7 +172,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   sipguard repair
-  journalctl -u sipguard-repair        what it had to do")]
+  sipguard repair --json | jq -r '.repaired[].interface'")]
     Repair,
 
     /// Show what is in force, and where

@@ -274,7 +274,7 @@ fn classes_at_tc() -> Vec<Class> {
         class("unlisted, IPv6", eth().ip(V6.unlisted).udp(5060), Unlisted, 202, 4),
         class("allowed, IPv4, by its /24", eth().ip(V4.allowed[2]).udp(5060), Allowed, 322, 8),
         class("allowed, IPv6, by its /48", eth().ip(V6.allowed[2]).udp(5060), Allowed, 431, 9),
-        in_pieces(class("RTP, IPv4, in pieces", eth().ip(V4.unlisted).udp(16_384), Unguarded, 136, 5)),
+        in_pieces(class("RTP, IPv4, in pieces", eth().ip(V4.unlisted).udp(16_384), Unguarded, 143, 5)),
         in_pieces(class("unlisted, IPv6, in pieces", eth().ip(V6.unlisted).udp(5060), Unlisted, 217, 6)),
     ]
 }

@@ -252,7 +252,7 @@ fn a_list_file_with_wrong_lines_is_refused_and_ten_are_named() {
     );
     assert_eq!(
         lines[2],
-        ":4:1: \"10.0.0.1 10.0.0.2\" is more than one prefix; write one a line, and comments behind #"
+        ":4:1: \"10.0.0.1 10.0.0.2\" is more than one prefix; write one a line, and comments behind # or ;"
     );
     assert!(lines[3].starts_with(":5:1: \"x\" is no IP address; "));
     assert_eq!(lines[10], ": 2 more like these");

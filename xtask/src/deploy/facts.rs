@@ -12,7 +12,7 @@ const CHECKS: &str = include_str!("checks.sh");
 /// Everything that a package, or sipguard itself, puts on a host.
 pub(super) const TRACES: &str = "\
     /etc/sipguard /var/lib/sipguard /usr/bin/sipguard \
-    /usr/lib/systemd/system/sipguard*.service /etc/systemd/system/*/sipguard.service \
+    /usr/lib/systemd/system/sipguard*.service /usr/lib/systemd/system/sipguard*.timer /etc/systemd/system/*/sipguard.service \
     /usr/lib/udev/rules.d/90-sipguard.rules /usr/lib/sysctl.d/50-sipguard.conf \
     /usr/share/doc/sipguard /usr/share/lintian/overrides/sipguard /usr/share/man/man1/sipguard*.1.gz \
     /usr/share/bash-completion/completions/sipguard /usr/share/zsh/vendor-completions/_sipguard \
