@@ -271,8 +271,8 @@ Examples:
     ///
     /// Entries end by the time as it is reckoned to be, which a wrong clock does not spoil: one that is behind what was seen before is not
     /// believed, and one that is ahead has to stay so for an hour before anything is forgotten for good. Every command that changes
-    /// something looks at the clock; this is for when nobody runs one. The package has a timer that runs it every hour, and whenever the
-    /// clock is set.
+    /// something looks at the clock; this is for when nobody runs one. `sipguard repair` does the same, and the package's timer runs
+    /// that every minute, and whenever the clock is set.
     #[command(after_help = "\
 Examples:
   sipguard clock
