@@ -108,7 +108,9 @@ fn a_million_entries() {
         }
         assert!(scene.passes("eth0", "198.51.100.7", 5060));
         // Printing needs every entry in order.
-        let listed = scene.sipguard(["list", "--format", "prefixes", "--action", "allow"]).succeeded();
+        let listed = scene
+            .sipguard(["list", "--format", "prefixes", "--action", "allow"])
+            .succeeded();
         let mut listed: BTreeSet<_> = listed.stdout.lines().map(str::to_owned).collect();
         assert!(listed.remove("198.51.100.7"));
         assert!(listed == prefixes, "{} are listed", listed.len());

@@ -7,7 +7,6 @@
 use std::{
     fs,
     net::UdpSocket,
-    os::unix::fs::symlink,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -219,14 +218,16 @@ fn what_cannot_be_detached_is_not_removed() {
         system.dpkg("--install /sipguard.deb").succeeded();
         system.write(CONFIG, POLICY);
         system.run("sipguard apply").succeeded();
-        // The state's lock can't be had: its place is taken.
-        let lock = system.root.join("var/lib/sipguard/lock");
-        fs::remove_file(&lock).unwrap();
-        symlink("/nowhere/at/all", &lock).unwrap();
+        // No pin can be taken away.
+        system
+            .run("mount -o remount,bind,ro /sys/fs/bpf")
+            .succeeded();
         let removed = system.dpkg("--remove sipguard");
         assert!(!removed.status.success(), "{removed:?}");
         assert!(system.program().is_some());
-        fs::remove_file(&lock).unwrap();
+        system
+            .run("mount -o remount,bind,rw /sys/fs/bpf")
+            .succeeded();
         system.dpkg("--remove sipguard").succeeded();
         assert_eq!(system.program(), None);
     });

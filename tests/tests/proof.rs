@@ -28,6 +28,8 @@ fn a_program_that_does_not_run_is_told_from_one_that_does() {
         let scene = Scene::new(sandbox, &["eth0", "eth1"]);
         let on = Foreign::attach(&scene.gateway, "eth0");
         let elsewhere = Foreign::attach(&scene.gateway, "eth1");
+        // Or IPv6 says hello there.
+        scene.outside.ip("link set eth1 down");
         let eth0 = index(&scene.gateway, "eth0");
         let frame = scene.frame("eth0", PROVIDER).udp(MARK).bytes();
         let enough = AtomicBool::new(false);
