@@ -9,6 +9,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use aya_build::{Package, Toolchain, build_ebpf};
+use object::{
+    build::elf::{Builder, SectionData},
+    elf,
+};
 
 const OBJECT: &str = "sipguard-ebpf";
 /// The name under which `cargo xtask setup` links the compiler of the kernel side.
@@ -63,8 +67,29 @@ fn build() -> Result<()> {
     let lock = File::create(shared.join("lock"))?;
     lock.lock()?;
     build_ebpf([package], Toolchain::Custom(TOOLCHAIN))?;
-    fs::copy(shared.join(OBJECT), own.join(OBJECT)).context("copying the object")?;
+    let object = fs::read(shared.join(OBJECT)).context("reading the object")?;
+    let object = stripped(&object).context("taking what debuggers want out of the object")?;
+    fs::write(own.join(OBJECT), object).context("writing the object")?;
     Ok(())
+}
+
+/// What a debugger would want is nine tenths of the object, and would be a tenth of the command that has it inside.
+fn stripped(object: &[u8]) -> Result<Vec<u8>> {
+    let mut builder = Builder::read(object)?;
+    for section in &mut builder.sections {
+        let name = &section.name;
+        section.delete = name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    }
+    builder.delete_orphans();
+    // The linker has one table of names for sections and symbols, and the writer wants two.
+    let names = builder.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = elf::SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = SectionData::SectionString;
+    let mut bytes = Vec::new();
+    builder.write(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Each of cargo's commands and profiles has its own `OUT_DIR`, and `core` for BPF takes a minute: they share one.

@@ -52,7 +52,7 @@ const fn program(
     }
 }
 
-/// Demo and tests find these on their `PATH`, and what Debian's smallest system has ([`super::path`]).
+/// Demo and tests find these on their `PATH`, and what Debian's smallest system has ([`mod@super::path`]).
 #[rustfmt::skip]
 const PROGRAMS: &[Program] = &[
     // SIP
