@@ -1,6 +1,8 @@
 //! What `sipguard list --format ipset` and `--format nft` print: sets whose names say what they are for, and comments that say of services
 //! what sets can't.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 use sipguard_ebpf::abi::Protocol;
 
@@ -9,7 +11,7 @@ use super::{
     services::{Made, Service, Source},
 };
 use crate::{
-    policy::{Action, Mode, Ports, protocol_named},
+    policy::{Action, MAX_PORTS, MAX_SERVICES, Mode, Ports, is_service_name, protocol_named},
     prefix,
 };
 
@@ -26,7 +28,7 @@ pub(super) fn read(text: &str) -> Option<Made> {
             services.push(service);
         }
     }
-    if services.is_empty() {
+    if services.is_empty() || !could_be_configured(&services) {
         return None;
     }
     let mut made = Made {
@@ -76,6 +78,24 @@ pub(super) fn read(text: &str) -> Option<Made> {
         ));
     }
     Some(made)
+}
+
+/// Whether a config could have these services: what `list` prints always could, and what was made to look like it may not.
+fn could_be_configured(services: &[Service]) -> bool {
+    let mut names = BTreeSet::new();
+    let mut guarded = BTreeSet::new();
+    let well_formed = services.iter().all(|service| {
+        let mut ports = service
+            .ports
+            .iter()
+            .flat_map(|(protocol, ports)| ports.iter().map(move |port| (*protocol, *port)));
+        is_service_name(&service.name)
+            && names.insert(&service.name)
+            && service.ports.values().any(|ports| !ports.is_empty())
+            && ports.all(|(protocol, port)| port != 0 && guarded.insert((protocol, port)))
+    });
+    let different: BTreeSet<_> = guarded.iter().map(|(_, port)| port).collect();
+    well_formed && services.len() <= MAX_SERVICES && different.len() <= MAX_PORTS
 }
 
 /// `sip udp 5060,5061 tcp 5060 default deny mode enforce`.
@@ -142,6 +162,27 @@ fn join_halves(prefixes: &mut Vec<IpNet>) {
         if halves.iter().all(|half| prefixes.contains(half)) {
             prefixes.retain(|prefix| !halves.contains(prefix));
             prefixes.push(whole);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by fuzzing: a comment that looks like one of `list`'s made a config that could not be read.
+    #[test]
+    fn services_that_no_config_could_have_are_nobody_s() {
+        assert!(read("# sipguard service sip udp 5060 default deny mode enforce").is_some());
+        for comment in [
+            "# sipguard service sip",
+            "# sipguard service all udp 5060",
+            "# sipguard service SIP udp 5060",
+            "# sipguard service sip udp 0",
+            "# sipguard service sip udp 5060\n# sipguard service sip udp 5061",
+            "# sipguard service sip udp 5060\n# sipguard service web udp 5060",
+        ] {
+            assert!(read(comment).is_none(), "{comment}");
         }
     }
 }
