@@ -52,7 +52,7 @@ const MOST_PACKETS: usize = 256;
 const MOST_REASONS: usize = 200;
 
 /// How much may be done for one import, in rules and intervals looked at.
-pub(super) const FUEL: u64 = 400_000_000;
+pub(super) const FUEL: u64 = 60_000_000;
 
 type States = BTreeMap<Packet, Intervals>;
 
@@ -80,6 +80,7 @@ pub(super) fn evaluate(rules: &Ruleset, question: &Question<'_>, fuel: &mut u64)
         },
         accepted: States::new(),
         added: Added::new(),
+        path: Vec::new(),
     };
     let mut states = States::from([(Packet::new(question), question.family.all())]);
     for base in bases {
@@ -102,6 +103,8 @@ struct Walk<'w> {
     /// Who passed the base chain that is walked.
     accepted: States,
     added: Added,
+    /// The chains that are being walked, each jumped to from the one before it.
+    path: Vec<ChainId>,
 }
 
 /// A part of a set that a row of conditions leaves.
@@ -173,7 +176,8 @@ impl Walk<'_> {
     ) -> States {
         let mut returned = States::new();
         let rules = self.rules;
-        if depth > DEEPEST {
+        // The kernel takes no rules that jump in circles.
+        if depth > DEEPEST || self.path.contains(&chain) {
             for (packet, set) in states {
                 self.give_up(
                     0,
@@ -184,6 +188,7 @@ impl Walk<'_> {
             }
             return returned;
         }
+        self.path.push(chain);
         for rule in &rules.chains[chain].rules {
             if states.is_empty() {
                 break;
@@ -218,6 +223,7 @@ impl Walk<'_> {
                 states = blurred;
             }
         }
+        self.path.pop();
         for (packet, set) in states {
             add(&mut returned, packet, set);
         }
