@@ -4,9 +4,9 @@
 //! sets of source addresses instead of one packet. Who certainly passes is allowed. Who certainly does not, and whoever it can't be told of,
 //! is not; the latter are told of first. The result is asked the same questions before it is handed out.
 //!
-//! One file reads each format ([`iptables`], [`nft`], [`ipset`], [`list`]) into one form ([`ruleset`]), one evaluates it ([`evaluate`], with
-//! what it knows of a packet in [`packet`]), one makes services and sources of the answers ([`services`]), in the fewest prefixes
-//! ([`prefixes`]), one writes them ([`text`]), and one asks them again ([`check`]).
+//! One file reads each format (`iptables`, `nft`, `ipset`, `list`) into one form (`ruleset`), one evaluates it (`evaluate`, with
+//! what it knows of a packet in `packet`), one makes services and sources of the answers (`services`), in the fewest prefixes
+//! (`prefixes`), one writes them (`text`), and one asks them again (`check`).
 
 mod addresses;
 mod check;
