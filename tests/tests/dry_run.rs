@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
 use sipguard_tests::{
-    netns::{Finished, STATE, sandbox, sipguard},
+    netns::{Finished, STATE, sandbox, sipguard, until},
     scene::{SCANNER, Scene, pins},
 };
 
@@ -53,6 +53,10 @@ fn dry_run(scene: &Scene) -> Finished {
 fn what_would_change_is_told_and_not_done() {
     sandbox(|sandbox| {
         let scene = Scene::new(sandbox, &["eth0", "eth1"]);
+        until("the kernel has told that the cables are plugged in", || {
+            let links = scene.gateway.ip("link show").stdout;
+            !links.contains("NO-CARRIER")
+        });
         scene.configure(CONFIG);
         let told = dry_run(&scene).succeeded().stdout;
         assert_eq!(

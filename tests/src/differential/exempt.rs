@@ -106,8 +106,9 @@ impl Fragment {
             6 => {
                 let header = Ipv6HeaderSlice::from_slice(packet).ok()?;
                 let end = 40 + usize::from(header.payload_length());
-                let contents = packet.get(40..end.min(packet.len()))?;
-                let (mut number, mut rest) = (header.next_header().0, contents);
+                // What is behind the packet in its frame is no part of it for Linux, but the filter goes by the frame.
+                let beyond = packet.len().saturating_sub(end);
+                let (mut number, mut rest) = (header.next_header().0, packet.get(40..)?);
                 // A fragment header that makes no fragment is none.
                 let fragment = loop {
                     (number, rest) = behind(number, rest, extension);
@@ -117,6 +118,7 @@ impl Fragment {
                         break fragment;
                     }
                 };
+                let inside = rest.len() >= beyond;
                 (number, rest) = behind(number, rest, extension);
                 while let Some(nested) = fragment_header(number, rest)
                     && nested.fragment_offset().value() == 0
@@ -132,7 +134,7 @@ impl Fragment {
                     ),
                     offset: fragment.fragment_offset().value(),
                     more: fragment.more_fragments(),
-                    chain_cut: rest.len() < 4,
+                    chain_cut: inside && rest.len() < beyond + 4,
                 })
             }
             _ => None,
