@@ -15,6 +15,7 @@ mod down;
 mod effect;
 mod error;
 mod fallbacks;
+mod instead;
 mod live;
 mod names;
 mod outlook;
@@ -35,6 +36,7 @@ pub use self::{
     down::down,
     effect::{Effect, effects},
     error::{Error, Refused},
+    instead::Instead,
     live::{Live, live, pending},
     names::{Renamed, use_kernel_names},
     outlook::Outlook,

@@ -237,6 +237,9 @@ pub struct Origin {
     /// The list file, where the source is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
+    /// How many prefixes are written there. Generations of before did not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefixes: Option<usize>,
 }
 
 impl fmt::Display for Origin {
@@ -291,6 +294,7 @@ mod tests {
         let mut origin = Origin {
             source: "blocked".to_owned(),
             file: None,
+            prefixes: None,
         };
         assert_eq!(origin.to_string(), "config: blocked");
         origin.file = Some(PathBuf::from("/etc/sipguard/blocked.txt"));

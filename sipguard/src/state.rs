@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::{
-    confirmed::{ConfirmStage, Confirmed, Unconfirmed},
+    confirmed::{ConfirmStage, Confirmed, Kept, Unconfirmed},
     reckoning::{HOLDS, Moved, Reckoning, TOLERANCE},
     slots::{Slots, SlotsError},
     store::{FOLDER, Lock, Staged, StateError, Store},
@@ -116,6 +116,12 @@ pub struct State {
     /// The config that was applied with `--confirm` and is not confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unconfirmed: Option<Unconfirmed>,
+    /// The confirmed policy that is on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+    /// Whether `down` was the last word: nothing is to be filtered until the next apply.
+    #[serde(default)]
+    pub down: bool,
 }
 
 /// Entries by service and prefix.
@@ -133,6 +139,8 @@ impl Default for State {
             clock: Reckoning::default(),
             fallbacks: BTreeMap::new(),
             unconfirmed: None,
+            kept: None,
+            down: false,
         }
     }
 }

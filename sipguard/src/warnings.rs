@@ -1,4 +1,7 @@
-//! What to mind of a policy before it is in force: whom it cuts off, and which of this host's own connections it may hit.
+//! What to mind of a policy before it is in force: whom it cuts off, which of this host's own connections it may hit, and whether its lists
+//! are what they are meant to be.
+
+mod doubts;
 
 use std::{
     collections::BTreeSet,
@@ -14,6 +17,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use sipguard_ebpf::abi::{self, Protocol, Reason, Value};
 
+pub use self::doubts::{Doubt, doubts};
 use crate::policy::{Action, Mode, Policy, Ports, Service};
 
 /// Who is logged in: the far end of the SSH session that this process belongs to.

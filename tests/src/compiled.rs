@@ -71,6 +71,7 @@ impl Compiled {
             service: service.clone(),
         });
         Description {
+            doubts: Vec::new(),
             abi: abi::VERSION,
             version: "test".to_owned(),
             applied: NOW.wall,

@@ -77,13 +77,18 @@ impl Sandbox {
 
     /// Covers what is pinned and kept so far: what runs goes on, and another host can be guarded beside it.
     pub fn begin_anew(&self) {
-        mount("bpf", BPFFS, "bpf", MountFlags::empty(), None).expect("bpffs can be mounted");
+        self.mount_bpffs();
         // A mount of its own for the state, too, so that a test can make it read-only, or small.
         for folder in [SCRATCH, STATE] {
             fs::create_dir_all(folder).expect("a folder can be made");
             let flags = MountFlags::NOSUID | MountFlags::NODEV;
             mount("tmpfs", folder, "tmpfs", flags, None).expect("tmpfs can be mounted");
         }
+    }
+
+    /// Mounts an empty bpffs.
+    pub fn mount_bpffs(&self) {
+        mount("bpf", BPFFS, "bpf", MountFlags::empty(), None).expect("bpffs can be mounted");
     }
 
     /// Takes bpffs away, the sandbox's and those below it, for tests of how its absence is dealt with.

@@ -16,6 +16,7 @@ use std::{
 };
 
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+use sipguard::device;
 
 use crate::{
     frame::{Frame, GATEWAY_V4, GATEWAY_V6, eth},
@@ -117,6 +118,20 @@ impl Scene {
         let mut command = Command::new(sipguard());
         command.arg("--config").arg(self.config()).args(arguments);
         self.gateway.run(&mut command)
+    }
+
+    /// What a reboot leaves: the disk. Nothing filters until the next apply.
+    pub fn reboot(&self, sandbox: &Sandbox) {
+        sandbox.unmount_bpffs();
+        sandbox.mount_bpffs();
+        for interface in self.lines.keys() {
+            until("the kernel has let go", || {
+                // What let everything pass at its end may be there still.
+                let device = self.gateway.enter(|| device::named(interface));
+                device.is_ok_and(|device| device.is_none_or(|device| device.xdp.is_empty()))
+                    && [5060, 5061].map(|port| self.passes(interface, SCANNER, port)) == [true; 2]
+            });
+        }
     }
 
     /// A way to send raw frames to the gateway's interface.

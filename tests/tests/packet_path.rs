@@ -116,6 +116,7 @@ fn compiled() -> Compiled {
         origins: vec![Origin {
             source: "listed".to_owned(),
             file: None,
+            prefixes: None,
         }],
         entries: prefixes.map(entry).into(),
         ..Policy::default()

@@ -125,6 +125,7 @@ fn every_length_at_once() {
         origins: vec![Origin {
             source: "all".to_owned(),
             file: None,
+            prefixes: None,
         }],
         entries: prefixes.map(|&prefix| entry(prefix)).collect(),
         ..Policy::default()
@@ -242,6 +243,7 @@ fn world() -> impl Strategy<Value = World> {
             origins: vec![Origin {
                 source: "all".to_owned(),
                 file: None,
+                prefixes: None,
             }],
             ..Policy::default()
         };

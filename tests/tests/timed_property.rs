@@ -98,6 +98,7 @@ impl Machine {
             origins: vec![Origin {
                 source: "all".to_owned(),
                 file: None,
+                prefixes: None,
             }],
             ..Policy::default()
         };

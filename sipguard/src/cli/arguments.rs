@@ -23,6 +23,9 @@ pub(crate) struct Apply {
     /// Where an interface can't be guarded, change nothing
     #[arg(long)]
     pub(crate) all_or_nothing: bool,
+    /// Where a list is empty, has lost more than half, or nobody is let in to a service, change nothing
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Args, Debug)]

@@ -6,14 +6,16 @@
 //!  "changes":{"mode":null,"interfaces":[],"services":[{"name":"web","from":{…},"to":null}],
 //!             "entries":{"added":{"count":1,"first":[{"prefix":"203.0.113.7","service":"sip","action":"allow","timed":false}]},
 //!                        "removed":{"count":0,"first":[]}}},
-//!  "cut_off":null,"ephemeral":{"ports":[50600],"reserve":"50600"},"pending":null,"kept":false}
+//!  "cut_off":null,"ephemeral":{"ports":[50600],"reserve":"50600"},"pending":null,"kept":false,"doubts":[]}
 //! ```
 //! `interfaces` as in `status`; `released` are interfaces that are not filtered any more; `enforced` is false where nothing is dropped;
 //! `generation` is null where no interface is configured. `changes` is where the policy differs from what was in force: `from` is null for
 //! what is new, `to` for what is gone. `cut_off` is `{"address":"198.51.100.10","services":["web"]}` where the address of the SSH session
 //! loses access; `ephemeral` tells which guarded ports this host's own connections may get.
-//! `pending` is as in `status`, where the apply is to be confirmed; `kept` is true where the config file was taken back, so that the policy
-//! before it was applied instead. Only where there are interfaces that can't be guarded: `refused`, a list of
+//! `pending` is as in `status`, where the apply is to be confirmed; `kept` is true where the config file can't be used, or was taken back, so
+//! that the last policy that was in force for good was applied instead; then the exit code is 5. `doubts` are lists that may not be what they
+//! are meant to be: `{"doubt":"nobody_allowed","service":"sip"}`, `{"doubt":"empty_source","source":"providers","file":null}`,
+//! `{"doubt":"shrunk_source","source":"blocked","file":"/etc/sipguard/blocked.txt","from":100,"to":3}`. Only where there are interfaces that can't be guarded: `refused`, a list of
 //! `{"interface":"br0","why":"…"}`; they are told on standard error, too, and the exit code is 1.
 //!
 //! `--dry-run` has `"dry_run":true` instead of `generation`, `interfaces` and `released`; `changed` is whether an apply would do anything.
@@ -23,7 +25,7 @@ use std::{io::Write, time::Duration};
 use anyhow::Result;
 use serde_json::{Value, json};
 use sipguard::{
-    lifecycle::{self, Applied, Options, Outlook, Planned, Refused},
+    lifecycle::{self, Applied, Instead, Options, Outlook, Planned, Refused},
     report::{self, ConfirmationReport},
 };
 
@@ -57,11 +59,14 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
     let pending = applied
         .pending
         .map(|pending| ConfirmationReport::new(pending, context.host.now()));
-    warn_if_kept(applied.kept, context);
+    let instead = tell_instead(applied.instead.as_ref(), context);
     for warning in policy_warnings::warnings(policy, absent, outlook, &context.config) {
         context.warn(&warning);
     }
-    let outcome = tell_refused(&applied.refused, context);
+    for doubt in &applied.doubts {
+        context.warn(&doubt.to_string());
+    }
+    let outcome = instead.or(tell_refused(&applied.refused, context));
     if context.json {
         let mut json = json!({
             "generation": applied.generation,
@@ -74,7 +79,8 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
             "cut_off": cut_off(outlook),
             "ephemeral": outlook.ephemeral,
             "pending": pending,
-            "kept": applied.kept,
+            "kept": applied.instead.is_some(),
+            "doubts": applied.doubts,
         });
         add_refused(&mut json, &applied.refused);
         write_json(out, &json)?;
@@ -118,6 +124,7 @@ fn options(apply: &Apply) -> Options {
     Options {
         confirm: apply.confirm,
         all_or_nothing: apply.all_or_nothing,
+        strict: apply.strict,
     }
 }
 
@@ -143,14 +150,22 @@ pub(super) fn add_refused(json: &mut Value, refused: &[Refused]) {
     }
 }
 
-fn warn_if_kept(kept: bool, context: &Context) {
-    if kept {
-        context.warn(&format!(
-            "{} was taken back because it was not confirmed, and what was in force before it is applied instead; change it, or try it \
-             again with `sipguard apply --confirm 60s`",
+/// Says why what is in force is not what the config file says.
+fn tell_instead(instead: Option<&Instead>, context: &Context) -> Outcome {
+    let why = match instead {
+        None => return Outcome::Done,
+        Some(Instead::Unusable(error)) => error.to_string(),
+        Some(Instead::TakenBack { .. }) => format!(
+            "{} was taken back, because it was not confirmed",
             context.config.display()
-        ));
-    }
+        ),
+    };
+    output::complain(&why, context.palette_of_errors);
+    output::complain(
+        "what was in force before is applied instead; `sipguard doctor` names what to mend",
+        context.palette_of_errors,
+    );
+    Outcome::Instead
 }
 
 /// Says what would be done, and does nothing.
@@ -164,11 +179,14 @@ fn dry_run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<Outc
         outlook,
         ..
     } = &planned;
-    warn_if_kept(planned.kept, context);
+    let instead = tell_instead(planned.instead.as_ref(), context);
     for warning in policy_warnings::warnings(policy, absent, outlook, &context.config) {
         context.warn(&warning);
     }
-    let outcome = tell_refused(&planned.refused, context);
+    for doubt in &planned.doubts {
+        context.warn(&doubt.to_string());
+    }
+    let outcome = instead.or(tell_refused(&planned.refused, context));
     if context.json {
         let mut json = json!({
             "dry_run": true,
@@ -178,6 +196,8 @@ fn dry_run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<Outc
             "changes": outlook.difference,
             "cut_off": cut_off(outlook),
             "ephemeral": outlook.ephemeral,
+            "kept": planned.instead.is_some(),
+            "doubts": planned.doubts,
         });
         add_refused(&mut json, &planned.refused);
         write_json(out, &json)?;

@@ -27,6 +27,15 @@ pub(crate) enum Outcome {
     Wrong,
     /// What is done will not survive a restart.
     Unsaved,
+    /// Not the config file was applied, but the last policy that was in force for good.
+    Instead,
+}
+
+impl Outcome {
+    /// This, or where it is well the other.
+    pub(super) fn or(self, other: Self) -> Self {
+        if self == Self::Done { other } else { self }
+    }
 }
 
 impl From<Outcome> for ExitCode {
@@ -36,6 +45,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Dropped => Self::from(3),
             Outcome::Wrong => Self::FAILURE,
             Outcome::Unsaved => Self::from(4),
+            Outcome::Instead => Self::from(5),
         }
     }
 }

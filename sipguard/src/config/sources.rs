@@ -58,6 +58,7 @@ fn source(document: &mut Document<'_>, name: &Key<'_>, value: &Value<'_>) -> Sou
         origin: Origin {
             source: text.to_string(),
             file: None,
+            prefixes: None,
         },
         number: None,
         used: false,
@@ -124,7 +125,10 @@ pub(super) fn origins(sources: &mut [Source]) -> Vec<Origin> {
         .zip(0..=u16::MAX)
         .map(|(source, number)| {
             source.number = Some(number);
-            source.origin.clone()
+            Origin {
+                prefixes: Some(source.prefixes.len()),
+                ..source.origin.clone()
+            }
         })
         .collect()
 }

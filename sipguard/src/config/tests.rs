@@ -226,7 +226,8 @@ fn list_files_lie_beside_the_config_file() {
         policy.origins,
         [Origin {
             source: "blocked".into(),
-            file: Some(folder.path().join("list.txt"))
+            file: Some(folder.path().join("list.txt")),
+            prefixes: Some(4),
         }]
     );
 }

@@ -10,6 +10,7 @@ use crate::{
     policy::{Interface, Mode, Origin, Service},
     state::Slots,
     tables::Constants,
+    warnings::Doubt,
 };
 
 /// Everything about a generation that its maps don't hold as such.
@@ -33,6 +34,9 @@ pub struct Description {
     pub interfaces: Vec<Interface>,
     /// Where the config file's entries come from; an entry's `origin` is an index into this.
     pub origins: Vec<Origin>,
+    /// What made one doubt its lists when it was made.
+    #[serde(default)]
+    pub doubts: Vec<Doubt>,
     /// How many entries the config file gave it.
     pub entries: usize,
     /// 32 less the size of a service's region of the prefilter, in bits as a power of two.

@@ -34,6 +34,7 @@ fn compiled(policy: Policy, first: &[&str]) -> Compiled {
         service: service.clone(),
     });
     let description = Description {
+        doubts: Vec::new(),
         abi: VERSION,
         version: String::new(),
         applied: NOW.wall,

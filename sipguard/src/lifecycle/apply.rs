@@ -7,6 +7,7 @@ use super::{
     describe::describe,
     error::{Error, Refused},
     fallbacks::note_fallbacks,
+    instead::Instead,
     live::{live, replaceable},
     names::tell_let_go,
     outlook::Outlook,
@@ -17,10 +18,12 @@ use super::{
     unconfirmed::confirmed,
 };
 use crate::{
-    datapath::{self, Generation, Pending, Pins, Role, Switched},
+    datapath::{self, Description, Generation, Pending, Pins, Role, Switched},
     host::Host,
     policy::Policy,
+    state::Confirmed,
     tables::Tables,
+    warnings::Doubt,
 };
 
 /// What an apply did.
@@ -44,8 +47,10 @@ pub struct Applied {
     pub released: Vec<String>,
     /// Until when it is to be confirmed, where it takes itself back.
     pub pending: Option<Pending>,
-    /// Whether the last confirmed policy was taken instead of the config file, which is not confirmed.
-    pub kept: bool,
+    /// Why the last policy that was in force for good was taken instead of the config file, where that is so.
+    pub instead: Option<Instead>,
+    /// What makes one doubt whether the lists are what they are meant to be.
+    pub doubts: Vec<Doubt>,
     /// Where the policy differs from what was in force before, and what to mind.
     pub outlook: Outlook,
 }
@@ -67,7 +72,7 @@ pub fn apply(host: &Host, file: &Path, options: Options) -> Result<Applied, Erro
         return Ok(waiting);
     }
     let survey = Survey::look(host, &config, &mut session.state, options)?;
-    if survey.kept {
+    if let Some(Instead::TakenBack { .. }) = survey.instead {
         session.forget_what_was_pending(&config.text);
     }
     let ended = change::forget_ended(&mut session, survey.now);
@@ -81,7 +86,8 @@ pub fn apply(host: &Host, file: &Path, options: Options) -> Result<Applied, Erro
         refused: Vec::new(),
         released: Vec::new(),
         pending: None,
-        kept: survey.kept,
+        instead: survey.instead.clone(),
+        doubts: survey.doubts.clone(),
         outlook: Outlook::unchanged(&survey.policy),
         policy: survey.policy.clone(),
     };
@@ -89,8 +95,16 @@ pub fn apply(host: &Host, file: &Path, options: Options) -> Result<Applied, Erro
         if !ended.is_empty() {
             change::commit(&mut session, survey.before.as_ref(), &ended)?;
         }
-        if !survey.kept {
-            session.forget_unconfirmed();
+        match survey.instead {
+            // Nothing comes of this config until it is confirmed.
+            Some(Instead::TakenBack { at }) => {
+                return Err(Error::NotConfirmed {
+                    config: file.to_owned(),
+                    at,
+                });
+            }
+            Some(Instead::Unusable(_)) => {}
+            None => session.forget_unconfirmed(),
         }
         applied.interfaces = as_they_are(&survey, &session);
     } else {
@@ -100,7 +114,7 @@ pub fn apply(host: &Host, file: &Path, options: Options) -> Result<Applied, Erro
     if options.confirm.is_none() {
         look_after(&mut session, &mut applied)?;
     }
-    remember_fallbacks(&mut session, &applied);
+    remember(&mut session, &applied, &config, &survey.digest)?;
     applied.refused.splice(0..0, survey.refused);
     Ok(applied)
 }
@@ -131,7 +145,8 @@ fn waiting(session: &Session<'_>, options: Options) -> Result<Option<Applied>, E
         refused: Vec::new(),
         released: Vec::new(),
         pending: Some(pending),
-        kept: false,
+        instead: None,
+        doubts: Vec::new(),
         outlook: Outlook::unchanged(&policy),
         policy,
     }))
@@ -154,7 +169,10 @@ fn put_in_force(
     if !survey.targets.is_empty() {
         let slots = &session.state.slots;
         let digest = survey.digest.clone();
-        let description = describe(policy, slots, &tables, config.path, digest, now.wall);
+        let description = Description {
+            doubts: survey.doubts.clone(),
+            ..describe(policy, slots, &tables, config.path, digest, now.wall)
+        };
         for &slot in &survey.cleared {
             datapath::clear_service(slot)?;
         }
@@ -178,7 +196,7 @@ fn put_in_force(
         (applied.interfaces, applied.refused) = (switches.interfaces, switches.refused);
         return Ok(());
     }
-    if !survey.kept {
+    if survey.instead.is_none() {
         session.forget_unconfirmed();
     }
     let Switches {
@@ -232,9 +250,15 @@ fn as_they_are(survey: &Survey, session: &Session<'_>) -> Vec<(String, Switched)
     unchanged.collect()
 }
 
-/// Keeps the causes of falling back for `status`: the kernel does not.
-fn remember_fallbacks(session: &mut Session<'_>, applied: &Applied) {
-    let before = session.state.fallbacks.clone();
+/// Keeps what the next commands, and the next boot, are to know of it: the causes of falling back, which the kernel does not keep, and the
+/// policy, once it is in force for good.
+fn remember(
+    session: &mut Session<'_>,
+    applied: &Applied,
+    config: &ConfigFile<'_>,
+    digest: &str,
+) -> Result<(), Error> {
+    let fallbacks = session.state.fallbacks.clone();
     session.state.fallbacks.retain(|name, _| {
         // Until it is confirmed, the other interfaces stay as they are.
         applied.pending.is_some()
@@ -244,7 +268,19 @@ fn remember_fallbacks(session: &mut Session<'_>, applied: &Applied) {
                 .any(|(interface, _)| interface == name)
     });
     note_fallbacks(&mut session.state, &applied.interfaces);
-    if before != session.state.fallbacks {
+    let mut changed = fallbacks != session.state.fallbacks;
+    if applied.pending.is_none() && applied.instead.is_none() {
+        changed |= session.keep_confirmed(digest, || {
+            Ok(Confirmed {
+                digest: digest.to_owned(),
+                config: config.absolute(),
+                policy: Policy::clone(&applied.policy),
+            })
+        })?;
+    }
+    changed |= std::mem::take(&mut session.state.down);
+    if changed {
         session.save();
     }
+    Ok(())
 }

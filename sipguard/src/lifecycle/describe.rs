@@ -39,6 +39,7 @@ pub(crate) fn describe(
         services: services.collect(),
         interfaces: policy.interfaces.clone(),
         origins: policy.origins.clone(),
+        doubts: Vec::new(),
         entries: policy.entries.len(),
         prefilter_shift: tables.constants.prefilter_shift,
     }
@@ -133,6 +134,7 @@ mod tests {
             origins: vec![Origin {
                 source: "one".to_owned(),
                 file: None,
+                prefixes: None,
             }],
             ..Policy::default()
         };

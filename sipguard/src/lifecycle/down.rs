@@ -57,11 +57,12 @@ fn save(host: &Host) -> bool {
         unconfirmed.outcome = ConfirmStage::TakenBack;
         behind = true;
     }
-    if !behind {
-        return true;
-    }
+    state.down = true;
     let saved = host.store.save(&mut state);
-    if let Err(error) = saved {
+    // Without a disk, that nothing is to be filtered is all that is lost, and the way to closed.
+    if let Err(error) = saved
+        && behind
+    {
         // The first failure is the one to tell, and what is let go is let go.
         let _ = session::copy(&state);
         host.note(Trouble::Unsaved(error));

@@ -2,12 +2,15 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use jiff::{Timestamp, tz::TimeZone};
+
 use crate::{
     config::ConfigError,
     datapath::{self, LinkError},
     device::Unfit,
     state::{SlotsError, StateError},
     tables::CompileError,
+    warnings::Doubt,
 };
 
 /// Why a command could not do its work.
@@ -111,6 +114,28 @@ pub enum Error {
         "with no interface configured there is nothing that could take itself back: run `sipguard apply` without --confirm, or `sipguard down`"
     )]
     NothingToConfirm,
+    /// The config was not confirmed, and what was in force before it is.
+    #[error(
+        "nothing was applied: {} was taken back{}, because it was not confirmed. To try it again: `sipguard apply --confirm 60s`, and \
+         `sipguard confirm` while it waits", config.display(), moment(*.at)
+    )]
+    NotConfirmed {
+        /// The config file.
+        config: PathBuf,
+        /// When it was taken back.
+        at: Option<Timestamp>,
+    },
+    /// The config would end all filtering, which is a word of its own.
+    #[error(
+        "{} names no interface: nothing was changed, and what is filtered stays so. `sipguard down` ends it", config.display()
+    )]
+    NothingToFilter {
+        /// The config file.
+        config: PathBuf,
+    },
+    /// The lists may not be what they are meant to be.
+    #[error("{}; nothing was changed, as --strict asks for", listed(.0))]
+    Doubts(Vec<Doubt>),
     /// No apply waits.
     #[error("nothing is pending: no `sipguard apply --confirm` waits to be confirmed")]
     NothingPending,
@@ -159,6 +184,19 @@ impl Refused {
             why: Box::new(why.into()),
         }
     }
+}
+
+/// ` at …`, in this host's time zone.
+fn moment(at: Option<Timestamp>) -> String {
+    at.map_or_else(String::new, |at| {
+        let local = at.to_zoned(TimeZone::system());
+        local.strftime(" at %Y-%m-%d %H:%M:%S").to_string()
+    })
+}
+
+fn listed(doubts: &[Doubt]) -> String {
+    let all: Vec<_> = doubts.iter().map(Doubt::to_string).collect();
+    all.join("\n")
 }
 
 /// One after the other.

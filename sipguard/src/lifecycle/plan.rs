@@ -4,11 +4,12 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     error::{Error, Refused},
+    instead::Instead,
     outlook::Outlook,
     session,
     survey::{ConfigFile, Options, Survey},
 };
-use crate::{host::Host, policy::Policy, state::State, tables::Tables};
+use crate::{host::Host, policy::Policy, state::State, tables::Tables, warnings::Doubt};
 
 /// What an apply would do.
 #[derive(Debug)]
@@ -24,8 +25,10 @@ pub struct Planned {
     /// Whether anything would be done at all: there is something to do, too, where the policy is the same but an interface lost its
     /// program, or sipguard is a newer one.
     pub changes: bool,
-    /// Whether the last confirmed policy would be taken instead of the config file, which is not confirmed.
-    pub kept: bool,
+    /// Why the last policy that was in force for good would be taken instead of the config file, where that is so.
+    pub instead: Option<Instead>,
+    /// What makes one doubt whether the lists are what they are meant to be.
+    pub doubts: Vec<Doubt>,
     /// What becomes of this host.
     pub outlook: Outlook,
 }
@@ -40,6 +43,12 @@ pub fn plan(host: &Host, file: &Path, options: Options) -> Result<Planned, Error
     let survey = Survey::look(host, &config, &mut state, options)?;
     state.drop_ended(survey.now.boot_ns);
     let changes = !survey.is_in_force();
+    if !changes && let Some(Instead::TakenBack { at }) = survey.instead {
+        return Err(Error::NotConfirmed {
+            config: file.to_owned(),
+            at,
+        });
+    }
     let State { slots, entries, .. } = &state;
     let outlook = if changes {
         let tables = Tables::compile(&survey.policy, slots, entries, survey.now)?;
@@ -52,7 +61,8 @@ pub fn plan(host: &Host, file: &Path, options: Options) -> Result<Planned, Error
         absent: survey.absent,
         refused: survey.refused,
         changes,
-        kept: survey.kept,
+        instead: survey.instead,
+        doubts: survey.doubts,
         outlook,
         policy: survey.policy,
     })

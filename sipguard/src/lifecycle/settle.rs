@@ -7,6 +7,7 @@ use super::{
     live::is_attached,
     names::{all_renamed, tell_let_go},
     session::Session,
+    unconfirmed::confirmed,
 };
 use crate::{
     datapath::{
@@ -120,6 +121,12 @@ impl<'h> Session<'h> {
             }
         }
         if self.state.outcome() == Some(ConfirmStage::Confirmed) {
+            if let Goal::Generation(number) = goal
+                && let Ok(generation) = Generation::open(number)
+            {
+                let digest = &generation.description.digest;
+                self.keep_confirmed(digest, || confirmed(&generation))?;
+            }
             self.forget_unconfirmed();
         }
         Ok(())

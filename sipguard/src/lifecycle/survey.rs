@@ -1,15 +1,19 @@
 //! What the config wants, what the host has and what is in force, looked at once. Planning prints from it, and apply commits it.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     describe::digest,
     error::{Error, Refused},
+    instead::{self, Instead},
     live::{Live, is_attached, live, replaceable},
     names::{Renamed, all_renamed, use_kernel_names},
     outlook::Outlook,
     session,
-    unconfirmed::kept,
 };
 use crate::{
     config::{self, ConfigError},
@@ -19,6 +23,7 @@ use crate::{
     policy::{Interface, Policy},
     state::{Slots, State},
     tables::{Now, Tables},
+    warnings::{Doubt, doubts},
 };
 
 /// What is wanted of an apply.
@@ -28,6 +33,8 @@ pub struct Options {
     pub confirm: Option<Duration>,
     /// Where an interface can't be guarded, nothing is changed.
     pub all_or_nothing: bool,
+    /// Where there is a doubt whether the lists are what they are meant to be, nothing is changed.
+    pub strict: bool,
 }
 
 /// The config file, as it was when the command began.
@@ -55,18 +62,25 @@ impl<'f> ConfigFile<'f> {
         }
     }
 
+    /// Where it is, wherever it is asked for from.
+    pub(super) fn absolute(&self) -> PathBuf {
+        std::path::absolute(self.path).unwrap_or_else(|_| self.path.to_owned())
+    }
+
     /// What it says; what is wrong with it matters only where it is wanted.
-    fn policy(&self) -> Result<Arc<Policy>, Error> {
-        self.policy.clone().map_err(Error::Config)
+    pub(super) fn policy(&self) -> Result<Arc<Policy>, Arc<ConfigError>> {
+        self.policy.clone()
     }
 }
 
 /// See the module.
 pub(super) struct Survey {
-    /// What is to be in force: the config file's policy, or the last confirmed one instead.
+    /// What is to be in force: the config file's policy, or the last that was in force for good instead.
     pub(super) policy: Arc<Policy>,
-    /// Whether it is that.
-    pub(super) kept: bool,
+    /// Why it is that.
+    pub(super) instead: Option<Instead>,
+    /// What makes one doubt whether its lists are what they are meant to be.
+    pub(super) doubts: Vec<Doubt>,
     /// The fingerprint of the policy.
     pub(super) digest: String,
     /// The policy's interfaces that can be guarded, the lower ones first: below a device that has a program the kernel takes none.
@@ -101,14 +115,11 @@ impl Survey {
         } else {
             Vec::new()
         };
-        let kept = match options.confirm {
-            None => kept(host, state, &config.text, &links, now)?,
-            Some(_) => None,
+        let (mut policy, instead) = match options.confirm {
+            None => instead::wanted(host, state, config, &links, now)?,
+            Some(_) => (config.policy().map_err(Error::Config)?, None),
         };
-        let (mut policy, kept) = match kept {
-            Some(confirmed) => (Arc::new(confirmed.policy), Some(confirmed.digest)),
-            None => (config.policy()?, None),
-        };
+        let (kept, instead) = instead.unzip();
         if options.confirm.is_some() && policy.interfaces.is_empty() {
             return Err(Error::NothingToConfirm);
         }
@@ -127,6 +138,10 @@ impl Survey {
         if !refused.is_empty() && (options.all_or_nothing || targets.is_empty()) {
             return Err(Error::Refused(refused));
         }
+        let doubts = doubts(&policy, state, now.wall);
+        if options.strict && !doubts.is_empty() {
+            return Err(Error::Doubts(doubts));
+        }
         let before = match options.confirm {
             None => replaceable(live(host))?,
             // It has to come back.
@@ -135,10 +150,9 @@ impl Survey {
         let names = policy.services.iter().map(|service| service.name.as_str());
         let cleared = state.slots.assign(names)?;
         Ok(Self {
-            digest: kept
-                .clone()
-                .unwrap_or_else(|| digest(&policy, &state.slots)),
-            kept: kept.is_some(),
+            digest: kept.unwrap_or_else(|| digest(&policy, &state.slots)),
+            instead,
+            doubts,
             policy,
             targets,
             refused,

@@ -1,29 +1,31 @@
-//! What the state says of an apply that is not confirmed, and what a plain apply takes instead of its config file.
+//! What the state says of an apply that is not confirmed, and of the policy before it.
 
 use super::{error::Error, live::Live, session::Session};
 use crate::{
-    datapath::{Attachment, Generation},
-    host::{Host, Trouble},
+    datapath::Generation,
+    host::Trouble,
     policy::{Action, Entry, Policy},
-    state::{ConfirmStage, Confirmed, Staged, State, StateError, Unconfirmed},
-    tables::Now,
+    state::{ConfirmStage, Confirmed, Kept, Staged, Unconfirmed},
 };
 use sipguard_ebpf::abi::{ALLOW_CONFIG, DENY_CONFIG};
 
 impl Session<'_> {
     /// Writes down what becomes of the apply that waits to be confirmed.
     pub(super) fn decide(&mut self, outcome: ConfirmStage) {
-        match &mut self.state.unconfirmed {
-            Some(unconfirmed) => unconfirmed.outcome = outcome,
-            // The state was lost; what is in the kernel is to be ended all the same.
-            None => {
-                self.state.unconfirmed = Some(Unconfirmed {
-                    outcome,
-                    config: String::new(),
-                    before: None,
-                });
-            }
-        }
+        // Where the state was lost, what is in the kernel is to be ended all the same.
+        let taken_back = (outcome == ConfirmStage::TakenBack).then(|| self.now().wall);
+        let unconfirmed = self.state.unconfirmed.take();
+        let unconfirmed = unconfirmed.unwrap_or_else(|| Unconfirmed {
+            outcome,
+            taken_back,
+            config: String::new(),
+            before: None,
+        });
+        self.state.unconfirmed = Some(Unconfirmed {
+            outcome,
+            taken_back,
+            ..unconfirmed
+        });
         self.save();
     }
 
@@ -31,10 +33,39 @@ impl Session<'_> {
     pub(super) fn forget_unconfirmed(&mut self) {
         if self.state.unconfirmed.take().is_some() {
             self.save();
-            if let Err(error) = self.host.store.forget_confirmed() {
-                self.host.note(Trouble::Unsaved(error));
-            }
         }
+    }
+
+    /// Writes down a policy that has come in force for good, unless it is there. Returns whether the state is to be written for it: whether
+    /// it can be is told.
+    pub(super) fn keep_confirmed(
+        &mut self,
+        digest: &str,
+        confirmed: impl FnOnce() -> Result<Confirmed, Error>,
+    ) -> Result<bool, Error> {
+        let Self { host, state, .. } = self;
+        let kept = state.kept.as_ref();
+        let bytes = host.store.confirmed_bytes();
+        if kept.is_some_and(|kept| kept.digest == digest && Some(kept.bytes) == bytes) {
+            return Ok(false);
+        }
+        let confirmed = confirmed()?;
+        let written = host
+            .store
+            .stage_confirmed(&confirmed)
+            .and_then(Staged::commit);
+        if let Err(error) = written {
+            host.note(Trouble::Unsaved(error));
+            return Ok(false);
+        }
+        let sources = confirmed.policy.origins.into_iter();
+        let sources = sources.filter_map(|origin| Some((origin.source, origin.prefixes?)));
+        state.kept = Some(Kept {
+            digest: confirmed.digest,
+            bytes: host.store.confirmed_bytes().unwrap_or_default(),
+            sources: sources.collect(),
+        });
+        Ok(true)
     }
 
     /// Writes down again what was unconfirmed before an apply that failed.
@@ -56,21 +87,26 @@ impl Session<'_> {
 
     /// Writes down that the config file `text` is going to be on trial, and what was before.
     pub(super) fn keep(&mut self, live: Option<&Live>, text: String) -> Result<(), Error> {
-        let store = &self.host.store;
-        let confirmed = match live {
-            Some(live) => confirmed(&live.generation)?,
+        let before = match live {
+            Some(live) => {
+                let digest = &live.generation.description.digest;
+                self.keep_confirmed(digest, || confirmed(&live.generation))?;
+                digest.clone()
+            }
             // After `down`, what was kept before is still the last that was confirmed.
-            None => store.confirmed().unwrap_or_default().unwrap_or_default(),
+            None => {
+                let kept = self.host.store.confirmed().unwrap_or_default();
+                let kept = kept.unwrap_or_default();
+                let digest = kept.digest.clone();
+                self.keep_confirmed(&digest, || Ok(kept))?;
+                digest
+            }
         };
-        let before = Some(confirmed.digest.clone());
-        let kept = store.stage_confirmed(&confirmed).and_then(Staged::commit);
-        if let Err(error) = kept {
-            self.host.note(Trouble::Unsaved(error));
-        }
         self.state.unconfirmed = Some(Unconfirmed {
             outcome: ConfirmStage::Pending,
+            taken_back: None,
             config: text,
-            before,
+            before: Some(before),
         });
         self.save();
         Ok(())
@@ -102,6 +138,7 @@ pub(super) fn confirmed(generation: &Generation) -> Result<Confirmed, Error> {
     })?;
     Ok(Confirmed {
         digest: description.digest.clone(),
+        config: description.config.clone(),
         policy: Policy {
             interfaces: description.interfaces.clone(),
             mode: description.mode,
@@ -114,47 +151,4 @@ pub(super) fn confirmed(generation: &Generation) -> Result<Confirmed, Error> {
             entries,
         },
     })
-}
-
-/// The last confirmed policy, where a plain apply takes that instead of the config file with this text.
-///
-/// # Errors
-/// Where it should and can't, and something is in force. Where nothing is, the config file's policy is better than none.
-pub(super) fn kept(
-    host: &Host,
-    state: &State,
-    text: &str,
-    links: &[Attachment],
-    now: Now,
-) -> Result<Option<Confirmed>, Error> {
-    let Some(unconfirmed) = &state.unconfirmed else {
-        return Ok(None);
-    };
-    let waits = links
-        .iter()
-        .any(|link| link.pending.is_some_and(|pending| !pending.lapsed(now)));
-    let kept = match unconfirmed.outcome {
-        ConfirmStage::Pending if links.is_empty() => true,
-        ConfirmStage::Pending if waits => false,
-        // Pending no more: what is left of it is cleared up before anything is applied.
-        ConfirmStage::Pending | ConfirmStage::TakenBack => unconfirmed.config == text,
-        ConfirmStage::Confirmed => false,
-    };
-    if !kept {
-        return Ok(None);
-    }
-    let error = match host.store.confirmed() {
-        Ok(Some(confirmed)) if unconfirmed.is_before(&confirmed) => return Ok(Some(confirmed)),
-        // One that is left from an earlier apply, on a disk that could not be written since.
-        Ok(_) => StateError::Missing {
-            file: host.store.confirmed_file(),
-        },
-        Err(error) => error,
-    };
-    if links.is_empty() {
-        host.note(Trouble::Unconfirmed(error));
-        Ok(None)
-    } else {
-        Err(error.into())
-    }
 }

@@ -1,16 +1,21 @@
-//! What is kept of an apply with `--confirm`: the config that is not confirmed, and the policy that was in force before it.
+//! What stands in for a config file that is not to be applied, or can't be: the last policy that was in force for good, in a file of its own
+//! that is read only when it is needed.
 //!
-//! The config file holds what was applied, confirmed or not, and at boot `sipguard apply` reads the config file. So from before the moment
-//! at which such an apply takes force there stand here the config's text, as a mark in the state, and the policy before it, in a file of
-//! its own that is read only when it is needed. While the config file says what was not confirmed, that policy is what a plain apply
-//! takes instead. The mark goes with `confirm` and with the apply of another config.
+//! It is written after a policy has come in force, or is confirmed. At boot `sipguard apply` reads the config file and the lists that it
+//! names, any of which may be wrong by then, or gone. And the config file holds what was applied with `--confirm`, confirmed or not: so from
+//! before the moment at which such an apply takes force there stands its text, as a mark in the state, until it is confirmed or another
+//! config is applied.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::Error as _};
 
 use crate::policy::{Action, Entry, Interface, Mode, Origin, Policy, Service};
+
+/// The form in which the policy is written; changes when older programs would misread it.
+const VERSION: u32 = 1;
 
 /// How far an apply with `--confirm` has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +34,9 @@ pub enum ConfirmStage {
 pub struct Unconfirmed {
     /// How far it has come.
     pub outcome: ConfirmStage,
+    /// When it was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<Timestamp>,
     /// The text of the config file that was applied.
     pub config: String,
     /// The digest of the policy before it, where that was written down.
@@ -44,11 +52,24 @@ impl Unconfirmed {
     }
 }
 
-/// The policy that was in force before.
+/// What the state says of the confirmed policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its generation's [`digest`](crate::datapath::Description::digest).
+    pub digest: String,
+    /// How many bytes its file has.
+    pub bytes: u64,
+    /// How many prefixes each of its sources has.
+    pub sources: BTreeMap<String, usize>,
+}
+
+/// The last policy that was in force for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confirmed {
     /// Its generation's [`digest`](crate::datapath::Description::digest); empty where nothing was in force.
     pub digest: String,
+    /// The config file it was made of; empty where a version wrote it that did not say.
+    pub config: PathBuf,
     /// What was in force, without the command line's entries; one without interfaces where nothing was.
     pub policy: Policy,
 }
@@ -57,6 +78,7 @@ impl Default for Confirmed {
     fn default() -> Self {
         Self {
             digest: String::new(),
+            config: PathBuf::new(),
             policy: Policy {
                 services: Vec::new(),
                 ..Policy::default()
@@ -68,7 +90,12 @@ impl Default for Confirmed {
 /// As it is on disk: entries that have all but the prefix in common stand together.
 #[derive(Serialize, Deserialize)]
 struct Written {
+    /// Versions of before wrote none.
+    #[serde(default)]
+    version: u32,
     digest: String,
+    #[serde(default)]
+    config: PathBuf,
     interfaces: Vec<Interface>,
     mode: Mode,
     services: Vec<Service>,
@@ -95,7 +122,9 @@ impl Serialize for Confirmed {
         }
         let groups = groups.into_iter();
         let written = Written {
+            version: VERSION,
             digest: self.digest.clone(),
+            config: self.config.clone(),
             interfaces: self.policy.interfaces.clone(),
             mode: self.policy.mode,
             services: self.policy.services.clone(),
@@ -116,6 +145,21 @@ impl Serialize for Confirmed {
 impl<'de> Deserialize<'de> for Confirmed {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let written = Written::deserialize(deserializer)?;
+        if written.version > VERSION {
+            return Err(D::Error::custom(format!(
+                "it has version {}, which only a newer sipguard reads",
+                written.version
+            )));
+        }
+        let refers = |group: &Group| {
+            usize::from(group.service) < written.services.len()
+                && usize::from(group.origin) < written.origins.len()
+        };
+        if !written.entries.iter().all(refers) {
+            return Err(D::Error::custom(
+                "an entry is of a service or a source that is not there",
+            ));
+        }
         let entries = written.entries.into_iter().flat_map(|group| {
             group.prefixes.into_iter().map(move |prefix| Entry {
                 prefix,
@@ -126,6 +170,7 @@ impl<'de> Deserialize<'de> for Confirmed {
         });
         Ok(Self {
             digest: written.digest,
+            config: written.config,
             policy: Policy {
                 interfaces: written.interfaces,
                 mode: written.mode,
@@ -152,10 +197,13 @@ mod tests {
         let origin = |source: &str| Origin {
             source: source.to_owned(),
             file: None,
+            prefixes: Some(2),
         };
         let confirmed = Confirmed {
             digest: "00c0ffee".to_owned(),
+            config: PathBuf::from("/etc/sipguard/sipguard.toml"),
             policy: Policy {
+                services: vec![Policy::default().services[0].clone(); 2],
                 origins: vec![origin("admins"), origin("blocked")],
                 entries: vec![
                     entry("203.0.113.0/24", Action::Allow, 0),
@@ -171,11 +219,31 @@ mod tests {
             "{json}"
         );
         assert_eq!(serde_json::from_str::<Confirmed>(&json).unwrap(), confirmed);
+
+        // As versions of before wrote it.
+        let before = json.replace(r#""version":1,"#, "");
+        let before = before.replace(r#""config":"/etc/sipguard/sipguard.toml","#, "");
+        let read: Confirmed = serde_json::from_str(&before).unwrap();
+        assert_eq!(read.config, PathBuf::new());
+        assert_eq!(read.policy, confirmed.policy);
+    }
+
+    #[test]
+    fn what_does_not_hang_together_is_refused() {
+        let json = serde_json::to_string(&Confirmed::default()).unwrap();
+        let entry = r#""entries":[{"service":0,"action":"allow","origin":0,"prefixes":["203.0.113.0/24"]}]"#;
+        for (wrong, why) in [
+            (json.replace(r#""version":1"#, r#""version":2"#), "newer"),
+            (json.replace(r#""entries":[]"#, entry), "not there"),
+        ] {
+            let error = serde_json::from_str::<Confirmed>(&wrong).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+        }
     }
 
     #[test]
     fn where_nothing_was_in_force_nothing_is_guarded() {
-        let Confirmed { digest, policy } = Confirmed::default();
+        let Confirmed { digest, policy, .. } = Confirmed::default();
         assert_eq!(digest, "");
         assert!(policy.interfaces.is_empty() && policy.services.is_empty());
     }

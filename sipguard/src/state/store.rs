@@ -16,7 +16,7 @@ use super::{Confirmed, State, VERSION};
 pub const FOLDER: &str = "/var/lib/sipguard";
 
 const FILE: &str = "state.json";
-/// The policy that was in force before one that is not confirmed.
+/// The last policy that was in force for good.
 const CONFIRMED: &str = "confirmed.json";
 /// What a file is called before it takes the other's place; what a crash leaves of it is removed.
 const NEW: &str = ".new";
@@ -58,6 +58,14 @@ pub enum StateError {
         file: PathBuf,
         /// What the system says.
         error: io::Error,
+    },
+    /// The confirmed policy can't be used.
+    #[error("{} is damaged: {error}; it is ignored, and written anew by the next `sipguard apply` of a config that can be used", file.display())]
+    Unusable {
+        /// Its file.
+        file: PathBuf,
+        /// What does not fit.
+        error: serde_json::Error,
     },
     /// The file is gone.
     #[error("{} is gone, with the policy that was confirmed last", file.display())]
@@ -149,7 +157,10 @@ impl Store {
             StateError::Read { file, .. }
             | StateError::Damaged { file, .. }
             | StateError::Newer { file, .. } => file,
-            StateError::Missing { .. } | StateError::Write { .. } | StateError::SetAside { .. } => {
+            StateError::Unusable { .. }
+            | StateError::Missing { .. }
+            | StateError::Write { .. }
+            | StateError::SetAside { .. } => {
                 return error;
             }
         };
@@ -227,27 +238,22 @@ impl Store {
         self.folder.join(CONFIRMED)
     }
 
+    /// How many bytes the confirmed policy takes, where it is there.
+    pub fn confirmed_bytes(&self) -> Option<u64> {
+        let file = fs::metadata(self.confirmed_file()).ok()?;
+        Some(file.len())
+    }
+
     /// Reads the confirmed policy; `None` where none is kept.
     pub fn confirmed(&self) -> Result<Option<Confirmed>, StateError> {
         let file = self.folder.join(CONFIRMED);
         match fs::read(&file) {
             Ok(bytes) => match serde_json::from_slice(&bytes) {
                 Ok(confirmed) => Ok(Some(confirmed)),
-                Err(error) => Err(StateError::Damaged { file, error }),
+                Err(error) => Err(StateError::Unusable { file, error }),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StateError::Read { file, error }),
-        }
-    }
-
-    /// Forgets the confirmed policy, when the state says that it is needed no more. The lock is to be held.
-    pub fn forget_confirmed(&self) -> Result<(), StateError> {
-        let file = self.folder.join(CONFIRMED);
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(StateError::Write { file, error })
-            }
-            _ => Ok(()),
         }
     }
 

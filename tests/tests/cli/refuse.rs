@@ -246,8 +246,13 @@ fn a_state_that_cannot_be_kept_stops_nothing() {
             scene.configure(&CONFIG.replace("[5060, 5061]", ports));
             for line in changing {
                 let told = run(&scene, line).exited(4).stderr;
+                let file = if line == "apply" {
+                    "confirmed"
+                } else {
+                    "state"
+                };
                 let wanted = format!(
-                    "sipguard: in force, but will not survive a restart: cannot write {STATE}/state.json.new: {hint}\n"
+                    "sipguard: in force, but will not survive a restart: cannot write {STATE}/{file}.json.new: {hint}\n"
                 );
                 assert_eq!(told, wanted, "{line}");
             }

@@ -66,7 +66,12 @@ fn the_first_steps() {
             apply.stdout,
             "eth0: native\nin force: generation 1, 0 entries of the config, 0 of the command line\nchanges: mode enforce; +eth0; +sip +web\n"
         );
-        assert_eq!(apply.stderr, "");
+        let nobody = |service| {
+            format!(
+                "sipguard: warning: nobody is let in to {service}: no source or `sipguard allow` names anybody for it\n"
+            )
+        };
+        assert_eq!(apply.stderr, [nobody("sip"), nobody("web")].concat());
         assert!(!scene.passes("eth0", SCANNER, 5060));
 
         let bare = run(&scene, "").succeeded();

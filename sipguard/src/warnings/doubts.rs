@@ -1,0 +1,194 @@
+//! Lists that may not be what they are meant to be: a download that came back empty, or cut, lets nobody in.
+
+use std::{collections::BTreeSet, fmt, path::PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    policy::{Action, Mode, Policy},
+    state::State,
+};
+
+/// What makes one doubt whether lists are what they are meant to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "doubt", rename_all = "snake_case")]
+pub enum Doubt {
+    /// A service drops whoever is not listed, and nobody is.
+    NobodyAllowed {
+        /// The service.
+        service: String,
+    },
+    /// A source that some service names has no entry.
+    EmptySource {
+        /// The source.
+        source: String,
+        /// The list file, where it is one.
+        file: Option<PathBuf>,
+    },
+    /// A source has less than half of what it had in what was in force for good before.
+    ShrunkSource {
+        /// The source.
+        source: String,
+        /// The list file, where it is one.
+        file: Option<PathBuf>,
+        /// How many prefixes it had.
+        from: usize,
+        /// How many it has.
+        to: usize,
+    },
+}
+
+/// What makes one doubt a policy that is to come in force with the command line's entries of `state`, after what the state says was in force
+/// before.
+pub fn doubts(policy: &Policy, state: &State, now: Timestamp) -> Vec<Doubt> {
+    if policy.interfaces.is_empty() {
+        return Vec::new();
+    }
+    let mut doubts = nobody_allowed(policy, state, now);
+    let somebody_everywhere = doubts.is_empty();
+    for origin in &policy.origins {
+        let source = origin.source.clone();
+        let file = origin.file.clone();
+        let before = state
+            .kept
+            .as_ref()
+            .and_then(|kept| kept.sources.get(&source));
+        match (origin.prefixes, before) {
+            // Where nobody is let in, it is plain to see in the config why.
+            (Some(0), None | Some(0)) if file.is_some() || somebody_everywhere => {
+                doubts.push(Doubt::EmptySource { source, file });
+            }
+            (Some(to), Some(&from)) if to < from.div_ceil(2) => {
+                doubts.push(Doubt::ShrunkSource {
+                    source,
+                    file,
+                    from,
+                    to,
+                });
+            }
+            _ => {}
+        }
+    }
+    doubts
+}
+
+fn nobody_allowed(policy: &Policy, state: &State, now: Timestamp) -> Vec<Doubt> {
+    let allowed: BTreeSet<_> = policy
+        .entries
+        .iter()
+        .filter(|entry| entry.action == Action::Allow)
+        .map(|entry| usize::from(entry.service))
+        .collect();
+    let by_hand: BTreeSet<_> = state
+        .entries
+        .iter()
+        .filter(|entry| entry.action == Action::Allow && !entry.ended(now))
+        .map(|entry| entry.service.as_str())
+        .collect();
+    policy
+        .services
+        .iter()
+        .enumerate()
+        .filter(|(index, service)| {
+            service.default == Action::Deny
+                && service.mode == Mode::Enforce
+                && !allowed.contains(index)
+                && !by_hand.contains(service.name.as_str())
+        })
+        .map(|(_, service)| Doubt::NobodyAllowed {
+            service: service.name.clone(),
+        })
+        .collect()
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = |source: &str, file: &Option<PathBuf>| match file {
+            Some(file) => format!("source {source} ({})", file.display()),
+            None => format!("source {source}"),
+        };
+        match self {
+            Self::NobodyAllowed { service } => write!(
+                f,
+                "nobody is let in to {service}: no source or `sipguard allow` names anybody for it"
+            ),
+            Self::EmptySource { source, file } => {
+                write!(f, "{} has no entry", place(source, file))
+            }
+            Self::ShrunkSource {
+                source,
+                file,
+                from,
+                to,
+            } => write!(
+                f,
+                "{} has {to} of the {from} entries that it had before",
+                place(source, file)
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        config,
+        state::{Kept, OwnEntry},
+    };
+
+    fn found(sources: &str, before: &[(&str, usize)], own: &[&str]) -> Vec<String> {
+        let text = format!(
+            "interfaces = [\"eth0\"]\n[sources]\n{sources}\n[services.sip]\nudp = [5060]\nallow = [\"providers\"]\n"
+        );
+        let policy = config::parse(&text, "sipguard.toml".as_ref()).unwrap();
+        let sources = before.iter().map(|&(name, many)| (name.to_owned(), many));
+        let state = State {
+            kept: Some(Kept {
+                digest: String::new(),
+                bytes: 0,
+                sources: BTreeMap::from_iter(sources),
+            }),
+            entries: own
+                .iter()
+                .map(|prefix| OwnEntry {
+                    prefix: prefix.parse().unwrap(),
+                    service: "sip".to_owned(),
+                    action: Action::Allow,
+                    until: None,
+                    lasts_in: None,
+                    comment: None,
+                    added: Timestamp::UNIX_EPOCH,
+                })
+                .collect(),
+            ..State::default()
+        };
+        doubts(&policy, &state, Timestamp::UNIX_EPOCH)
+            .iter()
+            .map(Doubt::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn lists_that_were_cut() {
+        let three = "providers = [\"192.0.2.1\", \"192.0.2.2\", \"192.0.2.3\"]";
+        let none: [&str; 0] = [];
+        assert_eq!(found(three, &[], &[]), none);
+        assert_eq!(found(three, &[("providers", 6), ("old", 9)], &[]), none);
+        assert_eq!(
+            found(three, &[("providers", 7)], &[]),
+            ["source providers has 3 of the 7 entries that it had before"]
+        );
+        let nobody = "nobody is let in to sip: no source or `sipguard allow` names anybody for it";
+        let empty = "source providers has no entry";
+        assert_eq!(found("providers = []", &[], &[]), [nobody]);
+        assert_eq!(found("providers = []", &[], &["192.0.2.9/32"]), [empty]);
+        assert_eq!(
+            found("providers = []", &[("providers", 1)], &["192.0.2.9/32"]),
+            ["source providers has 0 of the 1 entries that it had before"]
+        );
+    }
+}
