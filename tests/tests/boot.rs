@@ -68,9 +68,12 @@ fn boots(scene: &Scene, sandbox: &Sandbox, code: i32, guarded: bool) -> String {
     said
 }
 
+/// What is done to a gateway's files, and what is said of it.
+type Spoiled = (&'static str, fn(&Scene), &'static [&'static str]);
+
 #[test]
 fn a_config_or_a_list_that_is_wrong_by_then() {
-    let spoil: [(&str, fn(&Scene), &[&str]); 5] = [
+    let spoil: [Spoiled; 5] = [
         (
             "wrong config",
             |scene| scene.configure(&text(&["eth0"]).replace("udp = [5060]", "udp = [99999]")),

@@ -87,20 +87,17 @@ impl Session<'_> {
 
     /// Writes down that the config file `text` is going to be on trial, and what was before.
     pub(super) fn keep(&mut self, live: Option<&Live>, text: String) -> Result<(), Error> {
-        let before = match live {
-            Some(live) => {
-                let digest = &live.generation.description.digest;
-                self.keep_confirmed(digest, || confirmed(&live.generation))?;
-                digest.clone()
-            }
+        let before = if let Some(live) = live {
+            let digest = &live.generation.description.digest;
+            self.keep_confirmed(digest, || confirmed(&live.generation))?;
+            digest.clone()
+        } else {
             // After `down`, what was kept before is still the last that was confirmed.
-            None => {
-                let kept = self.host.store.confirmed().unwrap_or_default();
-                let kept = kept.unwrap_or_default();
-                let digest = kept.digest.clone();
-                self.keep_confirmed(&digest, || Ok(kept))?;
-                digest
-            }
+            let kept = self.host.store.confirmed().unwrap_or_default();
+            let kept = kept.unwrap_or_default();
+            let digest = kept.digest.clone();
+            self.keep_confirmed(&digest, || Ok(kept))?;
+            digest
         };
         self.state.unconfirmed = Some(Unconfirmed {
             outcome: ConfirmStage::Pending,

@@ -150,7 +150,7 @@ mod tests {
             kept: Some(Kept {
                 digest: String::new(),
                 bytes: 0,
-                sources: BTreeMap::from_iter(sources),
+                sources: sources.collect::<BTreeMap<_, _>>(),
             }),
             entries: own
                 .iter()
