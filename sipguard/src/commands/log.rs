@@ -5,6 +5,8 @@ use std::io::Write as _;
 use anyhow::Result;
 use sipguard::datapath;
 
+use super::Context;
+
 /// Prints records as they come.
 struct Lines;
 
@@ -21,6 +23,6 @@ impl log::Log for Lines {
     fn flush(&self) {}
 }
 
-pub(super) fn run() -> Result<()> {
-    Ok(datapath::follow_log(&Lines)?)
+pub(super) fn run(context: &Context) -> Result<()> {
+    Ok(datapath::follow_log(&Lines, context.host.now())?)
 }

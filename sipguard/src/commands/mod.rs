@@ -61,7 +61,7 @@ pub(crate) fn run(
         Some(Command::Import(import)) => import::run(&import, context, out)?,
         Some(Command::Completions(completions)) => completions::run(&completions, out)?,
         #[cfg(feature = "log")]
-        Some(Command::Log) => log::run()?,
+        Some(Command::Log) => log::run(context)?,
         Some(Command::Man(man)) => man::run(&man, context, out)?,
     }
     Ok(Outcome::Done)

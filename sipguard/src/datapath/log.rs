@@ -6,14 +6,14 @@ use aya_log::EbpfLogger;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{Error, attachments};
-use crate::clock;
+use crate::tables::Now;
 
 /// Hands what all attached programs log to `logger`, until the process ends.
 ///
 /// # Errors
 /// Where nothing is attached, or the kernel can't be asked.
-pub fn follow(logger: &'static dyn log::Log) -> Result<(), Error> {
-    let mut logs = attachments(clock::now())?
+pub fn follow(logger: &'static dyn log::Log, now: Now) -> Result<(), Error> {
+    let mut logs = attachments(now)?
         .iter()
         .map(|link| EbpfLogger::init_from_id_with_logger(link.program, logger))
         .collect::<Result<Vec<_>, _>>()
