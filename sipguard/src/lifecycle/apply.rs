@@ -135,7 +135,7 @@ fn waiting(session: &Session<'_>, options: Options) -> Result<Option<Applied>, E
             seconds: left.as_secs(),
         });
     }
-    let policy = Arc::new(confirmed(&live.generation)?.policy);
+    let policy = confirmed(&live.generation)?.policy;
     Ok(Some(Applied {
         generation: Some(live.number),
         changed: true,
@@ -274,7 +274,7 @@ fn remember(
             Ok(Confirmed {
                 digest: digest.to_owned(),
                 config: config.absolute(),
-                policy: Policy::clone(&applied.policy),
+                policy: applied.policy.clone(),
             })
         })?;
     }

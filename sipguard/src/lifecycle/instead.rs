@@ -62,7 +62,7 @@ pub(super) fn wanted(
 }
 
 fn instead(confirmed: Confirmed, why: Instead) -> Wanted {
-    (Arc::new(confirmed.policy), Some((confirmed.digest, why)))
+    (confirmed.policy, Some((confirmed.digest, why)))
 }
 
 /// What was in force before nothing was: a restart came in between. Whoever names another file than that of the boot, and may have mistyped

@@ -1,5 +1,7 @@
 //! What the state says of an apply that is not confirmed, and of the policy before it.
 
+use std::sync::Arc;
+
 use super::{error::Error, live::Live, session::Session};
 use crate::{
     datapath::Generation,
@@ -58,8 +60,8 @@ impl Session<'_> {
             host.note(Trouble::Unsaved(error));
             return Ok(false);
         }
-        let sources = confirmed.policy.origins.into_iter();
-        let sources = sources.filter_map(|origin| Some((origin.source, origin.prefixes?)));
+        let sources = confirmed.policy.origins.iter();
+        let sources = sources.filter_map(|origin| Some((origin.source.clone(), origin.prefixes?)));
         state.kept = Some(Kept {
             digest: confirmed.digest,
             bytes: host.store.confirmed_bytes().unwrap_or_default(),
@@ -136,7 +138,7 @@ pub(super) fn confirmed(generation: &Generation) -> Result<Confirmed, Error> {
     Ok(Confirmed {
         digest: description.digest.clone(),
         config: description.config.clone(),
-        policy: Policy {
+        policy: Arc::new(Policy {
             interfaces: description.interfaces.clone(),
             mode: description.mode,
             services: description
@@ -146,6 +148,6 @@ pub(super) fn confirmed(generation: &Generation) -> Result<Confirmed, Error> {
                 .collect(),
             origins: description.origins.clone(),
             entries,
-        },
+        }),
     })
 }

@@ -6,7 +6,7 @@
 //! before the moment at which such an apply takes force there stands its text, as a mark in the state, until it is confirmed or another
 //! config is applied.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -71,7 +71,7 @@ pub struct Confirmed {
     /// The config file it was made of; empty where a version wrote it that did not say.
     pub config: PathBuf,
     /// What was in force, without the command line's entries; one without interfaces where nothing was.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
 }
 
 impl Default for Confirmed {
@@ -79,10 +79,10 @@ impl Default for Confirmed {
         Self {
             digest: String::new(),
             config: PathBuf::new(),
-            policy: Policy {
+            policy: Arc::new(Policy {
                 services: Vec::new(),
                 ..Policy::default()
-            },
+            }),
         }
     }
 }
@@ -171,13 +171,13 @@ impl<'de> Deserialize<'de> for Confirmed {
         Ok(Self {
             digest: written.digest,
             config: written.config,
-            policy: Policy {
+            policy: Arc::new(Policy {
                 interfaces: written.interfaces,
                 mode: written.mode,
                 services: written.services,
                 origins: written.origins,
                 entries: entries.collect(),
-            },
+            }),
         })
     }
 }
@@ -202,7 +202,7 @@ mod tests {
         let confirmed = Confirmed {
             digest: "00c0ffee".to_owned(),
             config: PathBuf::from("/etc/sipguard/sipguard.toml"),
-            policy: Policy {
+            policy: Arc::new(Policy {
                 services: vec![Policy::default().services[0].clone(); 2],
                 origins: vec![origin("admins"), origin("blocked")],
                 entries: vec![
@@ -211,7 +211,7 @@ mod tests {
                     entry("203.0.113.66/32", Action::Deny, 1),
                 ],
                 ..Policy::default()
-            },
+            }),
         };
         let json = serde_json::to_string(&confirmed).unwrap();
         assert!(
