@@ -46,6 +46,15 @@ pub(super) fn tell(image: &Image, packages: &Path, steps: &mut Steps) -> Result<
     steps.step("reboot: filtering before sshd accepts", || {
         boot::again(&mut gateway)
     })?;
+    steps.step("reboot with a wrong config", || {
+        boot::spoiled(&mut gateway, "echo 'interfaces = [' > sipguard.toml")
+    })?;
+    steps.step("reboot with a wrong list", || {
+        boot::spoiled(&mut gateway, "echo '<html>' > blocked.txt")
+    })?;
+    steps.step("reboot without a list", || {
+        boot::spoiled(&mut gateway, "rm blocked.txt")
+    })?;
     steps.step("purge leaves nothing", || purge::purge(&gateway))?;
     steps.step("the gateway shuts down", || {
         gateway.switch_off("systemctl poweroff")?;

@@ -77,6 +77,36 @@ pub(super) fn again(gateway: &mut Gateway<'_>) -> Result<String> {
     ))
 }
 
+/// Reboots with a file that is wrong by then: what was in force before stands in, and whoever looks is told.
+pub(super) fn spoiled(gateway: &mut Gateway<'_>, spoil: &str) -> Result<String> {
+    gateway.run(&format!(
+        "cd /etc/sipguard\n\
+         cp sipguard.toml /root/sipguard.toml\n\
+         echo 192.0.2.66 > blocked.txt\n\
+         sed -i 's/^admins/blocked = {{ file = \"blocked.txt\" }}\\n&/; 0,/^allow/s/^allow/deny = [\"blocked\"]\\n&/' sipguard.toml\n\
+         sipguard -q apply\n\
+         {spoil}"
+    ))?;
+    let found = again(gateway)?;
+    let said = gateway.run(
+        "systemctl show --value --property ExecMainStatus sipguard\n\
+         journalctl --boot --unit sipguard --output cat\n\
+         sipguard status --check || true",
+    )?;
+    ensure!(
+        said.starts_with("5\n") && said.contains("what was in force before is applied instead"),
+        "nobody is told:\n{said}"
+    );
+    gateway.run(
+        "cd /etc/sipguard\n\
+         mv /root/sipguard.toml sipguard.toml\n\
+         rm -f blocked.txt\n\
+         systemctl restart sipguard",
+    )?;
+    reach::as_guarded(gateway)?;
+    Ok(found)
+}
+
 /// When a boot came to what, in seconds of the kernel's clock.
 struct Times {
     filter: f64,
