@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use self::{
     arguments::{
         Against, Apply, Check, Completions, Import, List, ListFormat, Man, Remove, Say, Stats,
+        Status,
     },
     values::{Lasts, Prefixes, flat},
 };
@@ -30,7 +31,8 @@ First steps:
   sipguard check 203.0.113.7        would this address get through, and why?
   sipguard stats --watch            what is being dropped
 
-Exit codes: 0 done, 1 it failed, 2 wrong usage; `check` ends with 3 for an address that is dropped."
+Exit codes: 0 done, 1 it failed, 2 wrong usage; `check` ends with 3 for an address that is dropped, and
+`status --check` with 3 for a host that is guarded with findings."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -177,12 +179,17 @@ Examples:
 
     /// Show what is in force, and where
     ///
-    /// Shows the interfaces and whether they are filtered in the driver (native) or behind it (tc, and why), and what is guarded.
+    /// Shows first whether this host is guarded as its config file says; then the interfaces and whether they are filtered in the driver
+    /// (native) or behind it (tc, and why), and what is guarded. What is wrong is counted, and the worst of it is named; `sipguard doctor`
+    /// has all of it, with what mends it.
+    ///
+    /// With `--check`, for monitoring systems, the exit code is 0 for guarded, 1 for not guarded, and 3 for guarded with findings.
     #[command(after_help = "\
 Examples:
   sipguard status
+  sipguard status --check -q || echo 'look at this host'
   sipguard status --json | jq -r '.interfaces[] | \"\\(.name) \\(.state)\"'")]
-    Status,
+    Status(Status),
 
     /// Show what was passed and dropped, and why
     ///

@@ -45,4 +45,8 @@ pub use self::{
     session::{Session, now, state},
     survey::Options,
 };
-pub(crate) use self::{describe::describe, names::renamed};
+pub(crate) use self::{
+    describe::{describe, digest},
+    instead::is_taken_back,
+    names::renamed,
+};

@@ -293,6 +293,14 @@ fn readme_leads_to_a_policy() {
     let mut run_ones = 0;
     sandbox(|sandbox| {
         let scene = Scene::new(sandbox, &["eth0"]);
+        // As the package does.
+        scene.gateway.enter(|| {
+            fs::write(
+                "/proc/sys/net/ipv4/ip_local_reserved_ports",
+                "80,5060-5061,50600",
+            )
+            .expect("IPv4 can be set up");
+        });
         for (language, block) in blocks(&page) {
             if language == "toml" {
                 // The reader fills these lines in, and leaves the rest of what `init` wrote.

@@ -29,6 +29,13 @@ pub(crate) struct Apply {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// End with 0 for guarded, 1 for not guarded, 3 for guarded with findings; with -q print nothing
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Stats {
     /// Show it anew every second, with rates
     #[arg(short, long)]

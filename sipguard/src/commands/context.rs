@@ -23,8 +23,10 @@ pub(crate) enum Outcome {
     Done,
     /// `check` was asked for an address that is dropped.
     Dropped,
-    /// `doctor` found something, or `apply` left an interface out.
+    /// `doctor` found something, `status --check` that this host is not guarded, or `apply` left an interface out.
     Wrong,
+    /// `status --check` found something wrong though this host is guarded.
+    Findings,
     /// What is done will not survive a restart.
     Unsaved,
     /// Not the config file was applied, but the last policy that was in force for good.
@@ -42,7 +44,7 @@ impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Done => Self::SUCCESS,
-            Outcome::Dropped => Self::from(3),
+            Outcome::Dropped | Outcome::Findings => Self::from(3),
             Outcome::Wrong => Self::FAILURE,
             Outcome::Unsaved => Self::from(4),
             Outcome::Instead => Self::from(5),

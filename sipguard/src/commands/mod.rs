@@ -42,14 +42,14 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> Result<Outcome> {
     match command {
-        None => overview::run(context, out)?,
+        None => return overview::run(context, out),
         Some(Command::Init) => init::run(context, out)?,
         Some(Command::Apply(apply)) => return apply::run(&apply, context, out),
         Some(Command::Confirm) => confirm::confirm(context, out)?,
         Some(Command::Rollback) => confirm::rollback(context, out)?,
         Some(Command::Down) => down::run(context, out)?,
         Some(Command::Repair) => return repair::run(context, out),
-        Some(Command::Status) => status::run(context, out)?,
+        Some(Command::Status(status)) => return status::run(&status, context, out),
         Some(Command::Stats(stats)) => stats::run(&stats, context, out)?,
         Some(Command::List(list)) => list::run(&list, context, out)?,
         Some(Command::Allow(say)) => allow::run(&say, Action::Allow, context, out)?,

@@ -5,12 +5,12 @@ use std::io::Write;
 use anyhow::Result;
 use clap::CommandFactory as _;
 
-use super::{Context, live, may_use_bpf, status};
-use crate::cli::Cli;
+use super::{Context, Outcome, live, may_use_bpf, status};
+use crate::cli::{self, Cli};
 
-pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
+pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome> {
     if may_use_bpf() && (context.json || live(context)?.is_some()) {
-        return status::run(context, out);
+        return status::run(&cli::Status { check: false }, context, out);
     }
     write!(out, "{}", Cli::command().render_help())?;
     let next = if !may_use_bpf() {
@@ -22,5 +22,5 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
         "Nothing is in force. Next: `sipguard init` writes a config file.".to_owned()
     };
     writeln!(out, "\n{next}")?;
-    Ok(())
+    Ok(Outcome::Done)
 }

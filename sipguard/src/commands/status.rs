@@ -8,7 +8,8 @@
 //!                 "foreign":null,"before":[]}],
 //!  "services":[{"name":"sip","ports":{"udp":[5060],"tcp":[5060]},"default":"deny","mode":"enforce"}],
 //!  "entries":{"config":12,"command_line":1},
-//!  "pending":{"generation":3,"previous":2,"until":"2026-03-01T12:01:00Z","seconds_left":42,"lapsed":false}}
+//!  "pending":{"generation":3,"previous":2,"until":"2026-03-01T12:01:00Z","seconds_left":42,"lapsed":false},
+//!  "guarded":true,"summary":"guarded: as /etc/sipguard/sipguard.toml says","findings":[]}
 //! ```
 //! An interface's `state` is `attached`, `absent` (does not exist now) or `detached` (not filtered); `foreign` is
 //! `{"id":7,"name":"xdp_other"}` where somebody else's XDP program is there, and `before` has those of other people's TC programs that run
@@ -18,6 +19,11 @@
 //! force, `generation`, `applied`, `config` and `mode` are null and the lists empty.
 //! `pending` is null where no apply waits to be confirmed; `previous` is null where nothing was in force before; where it has `lapsed`, what
 //! was in force before is again, and the next command that changes something clears up.
+//! `guarded` is whether everything is closed that the config wants closed, `summary` that in one line; `findings` are those of `doctor`, in
+//! the form that it documents.
+//!
+//! With `--check` the exit code is 0 where this host is guarded as its config says, 1 where it is not, and 3 where it is and there are
+//! findings (with the severity `wrong`); and with `-q` nothing is printed.
 
 use std::io::Write;
 
@@ -25,21 +31,36 @@ use anstyle::Style;
 use anyhow::Result;
 use jiff::Timestamp;
 use sipguard::{
-    policy::{Action, Mode, Ports, Service, protocol_name},
+    health::Verdict,
+    policy::{Action, Mode, Ports, protocol_name},
     report::{EntryCounts, StatusReport},
 };
 
-use super::{Context, confirmation, needs_root, write_json};
-use crate::output::{Grouped, Palette, Rows, count, local, rough};
+use super::{Context, Outcome, confirmation, needs_root, write_json};
+use crate::{
+    cli,
+    output::{Grouped, Palette, Rows, count, joined, local, rough},
+};
 
-pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
+pub(super) fn run(status: &cli::Status, context: &Context, out: &mut dyn Write) -> Result<Outcome> {
     needs_root()?;
-    let report = StatusReport::take(&context.host)?;
-    if context.json {
-        return write_json(out, &report);
+    let report = StatusReport::take(&context.host, &context.config)?;
+    if status.check && context.is_quiet() {
+        // The exit code says all.
+    } else if context.json {
+        write_json(out, &report)?;
+    } else {
+        let now = context.host.now().wall;
+        Status { report: &report }.write(out, now, context)?;
     }
-    let now = context.host.now().wall;
-    Status { report: &report }.write(out, now, context)
+    if !status.check {
+        return Ok(Outcome::Done);
+    }
+    Ok(match report.health.verdict() {
+        Verdict::Guarded => Outcome::Done,
+        Verdict::GuardedWithFindings => Outcome::Findings,
+        Verdict::NotGuarded => Outcome::Wrong,
+    })
 }
 
 /// For people.
@@ -49,28 +70,23 @@ struct Status<'a> {
 
 impl Status<'_> {
     fn write(&self, out: &mut dyn Write, now: Timestamp, context: &Context) -> Result<()> {
-        let Palette {
-            title,
-            bad,
-            warning,
-            ..
-        } = context.palette;
+        let Palette { title, .. } = context.palette;
+        self.write_summary(out, context.palette)?;
         let (Some(generation), Some(applied), Some(config)) = (
             self.report.generation,
             self.report.applied,
             &self.report.config,
         ) else {
-            writeln!(
-                out,
-                "{bad}nothing is in force:{bad:#} no packet is dropped; `sipguard apply` puts the config file in force"
-            )?;
             self.write_pending(out, context.palette)?;
             return match self.report.entries.command_line {
                 0 => Ok(()),
-                1 => Ok(writeln!(out, "1 entry of the command line waits for it")?),
+                1 => Ok(writeln!(
+                    out,
+                    "1 entry of the command line waits for an apply"
+                )?),
                 many => Ok(writeln!(
                     out,
-                    "{} entries of the command line wait for it",
+                    "{} entries of the command line wait for an apply",
                     Grouped(many as u64)
                 )?),
             };
@@ -83,21 +99,6 @@ impl Status<'_> {
             local(applied)
         )?;
         self.write_pending(out, context.palette)?;
-        if let Some(made_by) = self
-            .report
-            .made_by
-            .as_ref()
-            .filter(|made_by| *made_by != self.report.version)
-        {
-            writeln!(
-                out,
-                "{warning}made by sipguard {made_by}:{warning:#} `sipguard apply` replaces it with that of {}",
-                self.report.version
-            )?;
-        }
-        if let Some(why) = self.nothing_is_dropped() {
-            writeln!(out, "{bad}nothing is dropped: {why}{bad:#}")?;
-        }
         writeln!(out)?;
         self.write_interfaces(out, context)?;
         writeln!(out)?;
@@ -115,6 +116,17 @@ impl Status<'_> {
         Ok(())
     }
 
+    /// The answer to what is asked first.
+    fn write_summary(&self, out: &mut dyn Write, palette: Palette) -> Result<()> {
+        let health = &self.report.health;
+        let style = match health.verdict() {
+            Verdict::Guarded => palette.good,
+            Verdict::GuardedWithFindings => palette.warning,
+            Verdict::NotGuarded => palette.bad,
+        };
+        Ok(writeln!(out, "{style}{}{style:#}", health.summary)?)
+    }
+
     fn write_pending(&self, out: &mut dyn Write, palette: Palette) -> Result<()> {
         let Palette { warning, .. } = palette;
         if let Some(pending) = &self.report.pending {
@@ -122,17 +134,6 @@ impl Status<'_> {
             writeln!(out, "{warning}{sentence}{warning:#}")?;
         }
         Ok(())
-    }
-
-    /// Why, if it is so.
-    fn nothing_is_dropped(&self) -> Option<&'static str> {
-        let enforcing = |service: &Service| service.mode == Mode::Enforce;
-        match self.report.enforced {
-            true => None,
-            false if self.report.services.iter().any(enforcing) => Some("no interface is filtered"),
-            false if self.report.services.is_empty() => Some("no service is configured"),
-            false => Some("monitor mode"),
-        }
     }
 
     fn write_interfaces(&self, out: &mut dyn Write, context: &Context) -> Result<()> {
@@ -160,18 +161,22 @@ impl Status<'_> {
     fn write_services(&self, out: &mut dyn Write, palette: Palette) -> Result<()> {
         let mut rows = Rows::new(&["SERVICE", "PORTS", "UNLISTED", "MODE"], palette);
         for service in &self.report.services {
-            let (style, mode) = match service.mode {
+            let (mut style, mode) = match service.mode {
                 Mode::Enforce => (Style::new(), "enforce"),
                 Mode::Monitor => (palette.warning, "monitor (nothing is dropped)"),
             };
-            let unlisted = match service.default {
-                Action::Deny => "drop",
-                Action::Allow => "pass",
+            let mut unlisted = match service.default {
+                Action::Deny => "drop".to_owned(),
+                Action::Allow => "pass".to_owned(),
             };
-            rows.add(
-                style,
-                [&service.name, &ports(&service.ports), unlisted, mode].map(str::to_owned),
-            );
+            let open = self.report.open.iter();
+            let open: Vec<_> = open.filter(|it| it.service == service.name).collect();
+            if !open.is_empty() {
+                style = palette.bad;
+                unlisted = joined(open);
+            }
+            let (name, ports) = (service.name.clone(), ports(&service.ports));
+            rows.add(style, [name, ports, unlisted, mode.to_owned()]);
         }
         Ok(rows.write(out)?)
     }

@@ -47,7 +47,7 @@ pub(crate) fn describe(
 
 /// A fingerprint of the program and of everything the config says: of bytes that are written out here, so that another compiler finds the
 /// same.
-pub(super) fn digest(policy: &Policy, slots: &Slots) -> String {
+pub(crate) fn digest(policy: &Policy, slots: &Slots) -> String {
     let mut hasher = SipHasher13::new();
     hasher.write(datapath::object_bytes());
     hasher.write(env!("CARGO_PKG_VERSION").as_bytes());

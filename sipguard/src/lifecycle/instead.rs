@@ -10,7 +10,7 @@ use crate::{
     datapath::Attachment,
     host::{Host, Trouble},
     policy::Policy,
-    state::{ConfirmStage, Confirmed, State, StateError},
+    state::{ConfirmStage, Confirmed, State, StateError, Unconfirmed},
     tables::Now,
 };
 
@@ -84,6 +84,25 @@ fn stand_in(host: &Host, config: &ConfigFile<'_>, links: &[Attachment]) -> Optio
     }
 }
 
+/// Whether a plain apply does not take a config file with this text: it was not confirmed.
+pub(crate) fn is_taken_back(
+    unconfirmed: &Unconfirmed,
+    text: &str,
+    links: &[Attachment],
+    now: Now,
+) -> bool {
+    let waits = links
+        .iter()
+        .any(|link| link.pending.is_some_and(|pending| !pending.lapsed(now)));
+    match unconfirmed.outcome {
+        ConfirmStage::Pending if links.is_empty() => true,
+        ConfirmStage::Pending if waits => false,
+        // Pending no more: what is left of it is cleared up before anything is applied.
+        ConfirmStage::Pending | ConfirmStage::TakenBack => unconfirmed.config == text,
+        ConfirmStage::Confirmed => false,
+    }
+}
+
 /// The policy before one that was not confirmed, and when that was taken back, where a plain apply takes it instead of the config file with
 /// this text.
 ///
@@ -99,17 +118,7 @@ fn taken_back(
     let Some(unconfirmed) = &state.unconfirmed else {
         return Ok(None);
     };
-    let waits = links
-        .iter()
-        .any(|link| link.pending.is_some_and(|pending| !pending.lapsed(now)));
-    let kept = match unconfirmed.outcome {
-        ConfirmStage::Pending if links.is_empty() => true,
-        ConfirmStage::Pending if waits => false,
-        // Pending no more: what is left of it is cleared up before anything is applied.
-        ConfirmStage::Pending | ConfirmStage::TakenBack => unconfirmed.config == text,
-        ConfirmStage::Confirmed => false,
-    };
-    if !kept {
+    if !is_taken_back(unconfirmed, text, links, now) {
         return Ok(None);
     }
     let error = match host.store.confirmed() {

@@ -1,12 +1,13 @@
 //! What is in force, as `status` tells it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ConfirmationReport, InterfaceReport, InterfaceState, interfaces};
+use super::{ConfirmationReport, InterfaceReport, InterfaceState};
 use crate::{
+    health::{self, Health, Opening, Survey},
     host::Host,
     lifecycle::{self, Live},
     policy::{Mode, Service},
@@ -38,9 +39,12 @@ pub struct StatusReport {
     pub entries: EntryCounts,
     /// The apply that waits to be confirmed.
     pub pending: Option<ConfirmationReport>,
-    /// The version of the sipguard that applied it.
+    /// Whether this host is guarded as its config says.
+    #[serde(flatten)]
+    pub health: Health,
+    /// The services that are open to everybody and should not be.
     #[serde(skip)]
-    pub made_by: Option<String>,
+    pub open: Vec<Opening>,
 }
 
 /// How many entries there are.
@@ -53,25 +57,29 @@ pub struct EntryCounts {
 }
 
 impl StatusReport {
-    /// Looks at everything.
+    /// Looks at everything, and whether it is as the config file says.
     ///
     /// # Errors
     /// Where the kernel can't be asked.
-    pub fn take(host: &Host) -> Result<Self, lifecycle::Error> {
-        let state = lifecycle::state(host);
-        let (live, interfaces) = interfaces(host, &state.fallbacks)?.unzip();
+    pub fn take(host: &Host, config: &Path) -> Result<Self, lifecycle::Error> {
+        let survey = Survey::look(host, config)?;
+        let health = Health::of(&survey);
+        let open = health::openings(&survey);
+        let Survey {
+            state,
+            now,
+            interfaces,
+            ..
+        } = survey;
+        let live = survey.live?;
         // Also where nothing is in force any more.
         let pending = lifecycle::pending(host)?;
-        let now = lifecycle::now(host, &state);
         let pending = pending.map(|pending| ConfirmationReport::new(pending, now));
+        let described = Self::of(live.as_ref(), interfaces, &state, now.wall, health);
         Ok(Self {
             pending,
-            ..Self::of(
-                live.as_ref(),
-                interfaces.unwrap_or_default(),
-                &state,
-                now.wall,
-            )
+            open,
+            ..described
         })
     }
 
@@ -80,6 +88,7 @@ impl StatusReport {
         interfaces: Vec<InterfaceReport>,
         state: &State,
         now: Timestamp,
+        health: Health,
     ) -> Self {
         let description = live.map(|live| &live.generation.description);
         let services = description
@@ -106,7 +115,8 @@ impl StatusReport {
             interfaces,
             services,
             pending: None,
-            made_by: description.map(|description| description.version.clone()),
+            health,
+            open: Vec::new(),
         }
     }
 }

@@ -57,6 +57,8 @@ fn without_rights_there_is_one_clear_line() {
             "apply",
             "down",
             "status",
+            "status --check",
+            "status --check -q",
             "stats",
             "stats --watch",
             "list",

@@ -12,13 +12,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     ops::RangeInclusive,
-    process::{Command, Stdio},
 };
 
-use sipguard::policy::{Action, Policy, protocol_name};
+use crate::policy::{Action, Policy, protocol_name};
 
-use super::{Finding, Host, wrong};
-use crate::output::joined;
+use super::{Finding, Kind, Survey, printed::printed};
+use crate::prose::joined;
+
+pub(super) const FINDS: &[Kind] = &[Kind::PortForNat];
 
 type Ports = RangeInclusive<u16>;
 /// Writes the command that puts a rule in front of another one which keeps protocols in a range.
@@ -53,8 +54,8 @@ enum Effect {
     },
 }
 
-pub(super) fn check(host: &Host) -> Vec<Finding> {
-    let Ok(policy) = &host.policy else {
+pub(super) fn check(survey: &Survey) -> Vec<Finding> {
+    let Ok(policy) = &survey.policy else {
         return Vec::new();
     };
     let guarded = guarded(policy);
@@ -100,7 +101,7 @@ fn found(
             continue;
         }
         let open: Vec<_> = open.into_iter().collect();
-        findings.push(wrong(
+        findings.push(Kind::PortForNat.wrong(
             format!(
                 "what {} translates may get a guarded port ({}) on {}, and then its answers are dropped there",
                 rule.chain,
@@ -184,19 +185,6 @@ fn widest_gap(ports: &BTreeSet<u16>) -> Ports {
     let widest = runs.max_by_key(|(first, end)| end - first);
     // At most 64 ports are guarded.
     widest.map_or(UNPRIVILEGED..=u16::MAX, |(first, end)| first..=end - 1)
-}
-
-/// What a program prints; nothing where it is not there, or fails: then there are no rules of its kind.
-pub(super) fn printed(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]

@@ -1,20 +1,22 @@
 //! Guarded ports that an outgoing connection may get as its own, whose answers would then be dropped.
 
-use sipguard::warnings::{self, Ephemeral};
+use crate::warnings::{self, Ephemeral};
 
-use super::{Finding, Host, wrong};
-use crate::output::joined;
+use super::{Finding, Kind, Survey};
+use crate::prose::joined;
+
+pub(super) const FINDS: &[Kind] = &[Kind::PortNotReserved];
 
 /// Stands in for the package's, which reserves the default ports.
 const FILE: &str = "/etc/sysctl.d/50-sipguard.conf";
 
-pub(super) fn check(host: &Host) -> Vec<Finding> {
-    let guarding = host.policy.as_ref().ok();
+pub(super) fn check(survey: &Survey) -> Vec<Finding> {
+    let guarding = survey.policy.as_ref().ok();
     let guarding = guarding.filter(|policy| !policy.interfaces.is_empty());
     let Some(Ephemeral { ports, reserve }) = guarding.and_then(warnings::ephemeral) else {
         return Vec::new();
     };
-    vec![wrong(
+    vec![Kind::PortNotReserved.wrong(
         format!(
             "an outgoing connection may get a guarded port as its own, and then its answers are dropped: {} is not reserved",
             joined(ports)

@@ -1,9 +1,11 @@
 //! Routes that take packets out of others, behind the filter: segment routing's, which unpack with `seg6_enabled` off.
 
-use super::{Finding, Host, nat::printed, wrong};
+use super::{Finding, Kind, Survey, printed::printed};
 
-pub(super) fn check(host: &Host) -> Vec<Finding> {
-    let guards = host.policy.as_ref();
+pub(super) const FINDS: &[Kind] = &[Kind::RouteUnpacks];
+
+pub(super) fn check(survey: &Survey) -> Vec<Finding> {
+    let guards = survey.policy.as_ref();
     if guards.is_ok_and(|policy| policy.interfaces.is_empty()) {
         return Vec::new();
     }
@@ -29,7 +31,7 @@ fn finding(route: &str) -> Option<Finding> {
             mend.extend([" ", word, " ", words.next()?]);
         }
     }
-    Some(wrong(
+    Some(Kind::RouteUnpacks.open(
         format!(
             "the route to {to} unpacks what comes in ({action}) behind the filter: what is inside reaches guarded ports unjudged"
         ),

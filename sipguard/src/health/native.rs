@@ -1,23 +1,26 @@
 //! Whether packets are filtered in the driver where it could do that: MTU, offloads and queues are what keeps most drivers from it.
 
-use sipguard::device::{Hook, driver};
+use crate::device::{Hook, driver};
 
-use super::{Finding, Host, advice, wrong};
+use super::{Finding, Kind, Survey};
 
-pub(super) fn check(host: &Host) -> Vec<Finding> {
-    let mut findings = unsafe_ones(host);
-    findings.extend(slow_ones(host));
+pub(super) const FINDS: &[Kind] = &[Kind::UnsafeDriver, Kind::BehindDriver];
+
+pub(super) fn check(survey: &Survey) -> Vec<Finding> {
+    let mut findings = unsafe_ones(survey);
+    findings.extend(slow_ones(survey));
     findings
 }
 
 /// Those that run natively on drivers that lose or forget something there: their settings were changed since, or nobody has applied since.
-fn unsafe_ones(host: &Host) -> Vec<Finding> {
-    host.interfaces
+fn unsafe_ones(survey: &Survey) -> Vec<Finding> {
+    survey
+        .interfaces
         .iter()
         .filter(|interface| interface.mode == Some(Hook::Native))
         .filter_map(|interface| {
             let name = &interface.name;
-            let device = host.devices.iter().find(|device| device.name == *name)?;
+            let device = survey.devices.iter().find(|device| device.name == *name)?;
             let why = driver::unsafe_natively(device)?;
             let mend = if driver::holds_on(device) {
                 let largest = driver::largest_mtu(device);
@@ -25,23 +28,22 @@ fn unsafe_ones(host: &Host) -> Vec<Finding> {
             } else {
                 "sipguard apply".to_owned()
             };
-            Some(wrong(
-                format!("{name} is filtered in its driver, and must not be: {why}"),
-                mend,
-            ))
+            let about = format!("{name} is filtered in its driver, and must not be: {why}");
+            Some(Kind::UnsafeDriver.wrong(about, mend).on(name))
         })
         .collect()
 }
 
 /// Those that could be filtered in their drivers.
-fn slow_ones(host: &Host) -> Vec<Finding> {
-    host.interfaces
+fn slow_ones(survey: &Survey) -> Vec<Finding> {
+    survey
+        .interfaces
         .iter()
         .filter(|interface| interface.mode == Some(Hook::Tc))
         .filter_map(|interface| {
             let name = &interface.name;
             let cause = interface.cause.as_deref()?;
-            let device = host.devices.iter().find(|device| device.name == *name)?;
+            let device = survey.devices.iter().find(|device| device.name == *name)?;
             let largest = driver::largest_mtu(device);
             let mut note = String::new();
             let setting = if cause.contains("receive queues") {
@@ -64,10 +66,9 @@ fn slow_ones(host: &Host) -> Vec<Finding> {
                 // What filters now filters until the driver does.
                 format!("{setting} && sipguard apply")
             };
-            Some(advice(
-                format!("{name} is filtered behind its driver, which costs more: {cause}{note}"),
-                setting,
-            ))
+            let about =
+                format!("{name} is filtered behind its driver, which costs more: {cause}{note}");
+            Some(Kind::BehindDriver.advice(about, setting).on(name))
         })
         .collect()
 }

@@ -3,17 +3,19 @@
 
 use std::{collections::BTreeSet, fs, net::IpAddr};
 
-use ipnet::IpNet;
-use sipguard::{
+use crate::{
     lifecycle::{self, Live},
     policy::Action,
     prefix,
     tables::Now,
 };
+use ipnet::IpNet;
 use sipguard_ebpf::abi::Protocol;
 
-use super::{Finding, Host, wrong};
-use crate::output::joined;
+use super::{Finding, Kind, Survey};
+use crate::prose::joined;
+
+pub(super) const FINDS: &[Kind] = &[Kind::AnswersDropped];
 
 /// Somebody whom this host talks to, and from which port of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,13 +25,13 @@ struct Talk {
     from: u16,
 }
 
-pub(super) fn check(host: &Host) -> Vec<Finding> {
+pub(super) fn check(survey: &Survey) -> Vec<Finding> {
     /// So many are named.
     const NAMED: usize = 5;
-    let Ok(Some(live)) = &host.live else {
+    let Some(live) = survey.in_force() else {
         return Vec::new();
     };
-    let own = &host.addresses;
+    let own = &survey.addresses;
     let mut talks = sockets();
     talks.extend(connections(own));
     let mut findings = Vec::new();
@@ -43,7 +45,7 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
             })
             .map(|talk| talk.with)
             .filter(|with| !own.contains(with) && !with.is_loopback())
-            .filter(|&with| is_dropped(live, with, &service.name, host.now))
+            .filter(|&with| is_dropped(live, with, &service.name, survey.now))
             .collect();
         if dropped.is_empty() {
             continue;
@@ -58,14 +60,13 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
         } else {
             String::new()
         };
-        findings.push(wrong(
-            format!(
-                "this host talks from a port of {} to {}{more}, which the filter does not let in: the answers are dropped",
-                service.name,
-                joined(&named)
-            ),
-            format!("sipguard allow {} --service {}", named.join(" "), service.name),
-        ));
+        let name = &service.name;
+        let about = format!(
+            "this host talks from a port of {name} to {}{more}, which the filter does not let in: the answers are dropped",
+            joined(&named)
+        );
+        let mend = format!("sipguard allow {} --service {name}", named.join(" "));
+        findings.push(Kind::AnswersDropped.wrong(about, mend).of(name));
     }
     findings
 }

@@ -2,17 +2,19 @@
 
 use std::{fs, path::Path};
 
-use super::{Finding, Host, wrong};
+use super::{Finding, Kind, Survey};
+
+pub(super) const FINDS: &[Kind] = &[Kind::NotEnabled];
 
 const UNITS: &str = "/etc/systemd/system";
 
-pub(super) fn check(host: &Host) -> Vec<Finding> {
+pub(super) fn check(survey: &Survey) -> Vec<Finding> {
     let installed = Path::new("/usr/lib/systemd/system/sipguard.service").exists();
     let systemd = Path::new("/run/systemd/system").exists();
-    if !(systemd && installed) || matches!(host.live, Ok(None)) || enabled() {
+    if !(systemd && installed) || matches!(survey.live, Ok(None)) || enabled() {
         return Vec::new();
     }
-    vec![wrong(
+    vec![Kind::NotEnabled.wrong(
         "sipguard.service is not enabled: after a reboot nothing is filtered",
         "systemctl enable sipguard.service",
     )]

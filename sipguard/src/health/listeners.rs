@@ -2,19 +2,21 @@
 
 use std::{collections::BTreeSet, fs};
 
-use sipguard::policy::{Action, Service, protocol_name};
+use crate::policy::{Action, Service, protocol_name};
 use sipguard_ebpf::abi::Protocol;
 
-use super::{Finding, Host, wrong};
-use crate::output::joined;
+use super::{Finding, Kind, Survey};
+use crate::prose::joined;
 
-pub(super) fn check(host: &Host) -> Vec<Finding> {
-    let Ok(policy) = &host.policy else {
+pub(super) const FINDS: &[Kind] = &[Kind::NobodyLetIn];
+
+pub(super) fn check(survey: &Survey) -> Vec<Finding> {
+    let Ok(policy) = &survey.policy else {
         return Vec::new();
     };
     let mut findings = Vec::new();
     for (index, service) in policy.services.iter().enumerate() {
-        if lets_in(host, index, service) {
+        if lets_in(survey, index, service) {
             continue;
         }
         let mut listening = Vec::new();
@@ -29,26 +31,25 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
         }
         if !listening.is_empty() {
             let name = &service.name;
-            findings.push(wrong(
-                format!(
-                    "a program waits on {}, and nobody is let in to {name}, by the config or by `sipguard allow`",
-                    joined(listening)
-                ),
-                format!("sipguard allow ADDRESS --service {name}"),
-            ));
+            let about = format!(
+                "a program waits on {}, and nobody is let in to {name}, by the config or by `sipguard allow`",
+                joined(listening)
+            );
+            let mend = format!("sipguard allow ADDRESS --service {name}");
+            findings.push(Kind::NobodyLetIn.wrong(about, mend).of(name));
         }
     }
     findings
 }
 
-fn lets_in(host: &Host, index: usize, service: &Service) -> bool {
-    let now = host.now.wall;
-    let config = host.policy.iter().flat_map(|policy| &policy.entries);
+fn lets_in(survey: &Survey, index: usize, service: &Service) -> bool {
+    let now = survey.now.wall;
+    let config = survey.policy.iter().flat_map(|policy| &policy.entries);
     service.default == Action::Allow
         || config
             .into_iter()
             .any(|entry| usize::from(entry.service) == index && entry.action == Action::Allow)
-        || host.own.iter().any(|entry| {
+        || survey.state.entries.iter().any(|entry| {
             entry.service == service.name && entry.action == Action::Allow && !entry.ended(now)
         })
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use sipguard::policy::{Policy, protocol_name};
+use crate::policy::{Policy, protocol_name};
 use sipguard_ebpf::abi::Protocol::{self, Tcp, Udp};
 
-use super::{Finding, Host, advice, listeners::bound, quoted};
-use crate::output::joined;
+use super::{Finding, Kind, Survey, listeners::bound, survey::quoted};
+use crate::prose::joined;
+
+pub(super) const FINDS: &[Kind] = &[Kind::ReachedByEverybody];
 
 /// What gateways offer beside the ports that are guarded by default, and what a service for it may be called.
 const OFFERS: &[(&str, &str, Protocol, &[u16])] = &[
@@ -29,8 +31,8 @@ const SIP: &[u16] = &[
     5060, 5061, 5062, 5063, 5064, 5065, 5070, 5080, 5081, 5160, 5161, 50600,
 ];
 
-pub(super) fn check(host: &Host) -> Vec<Finding> {
-    let Ok(policy) = &host.policy else {
+pub(super) fn check(survey: &Survey) -> Vec<Finding> {
+    let Ok(policy) = &survey.policy else {
         return Vec::new();
     };
     // Each service once, with the ports of all its protocols.
@@ -48,12 +50,12 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
                     .iter()
                     .map(|port| format!("{} {port}", protocol_name(*protocol)))
             });
-            Some(advice(
+            Some(Kind::ReachedByEverybody.advice(
                 format!(
                     "reached by everybody, not guarded: {what} on {}",
                     joined(listed)
                 ),
-                guard(host, policy, name, &open),
+                guard(survey, policy, name, &open),
             ))
         })
         .collect()
@@ -87,7 +89,7 @@ fn is_guarded(policy: &Policy, protocol: Protocol, port: u16) -> bool {
 }
 
 /// Adds a service that lets in whom the first service lets in.
-fn guard(host: &Host, policy: &Policy, name: &str, open: &[(Protocol, Vec<u16>)]) -> String {
+fn guard(survey: &Survey, policy: &Policy, name: &str, open: &[(Protocol, Vec<u16>)]) -> String {
     let taken = |name: &str| policy.services.iter().any(|service| service.name == name);
     let name = if taken(name) {
         format!("{name}-more")
@@ -109,7 +111,7 @@ fn guard(host: &Host, policy: &Policy, name: &str, open: &[(Protocol, Vec<u16>)]
         .map(|origin| format!("\"{}\"", origin.source))
         .collect();
     let sources: Vec<_> = sources.into_iter().collect();
-    let file = quoted(&host.config);
+    let file = quoted(&survey.config);
     format!(
         "printf '\\n[services.{name}]\\n{}\\nallow = [{}]\\n' >> {file} && sipguard apply --config {file}",
         ports.join("\\n"),

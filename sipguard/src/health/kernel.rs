@@ -1,20 +1,22 @@
 //! Whether this kernel can do it at all.
 
-use sipguard::kernel::{at_least, release};
+use crate::kernel::{at_least, release};
 
-use super::{Finding, Host, advice, wrong};
+use super::{Finding, Kind, Survey};
 
-pub(super) fn check(_: &Host) -> Vec<Finding> {
+pub(super) const FINDS: &[Kind] = &[Kind::KernelTooOld, Kind::KernelWithoutJumboFrames];
+
+pub(super) fn check(_: &Survey) -> Vec<Finding> {
     let newer = "apt-get install linux-image-amd64 && reboot";
     let release = release();
     // XDP links that outlive a process; frames in several pieces.
     if !at_least(5, 9) {
-        vec![wrong(
+        vec![Kind::KernelTooOld.wrong(
             format!("this kernel ({release}) is too old: sipguard needs Linux 5.9 or later"),
             newer,
         )]
     } else if !at_least(5, 18) {
-        vec![advice(
+        vec![Kind::KernelWithoutJumboFrames.advice(
             format!(
                 "this kernel ({release}) has no native XDP with jumbo frames; Linux 5.18 and later do"
             ),

@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeSet, fs};
 
-use sipguard::device::Device;
+use crate::device::Device;
 
-use super::{Finding, Host, quoted, wrong};
+use super::{Finding, Kind, Survey, survey::quoted};
 
-pub(super) fn check(host: &Host) -> Vec<Finding> {
-    let Ok(policy) = &host.policy else {
+pub(super) const FINDS: &[Kind] = &[Kind::InternetUnguarded, Kind::InternetUnguardable];
+
+pub(super) fn check(survey: &Survey) -> Vec<Finding> {
+    let Ok(policy) = &survey.policy else {
         return Vec::new();
     };
     let guarded: Vec<_> = policy
@@ -15,30 +17,35 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
         .iter()
         .map(|interface| interface.name.as_str())
         .collect();
-    let file = quoted(&host.config);
+    let file = quoted(&survey.config);
     default_routes()
         .iter()
-        .filter_map(|name| host.devices.iter().find(|device| device.name == *name))
-        .filter(|device| !covered(device, &guarded, &host.devices))
+        .filter_map(|name| survey.devices.iter().find(|device| device.name == *name))
+        .filter(|device| !covered(device, &guarded, &survey.devices))
         .map(|device| {
             let name = &device.name;
             if let Err(why) = &device.link {
-                return wrong(
-                    format!("{name} leads to the internet and can't be guarded: {why}"),
-                    format!("${{EDITOR:-nano}} {file}"),
-                );
+                let about = format!("{name} leads to the internet and can't be guarded: {why}");
+                return Kind::InternetUnguardable
+                    .wrong(about, survey.edit())
+                    .on(name);
             }
             let below = if name.starts_with("ppp") {
                 " (or guard the Ethernet port below it, which is faster and survives a redial)"
             } else {
                 ""
             };
-            wrong(
-                format!("{name} leads to the internet and is not guarded{below}"),
-                format!(
-                    "printf '\\n[[interface]]\\nname = \"{name}\"\\n' >> {file} && sipguard apply --config {file}"
-                ),
-            )
+            let about = format!("{name} leads to the internet and is not guarded{below}");
+            let mend = format!(
+                "printf '\\n[[interface]]\\nname = \"{name}\"\\n' >> {file} && sipguard apply --config {file}"
+            );
+            // Where the config names others, it may be meant so.
+            let found = if policy.interfaces.is_empty() {
+                Kind::InternetUnguarded.open(about, mend)
+            } else {
+                Kind::InternetUnguarded.wrong(about, mend)
+            };
+            found.on(name)
         })
         .collect()
 }

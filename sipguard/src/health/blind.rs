@@ -1,0 +1,31 @@
+//! Whether what is attached runs: a driver can forget a program and go on naming it, or take one and never run it.
+
+use crate::datapath::{Proof, watch};
+
+use super::{Finding, Kind, Survey};
+
+pub(super) const FINDS: &[Kind] = &[Kind::ProgramDoesNotRun];
+
+pub(super) fn check(survey: &Survey) -> Vec<Finding> {
+    let attached: Vec<_> = survey
+        .interfaces
+        .iter()
+        .filter_map(|interface| {
+            let name = interface.renamed.as_ref().unwrap_or(&interface.name);
+            let device = survey.devices.iter().find(|it| it.name == *name)?;
+            Some((name, (device.index, interface.program?)))
+        })
+        .collect();
+    let programs: Vec<_> = attached.iter().map(|&(_, program)| program).collect();
+    // A kernel that does not count, before 5.8, proves nothing.
+    let proofs = watch(&programs).unwrap_or_default();
+    attached
+        .iter()
+        .zip(proofs)
+        .filter(|&(_, proof)| proof == Proof::Blind)
+        .map(|((name, _), _)| {
+            let about = format!("packets arrive at {name}, and the program that is attached there does not run: nothing is filtered");
+            Kind::ProgramDoesNotRun.open(about, "sipguard repair").on(name)
+        })
+        .collect()
+}

@@ -1,0 +1,126 @@
+//! Whether the config can be used, and is what was applied.
+
+use crate::{
+    config::ConfigError,
+    health::{
+        Finding, Kind, Survey,
+        survey::{edit, quoted},
+    },
+    lifecycle,
+    policy::Policy,
+    prose::{count, joined},
+};
+
+pub(super) fn check(survey: &Survey) -> Option<Finding> {
+    match &survey.policy {
+        Err(error) => Some(unusable(survey, error)),
+        // What waits to be confirmed is in force, and is told as that.
+        Ok(_) if survey.waits() => None,
+        Ok(policy) if survey.taken_back && !policy.interfaces.is_empty() => {
+            Some(taken_back(survey))
+        }
+        Ok(policy) => not_applied(survey, policy),
+    }
+}
+
+/// Names the first problem's file and line, which may be a list file's.
+fn unusable(survey: &Survey, error: &lifecycle::Error) -> Finding {
+    let told = error.to_string();
+    let all = count(told.lines().count(), "problem", "problems");
+    let first = told.lines().next().unwrap_or_default();
+    let mut file = survey.config.clone();
+    let mut line = None;
+    let mut mend = None;
+    if let lifecycle::Error::Config(error) = error {
+        match &**error {
+            ConfigError::Wrong(problems) => {
+                if let Some(problem) = problems.iter().next() {
+                    file =
+                        std::path::absolute(&problem.file).unwrap_or_else(|_| problem.file.clone());
+                    line = Some(problem.line);
+                }
+            }
+            ConfigError::Read { .. } if !file.exists() => {
+                mend = Some(format!("sipguard init --config {}", quoted(&file)));
+            }
+            ConfigError::Read { .. } => {}
+        }
+    }
+    let mend = mend.unwrap_or_else(|| edit(&file, line));
+    let found = if matches!(survey.live, Ok(None)) {
+        let about = format!("nothing is in force, and the config can't be used ({all}): {first}");
+        Kind::ConfigUnusable.open(about, mend)
+    } else {
+        let about = format!(
+            "the config can't be used ({all}), and what was in force before goes on filtering: {first}"
+        );
+        Kind::ConfigUnusable.wrong(about, mend)
+    };
+    found.inside(file, line)
+}
+
+/// A plain apply would not take it either.
+fn taken_back(survey: &Survey) -> Finding {
+    let mend = format!("{} --confirm 60s", survey.apply());
+    let why = "the config was not confirmed in time, and was taken back";
+    let found = if matches!(survey.live, Ok(None)) {
+        Kind::ConfigTakenBack.open(format!("nothing is in force: {why}"), mend)
+    } else {
+        let about = format!("{why}: what was in force before is in force");
+        Kind::ConfigTakenBack.wrong(about, mend)
+    };
+    found.inside(&survey.config, None)
+}
+
+/// Compares all that the config says with what the kernel has.
+fn not_applied(survey: &Survey, policy: &Policy) -> Option<Finding> {
+    let description = &survey.in_force()?.generation.description;
+    let mut slots = survey.state.slots.clone();
+    let names = policy.services.iter().map(|service| service.name.as_str());
+    // With more services than there can be, it is not what was applied.
+    let digest = slots
+        .assign(names)
+        .map(|_| lifecycle::digest(policy, &slots));
+    if digest.is_ok_and(|digest| digest == description.digest) {
+        return None;
+    }
+    let own = env!("CARGO_PKG_VERSION");
+    if description.version != own {
+        let made = &description.version;
+        let about = format!(
+            "what is in force was made by sipguard {made}: an apply replaces it with that of {own}"
+        );
+        return Some(Kind::OtherVersion.wrong(about, survey.apply()));
+    }
+    let file = survey.config.display();
+    let about = if description.config == survey.config {
+        let services = description.services.iter().map(|found| &found.service);
+        let differs = [
+            (description.interfaces != policy.interfaces, "interfaces"),
+            (!services.eq(&policy.services), "services"),
+            (description.mode != policy.mode, "mode"),
+        ];
+        let mut differ: Vec<_> = differs
+            .into_iter()
+            .filter_map(|(differs, what)| differs.then_some(what))
+            .collect();
+        if differ.is_empty() {
+            differ.push("sources");
+        }
+        format!(
+            "the config was changed and not applied ({})",
+            joined(differ)
+        )
+    } else {
+        let other = description.config.display();
+        format!("what is in force is what {other} says, and not what {file} says")
+    };
+    // Without interfaces an apply would end all filtering.
+    let mend = if policy.interfaces.is_empty() {
+        survey.edit()
+    } else {
+        survey.apply()
+    };
+    let found = Kind::ConfigNotApplied.wrong(about, mend);
+    Some(found.inside(&survey.config, None))
+}

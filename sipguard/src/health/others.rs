@@ -1,0 +1,56 @@
+//! Whether somebody else's program is where ours is or should be, or before it.
+
+use crate::{datapath, device::Hook, policy::AttachMode};
+
+use super::{Finding, Kind, Survey};
+
+pub(super) const FINDS: &[Kind] = &[Kind::ForeignXdpProgram, Kind::ForeignTcProgram];
+
+pub(super) fn check(survey: &Survey) -> Vec<Finding> {
+    let before = survey.interfaces.iter().flat_map(|interface| {
+        interface.before.iter().map(|other| {
+            let name = &interface.name;
+            let about = format!(
+                "the TC program {} (id {}) runs before sipguard's on {name} and may take packets that sipguard then never sees; an apply \
+                 puts sipguard's first again",
+                other.name, other.id
+            );
+            Kind::ForeignTcProgram.open(about, "sipguard apply").on(name)
+        })
+    });
+    xdp(survey).into_iter().chain(before).collect()
+}
+
+fn xdp(survey: &Survey) -> Vec<Finding> {
+    let (Ok(policy), Ok(live)) = (&survey.policy, &survey.live) else {
+        return Vec::new();
+    };
+    let ours = live.as_ref().map_or(&[][..], |live| &live.links);
+    policy
+        .interfaces
+        .iter()
+        // At TC ingress, ours gets what an XDP program lets pass.
+        .filter(|interface| interface.mode != AttachMode::Tc)
+        .filter_map(|interface| {
+            survey.devices
+                .iter()
+                .find(|device| device.name == interface.name)
+        })
+        .filter_map(|device| {
+            let id = datapath::foreign(device, ours)?;
+            let foreign = device.xdp.iter().find(|attached| attached.program == id)?;
+            let hook = match foreign.hook {
+                Hook::Native => "xdpdrv",
+                Hook::Offloaded => "xdpoffload",
+                Hook::Generic | Hook::Tc => "xdpgeneric",
+            };
+            let name = &device.name;
+            let about = format!(
+                "the XDP program {} (id {id}) is on {name} and is not sipguard's; end what attached it, or take it off",
+                datapath::program_name(id)
+            );
+            let mend = format!("ip link set dev {name} {hook} off");
+            Some(Kind::ForeignXdpProgram.wrong(about, mend).on(name))
+        })
+        .collect()
+}

@@ -1,0 +1,121 @@
+//! What the checks look at, asked once.
+
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    config::{self, ConfigError},
+    datapath::attachments,
+    device::{self, Device},
+    host::Host,
+    lifecycle::{self, Live},
+    policy::Policy,
+    report::{self, InterfaceReport},
+    state::State,
+    tables::Now,
+};
+
+/// See the module.
+pub(crate) struct Survey {
+    /// The config file, from the root.
+    pub(crate) config: PathBuf,
+    /// What it says.
+    pub(crate) policy: Result<Policy, lifecycle::Error>,
+    /// Whether it was not confirmed, so that a plain apply does not take it.
+    pub(crate) taken_back: bool,
+    /// What is in force.
+    pub(crate) live: Result<Option<Live>, lifecycle::Error>,
+    /// What the kernel is to filter, and what became of it.
+    pub(crate) interfaces: Vec<InterfaceReport>,
+    /// All interfaces of this host.
+    pub(crate) devices: Vec<Device>,
+    /// This host's own addresses.
+    pub(crate) addresses: BTreeSet<IpAddr>,
+    pub(crate) state: State,
+    pub(crate) now: Now,
+}
+
+impl Survey {
+    /// Takes no lock, and changes nothing.
+    pub(crate) fn look(host: &Host, config: &Path) -> Result<Self, lifecycle::Error> {
+        let state = lifecycle::state(host);
+        let now = lifecycle::now(host, &state);
+        let devices = device::all().map_err(lifecycle::Error::Devices)?;
+        let bytes = config::read(config);
+        let text = bytes
+            .as_ref()
+            .ok()
+            .and_then(|bytes| str::from_utf8(bytes).ok());
+        let unconfirmed = state.unconfirmed.as_ref();
+        let taken_back = match unconfirmed.zip(text) {
+            Some((unconfirmed, text)) => {
+                lifecycle::is_taken_back(unconfirmed, text, &attachments(now)?, now)
+            }
+            None => false,
+        };
+        let policy = bytes.and_then(|bytes| config::parse_bytes(&bytes, config));
+        let (live, interfaces) = match report::interfaces(host, &state.fallbacks) {
+            Ok(found) => {
+                let (live, interfaces) = found.unzip();
+                (Ok(live), interfaces.unwrap_or_default())
+            }
+            Err(error) => (Err(error), Vec::new()),
+        };
+        Ok(Self {
+            config: std::path::absolute(config).unwrap_or_else(|_| config.to_owned()),
+            policy: by_kernel_names(policy, &devices),
+            taken_back,
+            live,
+            interfaces,
+            devices,
+            addresses: device::addresses().map_err(lifecycle::Error::Devices)?,
+            state,
+            now,
+        })
+    }
+
+    /// What is in force, as far as it can be read.
+    pub(super) fn in_force(&self) -> Option<&Live> {
+        self.live.as_ref().ok()?.as_ref()
+    }
+
+    /// Whether an apply waits to be confirmed.
+    pub(super) fn waits(&self) -> bool {
+        let pending = self.in_force().and_then(|live| live.pending);
+        pending.is_some_and(|pending| !pending.lapsed(self.now))
+    }
+
+    /// Opens the config file.
+    pub(super) fn edit(&self) -> String {
+        edit(&self.config, None)
+    }
+
+    /// Applies the config file.
+    pub(super) fn apply(&self) -> String {
+        format!("sipguard apply --config {}", quoted(&self.config))
+    }
+}
+
+fn by_kernel_names(
+    policy: Result<Policy, ConfigError>,
+    devices: &[Device],
+) -> Result<Policy, lifecycle::Error> {
+    let mut policy = policy.map_err(|error| lifecycle::Error::Config(Arc::new(error)))?;
+    lifecycle::use_kernel_names(&mut policy, devices)?;
+    Ok(policy)
+}
+
+/// Opens a file, at a line.
+pub(super) fn edit(file: &Path, line: Option<usize>) -> String {
+    let line = line.map_or_else(String::new, |line| format!("+{line} "));
+    format!("${{EDITOR:-nano}} {line}{}", quoted(file))
+}
+
+/// What a command in a shell calls a file.
+pub(super) fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
