@@ -101,8 +101,13 @@ pub fn examine(host: &Host, config: &Path) -> Result<Health, lifecycle::Error> {
 
 impl Health {
     pub(crate) fn of(survey: &Survey) -> Self {
-        let findings = CHECKS.iter().flat_map(|check| (check.look)(survey));
-        Self::new(&survey.config, findings.collect())
+        let mut findings = Vec::new();
+        for check in CHECKS {
+            let found = (check.look)(survey);
+            debug_assert!(found.iter().all(|it| check.finds.contains(&it.kind)));
+            findings.extend(found);
+        }
+        Self::new(&survey.config, findings)
     }
 
     fn new(config: &Path, findings: Vec<Finding>) -> Self {

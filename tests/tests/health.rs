@@ -388,7 +388,7 @@ fn a_config_that_is_on_trial_and_is_taken_back() {
         gateway.sipguard("rollback").succeeded();
         gateway.says(
             3,
-            "guarded, with 1 finding: the config was not confirmed in time, and was taken back: what was in force before is in force; \
+            "guarded, with 1 finding: the config was not confirmed, and was taken back: what was in force before is in force; \
              `sipguard doctor` says what mends it",
         );
         let found = gateway.finding("config_taken_back", "wrong");

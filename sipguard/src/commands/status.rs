@@ -31,7 +31,7 @@ use anstyle::Style;
 use anyhow::Result;
 use jiff::Timestamp;
 use sipguard::{
-    health::Verdict,
+    health::{Place, Verdict},
     policy::{Action, Mode, Ports, protocol_name},
     report::{EntryCounts, StatusReport},
 };
@@ -144,7 +144,7 @@ impl Status<'_> {
         };
         let mut rows = Rows::new(titles, context.palette);
         for interface in &self.report.interfaces {
-            let well = interface.is_well();
+            let well = !self.is_wrong(&interface.name);
             let mut cells = vec![interface.names(), interface.to_string()];
             if context.is_verbose() {
                 let numbers = [interface.program.map(u64::from), interface.generation];
@@ -156,6 +156,14 @@ impl Status<'_> {
             rows.add(if well { good } else { bad }, cells);
         }
         Ok(rows.write(out)?)
+    }
+
+    /// Whether something of an interface is worse than it could be.
+    fn is_wrong(&self, interface: &str) -> bool {
+        let mut findings = self.report.health.findings.iter();
+        findings.any(|it| {
+            it.is_wrong() && matches!(&it.place, Some(Place::Interface(name)) if name == interface)
+        })
     }
 
     fn write_services(&self, out: &mut dyn Write, palette: Palette) -> Result<()> {

@@ -2,11 +2,11 @@
 
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
-use sipguard_ebpf::abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Reason, Value};
+use sipguard_ebpf::abi::{ALLOW_CONFIG, ALLOW_OWN, Reason, Value};
 
 use super::{Finding, Kind, Survey, survey::edit};
 use crate::{
-    datapath::{Description, ServiceDescription},
+    datapath::ServiceDescription,
     lifecycle::Live,
     policy::{Action, Mode, Origin},
     prefix::ANY,
@@ -56,70 +56,80 @@ pub(crate) fn openings(survey: &Survey) -> Vec<Opening> {
 }
 
 fn of_service(survey: &Survey, live: &Live, found: &ServiceDescription) -> Vec<Opening> {
-    let families = ["IPv4", "IPv6"].into_iter().zip(ANY);
-    let mut open: Vec<_> = families
+    let open: Vec<_> = ["IPv4", "IPv6"]
+        .into_iter()
+        .zip(ANY)
         .filter_map(|(family, any)| {
             // What can't be looked up is not there.
             let value = live.generation.value(found.slot, any).ok()??;
-            let description = &live.generation.description;
-            opening(survey, description, &found.service.name, any, value).map(|opening| Opening {
+            let word = Word::of(value, survey.now.boot_ns)?;
+            let origins = &live.generation.description.origins;
+            let origin = word
+                .config
+                .and_then(|origin| origins.get(usize::from(origin)));
+            Some(Opening {
+                service: found.service.name.clone(),
                 family: Some(family),
-                ..opening
+                until: word
+                    .until
+                    .and_then(|ns| end(survey, &found.service.name, any, ns)),
+                own: word.own,
+                origin: origin.cloned(),
             })
         })
         .collect();
-    if let [one, other] = &open[..] {
-        let both = Opening {
-            family: None,
-            ..one.clone()
-        };
-        let is_same = Opening {
-            family: None,
-            ..other.clone()
-        } == both;
-        if is_same {
-            open = vec![both];
-        }
+    let of_both = |opening: &Opening| Opening {
+        family: None,
+        ..opening.clone()
+    };
+    match &open[..] {
+        [one, other] if of_both(one) == of_both(other) => vec![of_both(one)],
+        _ => open,
     }
-    open
 }
 
-/// Whether a word of this prefix that is in force lets in, and until when one does.
-fn opening(
-    survey: &Survey,
-    description: &Description,
-    service: &str,
-    any: IpNet,
-    value: Value,
-) -> Option<Opening> {
-    let now = survey.now;
-    if value.live(|| now.boot_ns) != Some(Reason::Allowed) {
-        return None;
+/// What lets a prefix in.
+#[derive(Debug, PartialEq, Eq)]
+struct Word {
+    /// When it ends by itself, by the boot clock in nanoseconds.
+    until: Option<u64>,
+    /// Whether the command line says so.
+    own: bool,
+    /// The number of the source of the config that says so, also where the command line's word stands in its place: when that is gone, it
+    /// is back.
+    config: Option<u16>,
+}
+
+impl Word {
+    fn of(value: Value, boot_ns: u64) -> Option<Self> {
+        if value.live(|| boot_ns) != Some(Reason::Allowed) {
+            return None;
+        }
+        let timed = value.allow_until > boot_ns;
+        // What counts when that is over.
+        let permanent = Value {
+            allow_until: 0,
+            ..value
+        };
+        let goes_on = permanent.live(|| boot_ns) == Some(Reason::Allowed);
+        Some(Self {
+            until: (timed && !goes_on).then_some(value.allow_until),
+            own: timed || value.permanent & ALLOW_OWN != 0,
+            config: (value.config() & ALLOW_CONFIG != 0).then_some(value.origin),
+        })
     }
-    let timed = value.allow_until > now.boot_ns;
-    let permanent = value.permanent & (DENY_CONFIG | DENY_OWN) == 0 && value.permanent != 0;
-    let ends = || {
-        // The two clocks are never read at the same moment; what was written down does not waver.
-        let own = survey
-            .state
-            .entries
-            .iter()
-            .find(|own| own.prefix == any && own.service == service && own.until.is_some());
-        let left = i64::try_from(value.allow_until - now.boot_ns).unwrap_or(i64::MAX);
+}
+
+/// When a timed entry ends: as it was written down, for the two clocks are never read at the same moment.
+fn end(survey: &Survey, service: &str, prefix: IpNet, boot_ns: u64) -> Option<Timestamp> {
+    let mut entries = survey.state.entries.iter();
+    let written = entries
+        .find(|own| own.prefix == prefix && own.service == service && own.until.is_some())
+        .and_then(|own| own.until);
+    let left = i64::try_from(boot_ns.saturating_sub(survey.now.boot_ns)).ok()?;
+    written.or_else(|| {
         let left = SignedDuration::from_nanos(left);
-        own.and_then(|own| own.until)
-            .or_else(|| now.wall.checked_add(left).ok())
-    };
-    let origin = description.origins.get(usize::from(value.origin));
-    Some(Opening {
-        service: service.to_owned(),
-        family: None,
-        until: if timed && !permanent { ends() } else { None },
-        own: timed || value.permanent & ALLOW_OWN != 0,
-        // Also where the command line's word stands in its place: when that is gone, this one is back.
-        origin: origin
-            .filter(|_| value.config() & ALLOW_CONFIG != 0)
-            .cloned(),
+        survey.now.wall.checked_add(left).ok()
     })
 }
 
@@ -171,5 +181,49 @@ impl std::fmt::Display for Opening {
             Some(until) => write!(f, " until {}", local(until)),
             None => f.write_str(", without an end"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sipguard_ebpf::abi::{DENY_CONFIG, DENY_OWN};
+
+    use super::*;
+
+    #[test]
+    fn who_lets_in_and_until_when() {
+        let word = |permanent, overruled, allow_until, deny_until| {
+            let value = Value {
+                deny_until,
+                allow_until,
+                permanent,
+                overruled,
+                origin: 7,
+                ..Value::default()
+            };
+            Word::of(value, 100).map(|word| (word.until, word.own, word.config))
+        };
+        for closed in [
+            word(0, 0, 0, 0),
+            word(0, 0, 100, 0),
+            word(0, 0, 200, 101),
+            word(ALLOW_OWN, 0, 0, 101),
+            word(DENY_CONFIG, 0, 0, 0),
+            word(DENY_OWN, ALLOW_CONFIG, 99, 0),
+        ] {
+            assert_eq!(closed, None);
+        }
+        assert_eq!(word(0, 0, 200, 0), Some((Some(200), true, None)));
+        assert_eq!(word(0, 0, 200, 99), Some((Some(200), true, None)));
+        assert_eq!(word(DENY_OWN, 0, 200, 0), Some((Some(200), true, None)));
+        assert_eq!(word(ALLOW_OWN, 0, 200, 0), Some((None, true, None)));
+        assert_eq!(word(ALLOW_OWN, 0, 99, 0), Some((None, true, None)));
+        assert_eq!(word(ALLOW_CONFIG, 0, 0, 0), Some((None, false, Some(7))));
+        assert_eq!(word(ALLOW_CONFIG, 0, 200, 0), Some((None, true, Some(7))));
+        assert_eq!(
+            word(DENY_OWN, ALLOW_CONFIG, 200, 0),
+            Some((Some(200), true, Some(7)))
+        );
+        assert_eq!(word(ALLOW_OWN, DENY_CONFIG, 0, 0), Some((None, true, None)));
     }
 }

@@ -22,13 +22,19 @@ pub(super) fn check(survey: &Survey) -> Vec<Finding> {
 }
 
 fn xdp(survey: &Survey) -> Vec<Finding> {
-    let (Ok(policy), Ok(live)) = (&survey.policy, &survey.live) else {
+    let Ok(live) = &survey.live else {
         return Vec::new();
     };
     let ours = live.as_ref().map_or(&[][..], |live| &live.links);
-    policy
-        .interfaces
-        .iter()
+    let in_force = survey
+        .in_force()
+        .map(|live| &live.generation.description.interfaces);
+    // What the config names now, or named.
+    let wanted = survey.policy.as_ref().ok().map(|policy| &policy.interfaces);
+    wanted
+        .or(in_force)
+        .into_iter()
+        .flatten()
         // At TC ingress, ours gets what an XDP program lets pass.
         .filter(|interface| interface.mode != AttachMode::Tc)
         .filter_map(|interface| {

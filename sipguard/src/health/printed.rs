@@ -2,17 +2,21 @@
 
 use std::{
     io::Read as _,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
+    sync::mpsc,
     thread,
     time::Duration,
 };
 
-/// How often is looked whether a program has ended, and how long in between: five seconds in all.
-const LOOKS: usize = 1000;
-const PAUSE: Duration = Duration::from_millis(5);
+/// How long a program may take. Those that are asked here take a few milliseconds, or a second for a very long rule set.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a program prints; nothing where it is not there, fails, or takes too long.
 pub(super) fn printed(program: &str, arguments: &[&str]) -> Option<String> {
+    within(PATIENCE, program, arguments)
+}
+
+fn within(patience: Duration, program: &str, arguments: &[&str]) -> Option<String> {
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -21,30 +25,21 @@ pub(super) fn printed(program: &str, arguments: &[&str]) -> Option<String> {
         .spawn()
         .ok()?;
     let mut stdout = child.stdout.take()?;
-    // Who writes much waits until it is read.
-    let reader = thread::spawn(move || {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
         let mut bytes = Vec::new();
-        stdout.read_to_end(&mut bytes).map(|_| bytes)
+        let read = stdout.read_to_end(&mut bytes).map(|_| bytes);
+        // Nobody waits any more where it took too long.
+        let _ = sender.send(read);
     });
-    if !ends_well(&mut child) {
-        return None;
+    let read = receiver.recv_timeout(patience);
+    if read.is_err() {
+        // It may have ended by now.
+        let _ = child.kill();
     }
-    let bytes = reader.join().ok()?.ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn ends_well(child: &mut Child) -> bool {
-    for _ in 0..LOOKS {
-        match child.try_wait() {
-            Ok(Some(status)) => return status.success(),
-            Ok(None) => thread::sleep(PAUSE),
-            Err(_) => return false,
-        }
-    }
-    // It may have ended by now.
-    let _ = child.kill();
-    let _ = child.wait();
-    false
+    let well = child.wait().ok()?.success();
+    let bytes = read.ok()?.ok()?;
+    well.then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
@@ -62,5 +57,11 @@ mod tests {
             Some(1_000_000)
         );
         assert_eq!(printed("/nowhere/no-such-program", &[]), None);
+    }
+
+    #[test]
+    fn what_takes_too_long_is_ended() {
+        let patience = Duration::from_millis(50);
+        assert_eq!(within(patience, "sleep", &["infinity"]), None);
     }
 }

@@ -178,15 +178,6 @@ fn one(
 }
 
 impl InterfaceReport {
-    /// Whether it is filtered as it is to be.
-    pub fn is_well(&self) -> bool {
-        self.state == InterfaceState::Attached
-            && self.foreign.is_none()
-            && self.before.is_empty()
-            && self.renamed.is_none()
-            && self.unfit.is_none()
-    }
-
     /// The name, and others beside it.
     pub fn names(&self) -> String {
         let name = &self.name;

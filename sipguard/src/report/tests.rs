@@ -120,7 +120,6 @@ fn what_became_of_an_interface_since() {
         "eth0 (now wan0): tc; it was renamed: name wan0 in the config, or the next `sipguard apply` lets go of it; what comes in is not \
          judged any more: it is no place to judge"
     );
-    assert!(interface().is_well() && !report.is_well());
 }
 
 #[test]

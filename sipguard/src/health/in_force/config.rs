@@ -62,7 +62,7 @@ fn unusable(survey: &Survey, error: &lifecycle::Error) -> Finding {
 /// A plain apply would not take it either.
 fn taken_back(survey: &Survey) -> Finding {
     let mend = format!("{} --confirm 60s", survey.apply());
-    let why = "the config was not confirmed in time, and was taken back";
+    let why = "the config was not confirmed, and was taken back";
     let found = if matches!(survey.live, Ok(None)) {
         Kind::ConfigTakenBack.open(format!("nothing is in force: {why}"), mend)
     } else {
