@@ -8,7 +8,7 @@ use crate::{
     },
     lifecycle,
     policy::Policy,
-    prose::{count, joined},
+    prose::{count, joined, local},
 };
 
 pub(super) fn check(survey: &Survey) -> Option<Finding> {
@@ -62,7 +62,11 @@ fn unusable(survey: &Survey, error: &lifecycle::Error) -> Finding {
 /// A plain apply would not take it either.
 fn taken_back(survey: &Survey) -> Finding {
     let mend = format!("{} --confirm 60s", survey.apply());
-    let why = "the config was not confirmed, and was taken back";
+    let unconfirmed = survey.state.unconfirmed.as_ref();
+    let at = unconfirmed
+        .and_then(|unconfirmed| unconfirmed.taken_back)
+        .map_or_else(String::new, |at| format!(" at {}", local(at)));
+    let why = format!("the config was not confirmed, and was taken back{at}");
     let found = if matches!(survey.live, Ok(None)) {
         Kind::ConfigTakenBack.open(format!("nothing is in force: {why}"), mend)
     } else {
