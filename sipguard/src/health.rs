@@ -11,6 +11,7 @@ mod in_force;
 mod jit;
 mod kernel;
 mod listeners;
+mod lists;
 mod nat;
 mod native;
 mod others;
@@ -60,6 +61,7 @@ pub const CHECKS: &[Check] = &[
     check("blind", blind::FINDS, blind::check),
     check("native", native::FINDS, native::check),
     check("world", world::FINDS, world::check),
+    check("lists", lists::FINDS, lists::check),
     check("listeners", listeners::FINDS, listeners::check),
     check("talkers", talkers::FINDS, talkers::check),
     check("unguarded", unguarded::FINDS, unguarded::check),

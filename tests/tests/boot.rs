@@ -310,6 +310,21 @@ fn lists_that_were_cut() {
             ])
         );
         assert!(!scene.passes("eth0", "203.0.113.9", 5060), "it was told of");
+        let found = |name: &str| {
+            let doctor = scene.sipguard(["doctor", "--json"]).stdout;
+            let doctor: Value = serde_json::from_str(&doctor).expect("JSON");
+            let findings = doctor["findings"].as_array().expect("a list").clone();
+            findings.into_iter().find(|finding| finding["name"] == name)
+        };
+        let shrunk = found("source_shrunk").expect("it is found afterwards, too");
+        assert_eq!(shrunk["severity"], "wrong");
+        assert_eq!(
+            shrunk["place"]["file"]["path"],
+            format!("{SCRATCH}/providers.txt")
+        );
+        assert!(found("nobody_let_in").is_some());
+        let status = scene.sipguard(["status", "--check"]).exited(3).stdout;
+        assert!(status.contains("has 0 of the 10 entries"), "{status}");
         // What was empty before is named as that.
         scene.sipguard(["allow", "203.0.113.9"]).succeeded();
         let said = apply(&[], 0).stderr;
@@ -317,5 +332,12 @@ fn lists_that_were_cut() {
             said.contains("has no entry") && !said.contains("nobody"),
             "{said}"
         );
+        assert!(found("source_empty").is_some());
+        // Before an apply, too.
+        write(10);
+        apply(&[], 0);
+        assert_eq!(found("source_shrunk"), None);
+        write(3);
+        assert!(found("source_shrunk").is_some());
     });
 }

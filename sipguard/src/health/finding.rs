@@ -87,7 +87,11 @@ pub enum Kind {
     InternetUnguarded,
     /// An interface leads to the internet and can't be guarded.
     InternetUnguardable,
-    /// A program waits on a guarded port, and nobody is let in there.
+    /// A source has no entry.
+    SourceEmpty,
+    /// A source has lost more than half of its entries.
+    SourceShrunk,
+    /// Nobody is let in to a service.
     NobodyLetIn,
     /// This host talks to somebody whose answers are dropped.
     AnswersDropped,

@@ -1,4 +1,4 @@
-//! Guarded ports with a program behind them that nobody can reach.
+//! Services to which nobody is let in.
 
 use std::{collections::BTreeSet, fs};
 
@@ -29,15 +29,16 @@ pub(super) fn check(survey: &Survey) -> Vec<Finding> {
                     .map(|port| format!("{name} {port}")),
             );
         }
-        if !listening.is_empty() {
-            let name = &service.name;
-            let about = format!(
-                "a program waits on {}, and nobody is let in to {name}, by the config or by `sipguard allow`",
-                joined(listening)
-            );
-            let mend = format!("sipguard allow ADDRESS --service {name}");
-            findings.push(Kind::NobodyLetIn.wrong(about, mend).of(name));
-        }
+        let name = &service.name;
+        let nobody = format!("nobody is let in to {name}, by the config or by `sipguard allow`");
+        let mend = format!("sipguard allow ADDRESS --service {name}");
+        let found = if listening.is_empty() {
+            Kind::NobodyLetIn.advice(nobody, mend)
+        } else {
+            let about = format!("a program waits on {}, and {nobody}", joined(listening));
+            Kind::NobodyLetIn.wrong(about, mend)
+        };
+        findings.push(found.of(name));
     }
     findings
 }

@@ -1,0 +1,46 @@
+//! Whether the lists are what they are meant to be: what is in force, and what an apply would put in force.
+
+use jiff::SignedDuration;
+
+use super::{Finding, Kind, Survey, survey::edit};
+use crate::warnings::{Doubt, doubts};
+
+pub(super) const FINDS: &[Kind] = &[Kind::SourceEmpty, Kind::SourceShrunk];
+
+/// Whoever has not looked after a list for so long means it to be as it is.
+const NEWS: SignedDuration = SignedDuration::from_hours(24);
+
+pub(super) fn check(survey: &Survey) -> Vec<Finding> {
+    let now = survey.now.wall;
+    let policy = survey.policy.as_ref().ok();
+    let to_come = policy.map_or_else(Vec::new, |policy| doubts(policy, &survey.state, now));
+    let in_force = survey.in_force().map(|live| &live.generation.description);
+    let found = in_force
+        .filter(|description| now.duration_since(description.applied) < NEWS)
+        .map_or(&[][..], |description| &description.doubts);
+    let mut all: Vec<_> = found
+        .iter()
+        .filter(|doubt| matches!(doubt, Doubt::ShrunkSource { .. }))
+        .collect();
+    all.extend(to_come.iter().filter(|doubt| !found.contains(doubt)));
+    all.into_iter()
+        .filter_map(|doubt| finding(survey, doubt))
+        .collect()
+}
+
+fn finding(survey: &Survey, doubt: &Doubt) -> Option<Finding> {
+    let (kind, file) = match doubt {
+        // With the programs that wait there, and without.
+        Doubt::NobodyAllowed { .. } => return None,
+        Doubt::EmptySource { file, .. } => (Kind::SourceEmpty, file),
+        Doubt::ShrunkSource { file, .. } => (Kind::SourceShrunk, file),
+    };
+    let about = doubt.to_string();
+    Some(match file {
+        Some(file) => kind.wrong(about, edit(file, None)).inside(file, None),
+        // Whoever wrote that did not download it.
+        None => kind
+            .advice(about, survey.edit())
+            .inside(&survey.config, None),
+    })
+}
