@@ -10,6 +10,7 @@
 pub mod capture;
 pub mod clock;
 pub mod config;
+pub mod counting;
 pub mod datapath;
 pub mod device;
 pub mod difference;

@@ -10,6 +10,7 @@ mod apply;
 mod change;
 mod clock;
 mod confirm;
+mod counting;
 mod describe;
 mod down;
 mod effect;
@@ -46,6 +47,7 @@ pub use self::{
     survey::Options,
 };
 pub(crate) use self::{
+    counting::counting,
     describe::{describe, digest},
     instead::is_taken_back,
     names::renamed,

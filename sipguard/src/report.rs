@@ -11,7 +11,7 @@ mod status;
 
 pub use self::{
     confirmation::ConfirmationReport,
-    counters::{CounterReport, CountersReport, PacketsAndBytes, Totals},
+    counters::{CountedInterface, CounterReport, CountersReport, PacketsAndBytes, Totals},
     entry::{EntryOrigin, EntryReport, OwnEntries, said_of},
     interface::{ForeignProgram, InterfaceReport, InterfaceState, interfaces},
     listing::Listing,

@@ -13,6 +13,14 @@ pub struct Call {
     text: String,
 }
 
+impl Call {
+    /// Whether it is a system call of this name.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
+}
+
 fn strace(scene: &Scene, options: &[&str], arguments: &[&str]) -> Command {
     let mut command = Command::new("strace");
     command.args(["-f", "-qq"]).args(options).arg(sipguard());

@@ -3,18 +3,27 @@
 //! JSON, one object (with `--watch` one a line and second):
 //! ```json
 //! {"time":"2026-03-01T12:00:00Z","generation":3,
-//!  "counters":[{"interface":"eth0","service":"sip","reason":"unlisted","action":"drop","enforced":true,"packets":12,"bytes":5160,
-//!               "packets_per_second":null,"bytes_per_second":null}],
-//!  "totals":{"pass":{"packets":3,"bytes":1290},"drop":{"packets":12,"bytes":5160}}}
+//!  "interfaces":[{"interface":"eth0","since":"2026-03-01T09:00:00Z"}],
+//!  "counters":[{"interface":"eth0","service":"sip","reason":"unlisted","action":"drop","enforced":true,"mode":"enforce","packets":12,
+//!               "bytes":5160,"packets_per_second":null,"bytes_per_second":null}],
+//!  "totals":{"pass":{"packets":3,"bytes":1290},"drop":{"packets":12,"bytes":5160},"dropped":{"packets":12,"bytes":5160},
+//!            "passed_in_monitor":{"packets":0,"bytes":0}}}
 //! ```
-//! `service` is null for packets that no service judged. `action` is what the policy says; where `enforced` is false (monitor mode), it
-//! passed all the same. Rates come with the second line of `--watch`. Counters that a service in force can have are there though they are
-//! zero, so that a program finds the same ones each time.
+//! `since` is when the interface's counters were zero: when it was first guarded after the start of the host or the last `sipguard down`; null
+//! where an earlier version of sipguard began to count. `service` is null for packets that no service judged. `action` is what the policy
+//! says; where it is `drop` and `enforced` is false, the packets came in monitor mode and passed all the same. `mode` is the mode in which
+//! the counter counts now: after a change of mode there may be a counter for each. In `totals`, `dropped` and `passed_in_monitor` together are `drop`.
+//! Where an apply with `--confirm` from monitor to enforce mode runs out unconfirmed, all that came since that apply is taken for passed:
+//! nobody was there to count when the time was over. Rates come with the second line of `--watch`. Counters that a service in force can
+//! have are there though they are zero, so that a program finds the same ones each time.
 
 use std::{io::Write, time::Duration};
 
 use anyhow::Result;
-use sipguard::report::{CountersReport, Totals};
+use sipguard::{
+    policy::Mode,
+    report::{CountedInterface, CounterReport, CountersReport, PacketsAndBytes},
+};
 use sipguard_ebpf::abi::Action;
 use tokio::{
     runtime,
@@ -25,7 +34,7 @@ use tokio::{
 use super::{Context, needs_root, write_json};
 use crate::{
     cli::Stats,
-    output::{Grouped, Palette, Rows, Scaled, joined, local},
+    output::{Grouped, Palette, Rows, Scaled, joined, local, rough},
 };
 
 /// Blank screen, cursor in the corner.
@@ -104,8 +113,34 @@ impl Tables<'_> {
             let dim = palette.dim;
             writeln!(out, "{dim}{}{dim:#}", local(self.report.time))?;
         }
+        self.write_since(out, palette)?;
         self.write_counters(out, rates, palette)?;
         self.write_totals(out, palette)
+    }
+
+    fn write_since(&self, out: &mut dyn Write, palette: Palette) -> Result<()> {
+        let dim = palette.dim;
+        let since = |interface: &CountedInterface| match interface.since {
+            Some(since) => {
+                let passed = self.report.time.duration_since(since).as_secs();
+                format!("since {} ({})", local(since), rough(passed))
+            }
+            None => "since an earlier version of sipguard began to count".to_owned(),
+        };
+        let mut lines: Vec<_> = self.report.interfaces.iter().map(since).collect();
+        lines.dedup();
+        if let [line] = &lines[..] {
+            writeln!(out, "{dim}{line}{dim:#}")?;
+        } else {
+            for interface in &self.report.interfaces {
+                let line = since(interface);
+                writeln!(out, "{dim}{}: {line}{dim:#}", interface.interface)?;
+            }
+        }
+        if !lines.is_empty() {
+            writeln!(out)?;
+        }
+        Ok(())
     }
 
     fn write_counters(&self, out: &mut dyn Write, rates: bool, palette: Palette) -> Result<()> {
@@ -158,23 +193,28 @@ impl Tables<'_> {
     }
 
     fn write_totals(&self, out: &mut dyn Write, palette: Palette) -> Result<()> {
-        let Totals { pass, drop } = self.report.totals;
-        let monitored = self.report.counters.iter().any(|counter| !counter.enforced);
-        let dropped = if monitored { "to drop" } else { "dropped" };
-        writeln!(
+        let totals = self.report.totals;
+        let much =
+            |of: PacketsAndBytes| format!("{} ({})", Grouped(of.packets), Scaled(of.bytes, "B"));
+        write!(
             out,
-            "\npassed {} ({}), {dropped} {} ({})",
-            Grouped(pass.packets),
-            Scaled(pass.bytes, "B"),
-            Grouped(drop.packets),
-            Scaled(drop.bytes, "B")
+            "\npassed {}, dropped {}",
+            much(totals.pass),
+            much(totals.dropped)
         )?;
+        let is_monitored = |counter: &CounterReport| counter.mode == Mode::Monitor;
+        let monitored = self.report.counters.iter().any(is_monitored);
+        if monitored || totals.passed_in_monitor != PacketsAndBytes::default() {
+            let passed = much(totals.passed_in_monitor);
+            write!(out, ", let through by monitor mode {passed}")?;
+        }
+        writeln!(out)?;
         if monitored {
             let warning = palette.warning;
             let whose = self.monitored();
             writeln!(
                 out,
-                "{warning}monitor mode{whose}: what is to be dropped passes all the same{warning:#}"
+                "{warning}monitor mode{whose}: packets that the config would drop pass{warning:#}"
             )?;
         }
         Ok(())
@@ -187,7 +227,7 @@ impl Tables<'_> {
             .counters
             .iter()
             .filter(|counter| counter.action == "drop")
-            .partition(|counter| counter.enforced);
+            .partition(|counter| counter.mode == Mode::Enforce);
         let mut services: Vec<_> = watched
             .into_iter()
             .map(|counter| counter.service.as_deref().unwrap_or("broken packets"))

@@ -85,6 +85,20 @@ pub fn counts(interface: &str) -> Result<Option<Counts>, Error> {
     Ok(Some(Counts(sums)))
 }
 
+/// The number that the kernel has given to an interface's counters; another one, and they began at zero. `None` where there are none.
+///
+/// # Errors
+/// Where the map can't be opened.
+pub fn counters_number(interface: &str) -> Result<Option<u32>, Error> {
+    let path = path(interface);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let info = open(&path)?.info();
+    let info = info.map_err(|error| Error::kernel(path.display().to_string(), &error))?;
+    Ok(Some(info.id()))
+}
+
 /// Sets a service's counters to zero on every interface, before its number goes to another service.
 ///
 /// # Errors

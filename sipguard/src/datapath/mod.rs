@@ -7,7 +7,6 @@
 mod attachment;
 mod check;
 mod clsact;
-mod copy;
 mod counters;
 mod description;
 mod detach;
@@ -27,6 +26,7 @@ mod size;
 mod switch;
 mod table;
 mod tc;
+mod text;
 mod xdp;
 
 use self::error::errno;
@@ -35,8 +35,9 @@ pub use self::log::follow as follow_log;
 pub use self::{
     attachment::{Attachment, attachments, foreign, refuse_foreign},
     check::Checker,
-    copy::{copy, keep_copy},
-    counters::{Counts, clear_service, counted_interfaces, counts, forget_counters},
+    counters::{
+        Counts, clear_service, counted_interfaces, counters_number, counts, forget_counters,
+    },
     description::{Description, ServiceDescription},
     error::Error,
     generation::{Entry, Generation, Target},
@@ -49,4 +50,5 @@ pub use self::{
     role::{Place, Role},
     size::{ProgramSize, program_sizes},
     switch::{NEVER_RAN, Switched, climb, detach, revive, switch},
+    text::{Text, forget_text, keep_text, text},
 };

@@ -1,6 +1,6 @@
 //! What may be copied into maps and out of them.
 
-use super::copy::CHUNK;
+use super::text::CHUNK;
 use sipguard_ebpf::{
     abi::{Answer, Counter, Key, Lengths, Value},
     prefix::{V4, V6},

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     change,
+    counting::clear_service,
     describe::describe,
     error::{Error, Refused},
     fallbacks::note_fallbacks,
@@ -18,7 +19,7 @@ use super::{
     unconfirmed::confirmed,
 };
 use crate::{
-    datapath::{self, Description, Generation, Pending, Pins, Role, Switched},
+    datapath::{Description, Generation, Pending, Pins, Role, Switched},
     host::Host,
     policy::Policy,
     state::Confirmed,
@@ -174,7 +175,7 @@ fn put_in_force(
             ..describe(policy, slots, &tables, config.path, digest, now.wall)
         };
         for &slot in &survey.cleared {
-            datapath::clear_service(slot)?;
+            clear_service(slot)?;
         }
         let targets = survey.targets.iter().map(|(target, _)| target.clone());
         let targets: Vec<_> = targets.collect();
@@ -183,6 +184,7 @@ fn put_in_force(
         applied.generation = Some(number);
     }
     let swap = Swap {
+        host: session.host,
         number,
         targets: &survey.targets,
         links: &survey.links,

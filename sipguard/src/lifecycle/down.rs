@@ -2,7 +2,7 @@
 
 use super::{error::Error, session};
 use crate::{
-    datapath::{self, Generation, Pins, attachments},
+    datapath::{self, Generation, Pins, Text, attachments},
     host::{Host, Trouble},
     state::ConfirmStage,
 };
@@ -36,6 +36,7 @@ pub fn down(host: &Host) -> Result<Vec<String>, Error> {
     for interface in datapath::counted_interfaces()? {
         datapath::forget_counters(&interface)?;
     }
+    datapath::forget_text(Text::Counting)?;
     pins.remove_folders().map_err(datapath::Error::from)?;
     if saved {
         pins.remove().map_err(datapath::Error::from)?;

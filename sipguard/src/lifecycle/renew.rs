@@ -28,6 +28,7 @@ pub(super) fn renew(session: &mut Session<'_>, live: &Live) -> Result<(), Error>
     let revision = session.state.revision;
     Generation::create(number, &tables, description, &programs, revision)?;
     let swap = Swap {
+        host: session.host,
         number,
         targets: &targets,
         links: &live.links,

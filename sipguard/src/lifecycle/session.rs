@@ -6,7 +6,7 @@
 
 use super::error::Error;
 use crate::{
-    datapath::{self, Generation, Pins, Switched},
+    datapath::{self, Generation, Pins, Switched, Text},
     host::{Host, Trouble},
     state::{Lock, State, StateError},
     tables::Now,
@@ -102,7 +102,7 @@ pub fn now(host: &Host, state: &State) -> Now {
 /// The newer one of both, and why there is none on disk.
 pub(super) fn newest(host: &Host) -> (State, Option<StateError>) {
     // Others may not ask the kernel, and a copy that can't be read is none.
-    let copy = datapath::copy().ok().flatten();
+    let copy = datapath::text(Text::State).ok().flatten();
     let copy = copy.and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok());
     match host.store.load() {
         Ok(disk) => match copy.filter(|copy| copy.written > disk.written) {
@@ -116,5 +116,5 @@ pub(super) fn newest(host: &Host) -> (State, Option<StateError>) {
 /// Writes the copy.
 pub(super) fn copy(state: &State) -> Result<(), datapath::Error> {
     // A structure with derived serialisers and string keys has nothing in it that can't be written.
-    datapath::keep_copy(&serde_json::to_vec(state).unwrap_or_default())
+    datapath::keep_text(Text::State, &serde_json::to_vec(state).unwrap_or_default())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    counting::{note_after, note_before},
     error::Error,
     live::is_attached,
     names::{all_renamed, tell_let_go},
@@ -64,8 +65,10 @@ impl<'h> Session<'h> {
         let goal = self.goal(&links, now);
         let devices = device::all().map_err(Error::Devices)?;
         let renamed = all_renamed(&links, &devices);
+        let host = self.host;
         let switching = |number, pending| {
             Switching {
+                host,
                 number,
                 pending,
                 links: &links,
@@ -80,6 +83,7 @@ impl<'h> Session<'h> {
                 // What the new policy drops stays with the one before until then.
                 if let Some(previous) = pending.previous {
                     let switching = Switching {
+                        host,
                         number: previous,
                         pending: None,
                         links: &links,
@@ -100,6 +104,7 @@ impl<'h> Session<'h> {
             }
             Goal::Nothing => release(links.iter().filter(|link| link.pending.is_some()))?,
         }
+        note_after(host);
         tell_let_go(self.host, renamed)?;
         let needed = goal.generations();
         for number in Generation::all()? {
@@ -162,6 +167,7 @@ type Switches = (Vec<String>, Vec<(String, Switched)>);
 /// Switching links to a generation: those that run something else, because a swap was cut off, and those that are missing, because the
 /// interface came, or came back, after it was made.
 struct Switching<'t> {
+    host: &'t Host,
     number: u64,
     /// Where it waits to be confirmed.
     pending: Option<Pending>,
@@ -255,9 +261,11 @@ impl Switching<'_> {
                 add_to_previous(pending, &target)?;
                 pending.extend(&device.name)?;
             }
+            note_before(self.host, self.number, [device.name.as_str()]);
             let switched = datapath::switch(self.number, role, &target.interface, device)?;
             return Ok(Some(switched));
         }
+        note_before(self.host, self.number, [device.name.as_str()]);
         let switched = datapath::switch(self.number, role, &interface, device)?;
         Ok(attached.is_none().then_some(switched))
     }

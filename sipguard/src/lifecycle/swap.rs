@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    counting::{note_after, note_before},
     error::{Error, Refused},
     live::{Live, is_attached},
     session::Session,
@@ -10,12 +11,14 @@ use super::{
 use crate::{
     datapath::{self, Attachment, Generation, Pending, Role, Switched, Target},
     device::{self, Device},
+    host::Host,
     policy::{AttachMode, Interface, Policy},
     state::ConfirmStage,
 };
 
 /// A generation and the interfaces that it is for, with all that is attached before.
 pub(super) struct Swap<'s> {
+    pub(super) host: &'s Host,
     pub(super) number: u64,
     pub(super) targets: &'s [(Target, Device)],
     pub(super) links: &'s [Attachment],
@@ -44,6 +47,7 @@ impl Swap<'_> {
             }
             let _ = Generation::remove(self.number);
         }
+        note_after(self.host);
         switches
     }
 
@@ -74,11 +78,15 @@ impl Swap<'_> {
                 session.put_back(unconfirmed);
             }
         }
+        note_after(self.host);
         begun
     }
 
     fn switch_all(&self, role: Role) -> Result<Switches, Error> {
         let mut switches = Switches::default();
+        let interfaces = self.targets.iter();
+        let interfaces = interfaces.map(|(target, _)| target.interface.name.as_str());
+        note_before(self.host, self.number, interfaces);
         for (target, device) in self.targets {
             let name = &target.interface.name;
             match datapath::switch(self.number, role, &target.interface, device) {
@@ -120,6 +128,7 @@ impl Swap<'_> {
             Some(Some(old)) => {
                 // What runs there by now is not what ran when the swap began.
                 if let Some(device) = device::named(name).map_err(Error::Devices)? {
+                    note_before(self.host, old, [name.as_str()]);
                     datapath::switch(old, Role::Filter, &target.interface, &device)?;
                 }
             }

@@ -131,12 +131,17 @@ fn stats() {
     let report = CountersReport {
         time: time(),
         generation: None,
+        interfaces: vec![CountedInterface {
+            interface: "eth0".to_owned(),
+            since: Some(time()),
+        }],
         counters: vec![CounterReport {
             interface: "eth0".to_owned(),
             service: None,
             reason: Reason::Malformed,
             action: "drop",
             enforced: false,
+            mode: Mode::Monitor,
             packets: 12,
             bytes: 5160,
             packets_per_second: Some(3),
@@ -145,11 +150,13 @@ fn stats() {
         totals: Totals {
             pass: PacketsAndBytes::default(),
             drop: total,
+            dropped: PacketsAndBytes::default(),
+            passed_in_monitor: total,
         },
     };
     says(
         &report,
-        r#"{"time":"2026-03-01T12:00:00Z","generation":null,"counters":[{"interface":"eth0","service":null,"reason":"malformed","action":"drop","enforced":false,"packets":12,"bytes":5160,"packets_per_second":3,"bytes_per_second":null}],"totals":{"pass":{"packets":0,"bytes":0},"drop":{"packets":12,"bytes":5160}}}"#,
+        r#"{"time":"2026-03-01T12:00:00Z","generation":null,"interfaces":[{"interface":"eth0","since":"2026-03-01T12:00:00Z"}],"counters":[{"interface":"eth0","service":null,"reason":"malformed","action":"drop","enforced":false,"mode":"monitor","packets":12,"bytes":5160,"packets_per_second":3,"bytes_per_second":null}],"totals":{"pass":{"packets":0,"bytes":0},"drop":{"packets":12,"bytes":5160},"dropped":{"packets":0,"bytes":0},"passed_in_monitor":{"packets":12,"bytes":5160}}}"#,
     );
 }
 

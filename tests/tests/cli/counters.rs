@@ -38,7 +38,10 @@ fn stats_count_what_came() {
         // Ethernet, IPv4 and UDP come before the payload.
         assert_eq!(
             stats["totals"],
-            json!({ "pass": { "packets": 1, "bytes": 142 }, "drop": { "packets": 3, "bytes": 426 } })
+            json!({
+                "pass": { "packets": 1, "bytes": 142 }, "drop": { "packets": 3, "bytes": 426 },
+                "dropped": { "packets": 3, "bytes": 426 }, "passed_in_monitor": { "packets": 0, "bytes": 0 },
+            })
         );
         let counters = stats["counters"].as_array().expect("a list");
         let names: Vec<_> = counters
@@ -65,7 +68,7 @@ fn stats_count_what_came() {
         assert_eq!(
             counters[2],
             json!({
-                "interface": "eth0", "service": "sip", "reason": "unlisted", "action": "drop", "enforced": true,
+                "interface": "eth0", "service": "sip", "reason": "unlisted", "action": "drop", "enforced": true, "mode": "enforce",
                 "packets": 3, "bytes": 426, "packets_per_second": null, "bytes_per_second": null,
             })
         );

@@ -577,7 +577,8 @@ fn check_names_what_decides() {
         );
         let totals = parsed(&scene, "stats --json")["totals"].take();
         let none = json!({ "packets": 0, "bytes": 0 });
-        assert_eq!(totals, json!({ "pass": none, "drop": none }));
+        assert_eq!(totals["pass"], none);
+        assert_eq!(totals["drop"], none);
     });
 }
 
