@@ -31,7 +31,7 @@ mod unconfirmed;
 
 pub use self::{
     apply::{Applied, apply},
-    change::{Changed, End, NewEntry, add, remove},
+    change::{Changed, End, NewEntry, Removed, add, remove},
     clock::{Clocks, clock},
     confirm::{Decided, confirm, rollback},
     down::down,

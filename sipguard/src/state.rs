@@ -2,6 +2,7 @@
 //! which service, and how far the numbers of generations have got.
 
 mod confirmed;
+mod ended;
 mod reckoning;
 mod slots;
 mod store;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::{
     confirmed::{ConfirmStage, Confirmed, Kept, Unconfirmed},
+    ended::{Ended, EndedEntry},
     reckoning::{HOLDS, Moved, Reckoning, TOLERANCE},
     slots::{Slots, SlotsError},
     store::{FOLDER, Lock, Staged, StateError, Store},
@@ -107,6 +109,9 @@ pub struct State {
     /// with an end.
     #[serde(deserialize_with = "newest")]
     pub entries: Vec<OwnEntry>,
+    /// What has ended by itself a while ago.
+    #[serde(default, skip_serializing_if = "Ended::is_empty")]
+    pub ended: Ended,
     /// What is known of the time.
     #[serde(default)]
     pub clock: Reckoning,
@@ -136,6 +141,7 @@ impl Default for State {
             generation: 0,
             slots: Slots::default(),
             entries: Vec::new(),
+            ended: Ended::default(),
             clock: Reckoning::default(),
             fallbacks: BTreeMap::new(),
             unconfirmed: None,
@@ -152,6 +158,8 @@ impl State {
         self.revision += 1;
         let new = entries.into_iter().map(|entry| (entry.place(), entry));
         let new: BTreeMap<_, _> = new.collect();
+        self.ended
+            .forget(|known| new.contains_key(&(known.prefix, known.service.clone())));
         self.entries.retain(|old| {
             let newer = new.get(&old.place());
             newer.is_none_or(|newer| newer.leaves(old))
@@ -165,10 +173,12 @@ impl State {
         self.take(|entry| prefixes.contains(&entry.prefix) && services.contains(&entry.service))
     }
 
-    /// Takes out the entries that have ended by themselves, for good.
+    /// Takes out the entries that have ended by themselves, for good; what they were is known for a while.
     pub fn drop_ended(&mut self, boot_ns: u64) -> Vec<OwnEntry> {
         let clock = self.clock.clone();
-        self.take(|entry| clock.is_over(entry, boot_ns))
+        let ended = self.take(|entry| clock.is_over(entry, boot_ns));
+        self.ended.note(&ended, self.now(boot_ns).wall);
+        ended
     }
 
     /// Looks at the clocks. Where the time is not what it was reckoned to be, all ends are reckoned anew.

@@ -418,6 +418,57 @@ fn the_same_again_takes_the_place_of_the_old_end() {
 }
 
 #[test]
+fn what_has_ended_can_be_taken_back() {
+    sandbox(|sandbox| {
+        let scene = scene(sandbox);
+        let own = || own(&scene);
+        let said = |line: &str| scene.sipguard(line.split(' ')).succeeded().stdout;
+        let ended = |line: &str| -> Vec<serde_json::Value> {
+            let told = said(&format!("{line} --json"));
+            let lines = told.lines().map(serde_json::from_str);
+            lines.map(|line| line.expect("JSON")).collect()
+        };
+        // As a hook of certbot's that took longer than it was given.
+        said("allow any --service web --for 1s");
+        let end = own()[0].until.expect("it is timed");
+        until("it has ended", || now() > end + 5_000_000);
+        let web = ended("remove any --service web");
+        assert_eq!(web.len(), 2, "of each family");
+        for entry in &web {
+            assert_eq!(
+                (&entry["ended"], &entry["service"]),
+                (&true.into(), &"web".into())
+            );
+        }
+        // Whatever was done meanwhile.
+        said("deny 10.7.7.7");
+        said("apply");
+        assert_eq!(ended("remove any --service web"), web);
+        assert_eq!(ended("remove any"), web);
+        let never = scene.sipguard(["remove", "any", "--service", "sip"]);
+        assert!(never.exited(1).stderr.contains("there is no entry"));
+
+        // While nothing is in force it is the same, without naming a service.
+        said("down");
+        assert_eq!(ended("remove any"), web);
+        let removed = ended("remove 10.7.7.7");
+        let services: Vec<_> = removed.iter().map(|entry| &entry["service"]).collect();
+        assert_eq!(services, ["sip", "web"]);
+        assert!(removed.iter().all(|entry| entry["ended"] == false));
+        let gone = scene.sipguard(["remove", "10.7.7.7"]).exited(1).stderr;
+        assert!(
+            gone.contains("the command line says nothing of 10.7.7.7"),
+            "{gone}"
+        );
+
+        // A newer word that is taken back is not there any more.
+        said("allow any --service web");
+        said("remove any");
+        scene.sipguard(["remove", "any"]).exited(1);
+    });
+}
+
+#[test]
 fn the_next_change_forgets_what_has_ended() {
     sandbox(|sandbox| {
         let scene = scene(sandbox);
@@ -428,12 +479,12 @@ fn the_next_change_forgets_what_has_ended() {
         let end = own(&scene)[0].until.expect("it is timed");
         until("it has ended", || now() > end + 5_000_000);
         assert_eq!(listed(&scene), [0; 0]);
-        let refused = scene.sipguard(["remove", SCANNER]).exited(1);
-        assert!(
-            refused.stderr.contains("there is no entry"),
-            "{}",
-            refused.stderr
-        );
+        // As the kernel has it already.
+        let gone = scene.sipguard(["remove", SCANNER]).succeeded().stdout;
+        let wanted = "had ended: allow 198.51.100.7 for sip, at 20";
+        assert!(gone.starts_with(wanted), "{gone}");
+        let now_it_is = "198.51.100.7 is denied for sip now: it is not listed\n";
+        assert!(gone.ends_with(now_it_is), "{gone}");
 
         scene
             .sipguard(["allow", "10.7.7.7", "--service", "web"])

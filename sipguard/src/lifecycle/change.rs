@@ -16,7 +16,7 @@ use crate::{
     host::Host,
     policy::Action,
     prefix,
-    state::OwnEntry,
+    state::{EndedEntry, OwnEntry, State},
     tables::{Now, fills_region, with_own},
     when,
 };
@@ -50,6 +50,15 @@ pub struct Changed {
     pub until: Option<Timestamp>,
     /// Whether it is in force; else it waits for the next apply.
     pub in_force: bool,
+}
+
+/// What was taken back.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// What the command line said until now.
+    pub entries: Vec<OwnEntry>,
+    /// What it had said, and has ended by itself a while ago.
+    pub ended: Vec<EndedEntry>,
 }
 
 /// Says something of `prefixes` in one service, or in all.
@@ -95,27 +104,49 @@ pub fn add(
 /// Takes back everything the command line says of `prefixes` in one service, or in all. Returns what was taken back.
 ///
 /// # Errors
-/// [`Error::NotOwn`] and [`Error::NoEntry`] where the command line says nothing of them.
-pub fn remove(
-    host: &Host,
-    prefixes: &[IpNet],
-    service: Option<&str>,
-) -> Result<Vec<OwnEntry>, Error> {
+/// [`Error::NotOwn`] and [`Error::NoEntry`] where the command line says nothing of them, and has said nothing that ended a while ago.
+pub fn remove(host: &Host, prefixes: &[IpNet], service: Option<&str>) -> Result<Removed, Error> {
     let mut session = Session::begin(host)?;
     let live = live(host)?;
-    let services = services(live.as_ref(), service)?;
     let now = session.now();
     let mut changes = forget_ended(&mut session, now);
-    let removed = session.state.remove(prefixes, &services);
-    if removed.is_empty() {
+    let services = match (&live, service) {
+        (None, None) => said_of(&session.state, prefixes),
+        _ => services(live.as_ref(), service)?,
+    };
+    let entries = session.state.remove(prefixes, &services);
+    let mut ended: Vec<_> = session.state.ended.iter().cloned().collect();
+    ended.retain(|ended| {
+        let mut removed = entries.iter();
+        prefixes.contains(&ended.prefix)
+            && services.contains(&ended.service)
+            && !removed.any(|it| (it.prefix, &it.service) == (ended.prefix, &ended.service))
+    });
+    if entries.is_empty() && ended.is_empty() {
         return Err(nothing_to_remove(live.as_ref(), prefixes, &services)?);
     }
-    let places = removed
+    let places = entries
         .iter()
         .map(|entry| (entry.service.clone(), entry.prefix));
     changes.extend(places);
-    commit(&mut session, live.as_ref(), &changes)?;
-    Ok(removed)
+    if !changes.is_empty() {
+        commit(&mut session, live.as_ref(), &changes)?;
+    }
+    Ok(Removed { entries, ended })
+}
+
+/// The services in which the command line says something of one of these prefixes, or did a while ago.
+fn said_of(state: &State, prefixes: &[IpNet]) -> Vec<String> {
+    let own = state.entries.iter();
+    let own = own.map(|entry| (entry.prefix, &entry.service));
+    let ended = state.ended.iter();
+    let ended = ended.map(|entry| (entry.prefix, &entry.service));
+    let services: BTreeSet<_> = own
+        .chain(ended)
+        .filter(|(prefix, _)| prefixes.contains(prefix))
+        .map(|(_, service)| service.clone())
+        .collect();
+    services.into_iter().collect()
 }
 
 /// What has ended by itself is nowhere any more after the next change. Returns the prefixes of which something is gone.
@@ -155,13 +186,15 @@ fn nothing_to_remove(
             }
         }
     }
-    Ok(Error::NoEntry {
-        prefix: prefixes
-            .iter()
-            .map(|&prefix| prefix::format(prefix))
-            .collect::<Vec<_>>()
-            .join(" and "),
-        service: services.join(" and "),
+    let prefixes = prefixes.iter().map(|&prefix| prefix::format(prefix));
+    let prefix = prefixes.collect::<Vec<_>>().join(" and ");
+    Ok(if services.is_empty() {
+        Error::NothingSaid { prefix }
+    } else {
+        Error::NoEntry {
+            prefix,
+            service: services.join(" and "),
+        }
     })
 }
 

@@ -152,6 +152,12 @@ pub enum Error {
         /// How long ago.
         seconds: u64,
     },
+    /// No such entry in any service, while nothing is in force.
+    #[error("the command line says nothing of {prefix}; `sipguard list` shows what there is")]
+    NothingSaid {
+        /// The prefix.
+        prefix: String,
+    },
     /// No such entry.
     #[error("there is no entry {prefix} in {service}; `sipguard list` shows what there is")]
     NoEntry {

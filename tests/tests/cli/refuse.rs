@@ -312,7 +312,10 @@ fn what_does_not_exist_is_named() {
         let scene = configured(sandbox, "");
         let unnamed = "nothing is in force yet, so the service must be named: add --service NAME, or run `sipguard apply` first";
         fails(run(&scene, "allow 192.0.2.1"), unnamed);
-        fails(run(&scene, "remove 192.0.2.1"), unnamed);
+        fails(
+            run(&scene, "remove 192.0.2.1"),
+            "the command line says nothing of 192.0.2.1; `sipguard list` shows what there is",
+        );
         fails(
             run(&scene, "check --live 192.0.2.1"),
             "nothing is in force that could be asked: run `sipguard apply` first, or name a config file with --config",

@@ -419,7 +419,7 @@ fn allow_deny_and_remove_say_what_they_did() {
         );
 
         let removed = lines(&run(&scene, "remove 198.51.100.7 --service sip --json").succeeded());
-        let entry = |action| json!({ "prefix": "198.51.100.7", "service": "sip", "action": action, "until": null, "comment": null });
+        let entry = |action| json!({ "prefix": "198.51.100.7", "service": "sip", "action": action, "until": null, "comment": null, "ended": false });
         assert_eq!(removed, [entry("deny")]);
         assert_eq!(
             run(&scene, "remove 198.51.100.7").succeeded().stdout,
