@@ -14,10 +14,10 @@ pub struct Call {
 }
 
 impl Call {
-    /// Whether it is a system call of this name.
+    /// Whether this is among its arguments.
     #[must_use]
-    pub fn is(&self, name: &str) -> bool {
-        self.name == name
+    pub fn does(&self, what: &str) -> bool {
+        self.text.contains(what)
     }
 }
 

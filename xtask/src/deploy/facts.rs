@@ -15,6 +15,7 @@ pub(super) const TRACES: &str = "\
     /usr/lib/systemd/system/sipguard*.service /usr/lib/systemd/system/sipguard*.timer /etc/systemd/system/*/sipguard.service \
     /usr/lib/udev/rules.d/90-sipguard.rules /usr/lib/sysctl.d/50-sipguard.conf \
     /usr/share/doc/sipguard /usr/share/lintian/overrides/sipguard /usr/share/man/man1/sipguard*.1.gz \
+    /usr/share/man/man5/sipguard.toml.5.gz \
     /usr/share/bash-completion/completions/sipguard /usr/share/zsh/vendor-completions/_sipguard \
     /usr/share/fish/vendor_completions.d/sipguard.fish /var/lib/sipguard-deploy*";
 
