@@ -18,7 +18,7 @@ const DELETE: libc::c_int = 3;
 const LOOKUP_BATCH: libc::c_int = 24;
 const UPDATE_BATCH: libc::c_int = 26;
 
-/// How many elements are read at a time.
+/// How many elements are read at a time, at most.
 const READ: usize = 16_384;
 
 /// For the element commands, include/uapi/linux/bpf.h, union bpf_attr.
@@ -195,7 +195,10 @@ impl<K: Plain, V: Plain> Table<K, V> {
 
     /// Hands every element to `each`, in no order. Elements that others add or remove meanwhile may or may not be among them.
     pub(super) fn for_each(&self, mut each: impl FnMut(K, V)) -> io::Result<()> {
-        let (mut keys, mut values) = (vec![K::zero(); READ], vec![V::zero(); READ]);
+        // Elements may be large, and few.
+        let capacity = self.capacity().map_err(io::Error::other)?;
+        let read = READ.min(capacity as usize).max(1);
+        let (mut keys, mut values) = (vec![K::zero(); read], vec![V::zero(); read]);
         // The kernel's place marks: a hash's is the number of a bucket, an array's an index.
         let (mut from, mut to) = (0u64, 0u64);
         let mut first = true;
