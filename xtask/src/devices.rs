@@ -23,7 +23,7 @@ use self::{
 };
 use crate::{
     kernels::{
-        boot::{Boot, Programs, TESTS},
+        boot::{self, Boot, Programs, TESTS},
         build, debian,
         image::Image,
         matrix::{Binary, Kernel, PLAIN},
@@ -120,7 +120,7 @@ fn prepare(kernels: &[&Kernel], cards: &[(usize, &Card)]) -> Result<()> {
     setup::run(&[Purpose::Kernels, Purpose::Devices])?;
     let programs = machine::workspace().join("target/devices/programs");
     fs::create_dir_all(&programs).with_context(|| format!("creating {}", programs.display()))?;
-    let tests = build::tests(&[&STORY], &programs)?;
+    let tests = build::tests(&[&STORY], &[], &programs)?;
     let story = &tests.first().context("a story")?.program;
     let programs = Programs {
         guest: build::guest(&programs)?,
@@ -178,6 +178,7 @@ fn image(
                 .map(|(name, value)| (name.to_owned(), value))
                 .into(),
             modules: modules.clone(),
+            limit: boot::TEST_LIMIT,
         }
     });
     programs.complete(image, jobs.collect(), &folder.join("initramfs"))
@@ -213,6 +214,7 @@ fn boot(kernel: &Kernel, cards: &[(usize, &Card)], stories: &mut Vec<Story>) -> 
         initrd: &folder.join("initramfs"),
         arguments,
         folder: &folder,
+        limit: boot::LIMIT,
     };
     boot.run(cards.len(), |ended| {
         let story = Story::new(&release, &ended);

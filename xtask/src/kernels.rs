@@ -10,7 +10,7 @@ pub(crate) mod modules;
 pub(crate) mod plan;
 mod report;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
@@ -30,13 +30,19 @@ use crate::{
     setup::{self, Purpose},
 };
 
+/// For somebody who sits beside it.
+const AS_LONG_AS_IT_TAKES: Duration = Duration::from_hours(24);
+
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Kernels by the names that the table has; all where none is named
     kernels: Vec<String>,
-    /// Only this file of tests/tests (may be given several times)
+    /// Only this file of tests/tests, module of it or test, as in `modules::gre` (may be given several times)
     #[arg(long, value_name = "NAME")]
     test: Vec<String>,
+    /// Cases that `differential` runs, for as long as they take: as many on a cable, a fourth of that on each other carrier
+    #[arg(long, value_name = "N")]
+    cases: Option<u64>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -51,7 +57,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             guest: build::guest(&programs)?,
             sipguard: build::sipguard(&programs)?,
         },
-        tests: build::tests(&binaries, &programs)?,
+        tests: build::tests(&binaries, &arguments.test, &programs)?,
+        cases: arguments.cases,
     };
     let mut all = Vec::new();
     for kernel in kernels {
@@ -88,6 +95,8 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Kernel>> {
 struct Matrix {
     programs: Programs,
     tests: Vec<Built>,
+    /// How many cases the differential test runs, where that is not what the table says.
+    cases: Option<u64>,
 }
 
 impl Matrix {
@@ -101,6 +110,7 @@ impl Matrix {
             initrd: &initrd,
             arguments: Vec::new(),
             folder,
+            limit: self.cases.map_or(boot::LIMIT, |_| AS_LONG_AS_IT_TAKES),
         };
         let end = boot.run(expected, |ended| results.end(ended));
         results.close(end.err());
@@ -137,16 +147,19 @@ impl Matrix {
                     continue;
                 }
                 image.executable(&program, built.program.clone())?;
+                let environment = binary
+                    .environment
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+                let cases = self.cases.iter();
+                let cases = cases.map(|cases| ("SIPGUARD_CASES".to_owned(), cases.to_string()));
                 jobs.push(Job {
                     name,
                     program: program.clone(),
                     arguments: ["--exact", "--nocapture", test].map(str::to_owned).into(),
-                    environment: binary
-                        .environment
-                        .iter()
-                        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                        .collect(),
+                    environment: environment.chain(cases).collect(),
                     modules: files.clone(),
+                    limit: self.cases.map_or(boot::TEST_LIMIT, |_| AS_LONG_AS_IT_TAKES),
                 });
             }
         }

@@ -18,8 +18,10 @@ use crate::qemu::Machine;
 const SIPGUARD: &str = "/target/debug/sipguard";
 pub(crate) const TESTS: &str = "/target/debug/deps";
 const GUEST: &str = "/guest";
+/// How long one test may take.
+pub(crate) const TEST_LIMIT: Duration = Duration::from_mins(5);
 /// No kernel takes that long, not even beside other work.
-const LIMIT: Duration = Duration::from_mins(40);
+pub(crate) const LIMIT: Duration = Duration::from_mins(40);
 const MEMORY: u32 = 1536;
 
 /// What every machine runs: its first process, and what is tested.
@@ -50,6 +52,8 @@ pub(crate) struct Boot<'a> {
     pub(crate) arguments: Vec<OsString>,
     /// Where the consoles' logs go.
     pub(crate) folder: &'a Path,
+    /// How long it may take altogether.
+    pub(crate) limit: Duration,
 }
 
 impl Boot<'_> {
@@ -93,6 +97,6 @@ impl Boot<'_> {
             messages: Some(messages.to_owned()),
         };
         let mut running = machine.start().context("switching the machine on")?;
-        running.until_off(LIMIT, line)
+        running.until_off(self.limit, line)
     }
 }

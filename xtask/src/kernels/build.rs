@@ -28,8 +28,12 @@ pub(crate) fn sipguard(folder: &Path) -> Result<PathBuf> {
     stripped(&executable(&artifacts(&mut build)?, "sipguard")?, folder)
 }
 
-/// Builds tests of the matrix.
-pub(crate) fn tests(binaries: &[&'static Binary], folder: &Path) -> Result<Vec<Built>> {
+/// Builds tests of the matrix: those of these binaries that have one of these names, or are in a module that has; all where none is named.
+pub(crate) fn tests(
+    binaries: &[&'static Binary],
+    names: &[String],
+    folder: &Path,
+) -> Result<Vec<Built>> {
     let mut build = machine::cargo();
     build.args(["test", "--package", "sipguard-tests", "--no-run"]);
     let features: BTreeSet<&str> = binaries
@@ -47,13 +51,35 @@ pub(crate) fn tests(binaries: &[&'static Binary], folder: &Path) -> Result<Vec<B
     let mut all = Vec::new();
     for binary in binaries {
         let program = executable(&artifacts, binary.name)?;
+        let mut tests = chosen(binary, &list(&program)?)?;
+        tests.retain(|test| {
+            let test = format!("{}::{test}", binary.name);
+            names.is_empty() || names.iter().any(|name| is_in(&test, name))
+        });
         all.push(Built {
             binary,
-            tests: chosen(binary, &list(&program)?)?,
+            tests,
             program: stripped(&program, folder)?,
         });
     }
+    for name in names {
+        let mut tests = all.iter().flat_map(|it| {
+            it.tests
+                .iter()
+                .map(|test| format!("{}::{test}", it.binary.name))
+        });
+        ensure!(
+            tests.any(|test| is_in(&test, name)),
+            "no test {name} runs on other kernels"
+        );
+    }
     Ok(all)
+}
+
+/// Whether a test is this one, or in this module.
+fn is_in(test: &str, name: &str) -> bool {
+    let rest = test.strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// What this program consists of: the first process of the machines.

@@ -20,8 +20,6 @@ use super::plan::{Ended, Event, Job, PLAN, Plan};
 
 /// The serial port that the host listens to.
 const HOST: &str = "/dev/ttyS0";
-/// How long one test may take.
-const LIMIT: Duration = Duration::from_mins(5);
 const GLANCE: Duration = Duration::from_millis(5);
 /// As much of a test's output as a person reads, in bytes.
 const OUTPUT: usize = 8 << 10;
@@ -110,10 +108,10 @@ fn run_job(job: &Job) -> Result<Ended> {
         if let Some(status) = child.try_wait()? {
             break status.success();
         }
-        if started.elapsed() > LIMIT {
+        if started.elapsed() > job.limit {
             child.kill()?;
             child.wait()?;
-            writeln!(output, "not done after {} s", LIMIT.as_secs())?;
+            writeln!(output, "not done after {} s", job.limit.as_secs())?;
             break false;
         }
         thread::sleep(GLANCE);

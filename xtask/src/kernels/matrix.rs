@@ -2,7 +2,7 @@
 //!
 //! A new binary of tests is one more [`Binary`]. Each of its tests runs on every kernel of its kind, unless [`EXCEPTIONS`] says why not.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
 
 /// A kernel of Debian's.
 #[derive(Debug)]
@@ -318,22 +318,23 @@ impl Exception {
     }
 }
 
-/// Those with these names; all where none is named.
+/// Those in which the tests with these names are, in their order; all where none is named.
 pub(super) fn binaries(names: &[String]) -> Result<Vec<&'static Binary>> {
-    if names.is_empty() {
-        return Ok(BINARIES.iter().collect());
-    }
-    let find = |name: &String| {
-        let found = BINARIES.iter().find(|binary| binary.name == name);
-        found.with_context(|| {
+    let binary = |name: &String| name.split("::").next().unwrap_or_default().to_owned();
+    let wanted: Vec<String> = names.iter().map(binary).collect();
+    for name in &wanted {
+        if !BINARIES.iter().any(|binary| binary.name == name) {
             let names: Vec<&str> = BINARIES.iter().map(|binary| binary.name).collect();
-            format!(
+            bail!(
                 "no test {name} runs on other kernels; these do: {}",
                 names.join(", ")
-            )
-        })
-    };
-    names.iter().map(find).collect()
+            );
+        }
+    }
+    let all = BINARIES.iter();
+    let is_wanted =
+        |it: &&Binary| wanted.is_empty() || wanted.iter().any(|wanted| wanted == it.name);
+    Ok(all.filter(is_wanted).collect())
 }
 
 /// The two numbers that a release begins with.

@@ -1,5 +1,7 @@
 //! What host and guest tell each other: the plan goes in as a file, the events come out as lines of JSON.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Where the guest finds its plan.
@@ -20,6 +22,8 @@ pub(crate) struct Job {
     pub(crate) environment: Vec<(String, String)>,
     /// Files of modules, in the order in which they are loaded before it, where they are not yet.
     pub(crate) modules: Vec<String>,
+    /// How long it may take.
+    pub(crate) limit: Duration,
 }
 
 /// What the guest says.
