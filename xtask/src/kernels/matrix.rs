@@ -264,6 +264,8 @@ const PIECES: &str = "before 5.18 XDP knows no frames in several pieces";
 
 const ABOVE: &str = "before 5.15 a device that has a program keeps none from those below it";
 
+const PANIC: &str = "before 5.19 the kernel panics in its own IPv6 code on this device, with or without a filter";
+
 const PPP: &str = "a kernel for virtual machines has no PPP";
 
 pub(super) const EXCEPTIONS: &[Exception] = &[
@@ -293,6 +295,11 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         "modules::udp_lite",
         Kind::Since(7, 1),
         "Linux 7.1 has no UDP-Lite any more",
+    ),
+    except(
+        "differential::without_ethernet_header::gre_to_whom_each_route_says",
+        Kind::Before(5, 19),
+        PANIC,
     ),
     except("modules::ppp", Kind::Cloud, PPP),
     except(
