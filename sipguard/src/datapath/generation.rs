@@ -3,7 +3,9 @@
 use std::{
     collections::BTreeMap,
     io,
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    thread,
 };
 
 use aya::{Ebpf, pin::PinError};
@@ -411,15 +413,21 @@ fn counters_pin(target: &Target) -> Result<(&'static str, PathBuf), Error> {
     Ok(("COUNTERS", path))
 }
 
+/// Loads and pins what an interface may run. The kernel verifies one program on one processor, and it is all that takes time here.
 fn pin_programs(ebpf: &mut Ebpf, number: u64, target: &Target) -> Result<(), Error> {
     let interface = &target.interface.name;
     let path = |place| pins::program(number, place, Role::Filter, interface);
     let failed =
         |error: PinError| Error::kernel(format!("can't pin a program for {interface}"), &error);
-    load::xdp(ebpf, "filter")?
-        .pin(path(Place::Xdp))
-        .map_err(failed)?;
-    load::tc(ebpf, "filter")?
-        .pin(path(Place::Tc))
-        .map_err(failed)
+    let (xdp, tc) = load::both(ebpf, "filter")?;
+    thread::scope(|scope| {
+        let tc = scope.spawn(|| {
+            load::load_tc(tc, "filter")?;
+            tc.pin(path(Place::Tc)).map_err(failed)
+        });
+        let xdp =
+            load::load_xdp(xdp, "filter").and_then(|()| xdp.pin(path(Place::Xdp)).map_err(failed));
+        let tc = tc.join().unwrap_or_else(|panic| resume_unwind(panic));
+        xdp.and(tc)
+    })
 }

@@ -139,17 +139,45 @@ pub(super) fn has_frags() -> bool {
 /// Loads the one of the two XDP programs that do `what` (`filter`, `check` or `pending`) which suits this kernel.
 pub(super) fn xdp<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, Error> {
     let program = loaded_xdp(ebpf, what)?;
-    may_load()?;
-    program.load().map_err(|error| refused(what, &error))?;
+    load_xdp(program, what)?;
     Ok(program)
 }
 
 /// Loads the program for TC ingress that does `what`.
 pub(super) fn tc<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut SchedClassifier, Error> {
     let program = loaded_tc(ebpf, what)?;
-    may_load()?;
-    program.load().map_err(|error| refused(what, &error))?;
+    load_tc(program, what)?;
     Ok(program)
+}
+
+/// Both programs that do `what`, not loaded yet.
+pub(super) fn both<'a>(
+    ebpf: &'a mut Ebpf,
+    what: &str,
+) -> Result<(&'a mut Xdp, &'a mut SchedClassifier), Error> {
+    let names = [xdp_name(what), tc_name(what)];
+    let (mut xdp, mut tc) = (None, None);
+    for (name, program) in ebpf.programs_mut() {
+        match program {
+            Program::Xdp(program) if name == names[0] => xdp = Some(program),
+            Program::SchedClassifier(program) if name == names[1] => tc = Some(program),
+            _ => {}
+        }
+    }
+    xdp.zip(tc)
+        .ok_or_else(|| missing(&names.join(" and "), "not in the object"))
+}
+
+/// Loads one of [`both`].
+pub(super) fn load_xdp(program: &mut Xdp, what: &str) -> Result<(), Error> {
+    may_load()?;
+    program.load().map_err(|error| refused(what, &error))
+}
+
+/// Loads the other.
+pub(super) fn load_tc(program: &mut SchedClassifier, what: &str) -> Result<(), Error> {
+    may_load()?;
+    program.load().map_err(|error| refused(what, &error))
 }
 
 fn refused(what: &str, error: &ProgramError) -> Error {
@@ -173,8 +201,7 @@ fn may_load() -> Result<(), Error> {
 
 /// The same program as [`xdp`] has loaded.
 pub(super) fn loaded_xdp<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, Error> {
-    let end = if has_frags() { FRAGS } else { "" };
-    named(ebpf, &format!("{what}{end}"))
+    named(ebpf, &xdp_name(what))
 }
 
 /// The same program as [`tc`] has loaded.
@@ -182,21 +209,33 @@ pub(super) fn loaded_tc<'a>(
     ebpf: &'a mut Ebpf,
     what: &str,
 ) -> Result<&'a mut SchedClassifier, Error> {
-    named(ebpf, &format!("{what}{TC}"))
+    named(ebpf, &tc_name(what))
+}
+
+fn xdp_name(what: &str) -> String {
+    let end = if has_frags() { FRAGS } else { "" };
+    format!("{what}{end}")
+}
+
+fn tc_name(what: &str) -> String {
+    format!("{what}{TC}")
 }
 
 fn named<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Error>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
-    let missing = |cause: String| Error::Kernel {
-        what: format!("no program {name}"),
-        cause,
-    };
     let program = ebpf
         .program_mut(name)
-        .ok_or_else(|| missing("not in the object".to_owned()))?;
+        .ok_or_else(|| missing(name, "not in the object"))?;
     program
         .try_into()
-        .map_err(|error: ProgramError| missing(error.to_string()))
+        .map_err(|error: ProgramError| missing(name, &error.to_string()))
+}
+
+fn missing(name: &str, cause: &str) -> Error {
+    Error::Kernel {
+        what: format!("no program {name}"),
+        cause: cause.to_owned(),
+    }
 }

@@ -264,7 +264,8 @@ const PIECES: &str = "before 5.18 XDP knows no frames in several pieces";
 
 const ABOVE: &str = "before 5.15 a device that has a program keeps none from those below it";
 
-const PANIC: &str = "before 5.19 the kernel panics in its own IPv6 code on this device, with or without a filter";
+const PANIC: &str =
+    "before 5.19 the kernel panics in its own IPv6 code on this device, with or without a filter";
 
 const PPP: &str = "a kernel for virtual machines has no PPP";
 
