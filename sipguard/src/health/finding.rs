@@ -110,25 +110,26 @@ pub enum Kind {
 impl Kind {
     /// Something is open.
     pub(super) fn open(self, about: impl Into<String>, mend: impl Into<String>) -> Finding {
-        self.finding(Severity::Open, about.into(), mend.into())
+        self.finding(Severity::Open, &about.into(), mend.into())
     }
 
     /// Something else is wrong.
     pub(super) fn wrong(self, about: impl Into<String>, mend: impl Into<String>) -> Finding {
-        self.finding(Severity::Wrong, about.into(), mend.into())
+        self.finding(Severity::Wrong, &about.into(), mend.into())
     }
 
     /// Something could be better.
     pub(super) fn advice(self, about: impl Into<String>, mend: impl Into<String>) -> Finding {
-        self.finding(Severity::Advice, about.into(), mend.into())
+        self.finding(Severity::Advice, &about.into(), mend.into())
     }
 
-    fn finding(self, severity: Severity, about: String, mend: String) -> Finding {
+    fn finding(self, severity: Severity, about: &str, mend: String) -> Finding {
         Finding {
             kind: self,
             severity,
             place: None,
-            about,
+            // What others say may have several lines.
+            about: about.replace('\n', " "),
             mend,
         }
     }

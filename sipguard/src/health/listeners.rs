@@ -11,7 +11,8 @@ use crate::prose::joined;
 pub(super) const FINDS: &[Kind] = &[Kind::NobodyLetIn];
 
 pub(super) fn check(survey: &Survey) -> Vec<Finding> {
-    let Ok(policy) = &survey.policy else {
+    let policy = survey.policy.as_ref().ok();
+    let Some(policy) = policy.filter(|policy| !policy.interfaces.is_empty()) else {
         return Vec::new();
     };
     let mut findings = Vec::new();

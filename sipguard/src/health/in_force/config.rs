@@ -79,6 +79,11 @@ fn taken_back(survey: &Survey) -> Finding {
 /// Compares all that the config says with what the kernel has.
 fn not_applied(survey: &Survey, policy: &Policy) -> Option<Finding> {
     let description = &survey.in_force()?.generation.description;
+    if policy.interfaces.is_empty() {
+        let about = "the config names no interface, and what was in force before goes on filtering";
+        let found = Kind::NoInterface.wrong(about, survey.edit());
+        return Some(found.inside(&survey.config, None));
+    }
     let mut slots = survey.state.slots.clone();
     let names = policy.services.iter().map(|service| service.name.as_str());
     // With more services than there can be, it is not what was applied.
@@ -119,12 +124,6 @@ fn not_applied(survey: &Survey, policy: &Policy) -> Option<Finding> {
         let other = description.config.display();
         format!("what is in force is what {other} says, and not what {file} says")
     };
-    // Without interfaces an apply would end all filtering.
-    let mend = if policy.interfaces.is_empty() {
-        survey.edit()
-    } else {
-        survey.apply()
-    };
-    let found = Kind::ConfigNotApplied.wrong(about, mend);
+    let found = Kind::ConfigNotApplied.wrong(about, survey.apply());
     Some(found.inside(&survey.config, None))
 }
