@@ -1,6 +1,6 @@
 //! Whether this host is guarded as its config says: one answer, for `status`, `doctor` and whoever else is asked.
 //!
-//! A check is a file here and a row of [`CHECKS`]. It looks at the [`Survey`] and tells what is wrong, each thing by a [`Kind`], with a sentence
+//! A check is a file here and a row of [`CHECKS`]. It looks at the `Survey` and tells what is wrong, each thing by a [`Kind`], with a sentence
 //! and a command that mends it. What is said goes by what is true of the kernel, and not by what was meant to be.
 
 mod blind;
