@@ -31,8 +31,15 @@ First steps:
   sipguard check 203.0.113.7        would this address get through, and why?
   sipguard stats --watch            what is being dropped
 
-Exit codes: 0 done, 1 it failed, 2 wrong usage; `check` ends with 3 for an address that is dropped, and
-`status --check` with 3 for a host that is guarded with findings."
+Exit codes:
+  0  done
+  1  it failed, or not all of it is in force
+  2  wrong usage
+  3  `check`: the address is dropped; `status --check`: guarded, with findings
+  4  done, but it will not survive a restart: the disk could not be written
+  5  `apply`: the config file can't be used; what was in force before is in force
+
+The config file is described in `man sipguard.toml`."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -113,17 +120,17 @@ Examples:
 
     /// Put the config file in force
     ///
-    /// Makes the config file, together with what `allow` and `deny` added, what the kernel does: all of it at once, without a moment
-    /// in which nothing is filtered. If there is anything wrong with the file, it says so and what was in force before stays in force.
-    /// Running it again changes nothing.
+    /// Reads the config file and puts it in force, together with what `allow` and `deny` added: all of it at once, without a moment in
+    /// which nothing is filtered. If anything is wrong with the file, it says so, and what was in force before stays in force. Running it
+    /// again changes nothing.
     ///
-    /// Interfaces that can't be guarded are named, and the others are guarded (exit code 1); with `--all-or-nothing` nothing is changed then.
-    /// Where the disk can't be written, this and every other command does its work all the same, and ends with exit code 4: what it did will
-    /// not survive a restart.
+    /// If some interfaces can't be guarded, they are named, the others are guarded, and the exit code is 1; with `--all-or-nothing` nothing
+    /// is changed then. If the disk can't be written, this and every other command does its work all the same, and ends with exit code 4:
+    /// what it did will not survive a restart.
     ///
-    /// With `--confirm`, what was in force before is in force again after so long, unless `sipguard confirm` comes in time: for changes that
-    /// may lock you out. The kernel sees to that, whatever becomes of your session. A config file that was taken back is not applied any
-    /// more, at boot neither, until it is changed or applied with `--confirm` again; what was in force before is applied instead.
+    /// With `--confirm`, what was in force before comes back after that time, unless you run `sipguard confirm` before: for changes that
+    /// may lock you out. The kernel sees to that, whatever becomes of your session. A config file that was taken back is not applied again,
+    /// not even at boot, until you change it or try it with `--confirm` again; what was in force before stays, or is put in force at boot.
     #[command(after_help = "\
 Examples:
   sipguard apply                          after every change of the config file, and at boot
@@ -134,8 +141,8 @@ Examples:
 
     /// Keep what `apply --confirm` put in force
     ///
-    /// Keeps what was put in force with `apply --confirm`, as if it had been applied without. Fails where nothing waits for it, or not any
-    /// more.
+    /// Keeps what was put in force with `apply --confirm`, as if it had been applied without that. Fails if nothing waits to be confirmed, or
+    /// if its time is over.
     #[command(after_help = "\
 Examples:
   sipguard apply --confirm 60s
@@ -144,8 +151,8 @@ Examples:
 
     /// Take back what `apply --confirm` put in force
     ///
-    /// Puts in force again what was before `apply --confirm`, without waiting until its time is over. What `allow` and `deny` added meanwhile
-    /// stays.
+    /// Puts back in force what was in force before `apply --confirm`, without waiting until its time is over. What `allow` and `deny` added
+    /// meanwhile stays.
     #[command(after_help = "\
 Examples:
   sipguard apply --confirm 5m
@@ -160,17 +167,21 @@ Examples:
     ///
     /// Takes sipguard off all interfaces. Everything passes from then on, and the counters are gone. What `allow` and `deny` added is
     /// kept for the next `sipguard apply`.
+    ///
+    /// This lasts until the next boot, or until an interface appears that the config file names: then the package's service applies the
+    /// config file again. To stay without a filter, run `systemctl disable sipguard` as well.
     #[command(after_help = "\
 Examples:
   sipguard down
-  sipguard apply        filter again")]
+  sipguard apply                                      filter again
+  systemctl disable sipguard && sipguard down         for good")]
     Down,
 
     /// Filter again where an interface has lost its filter
     ///
-    /// Has what is in force filter again wherever it does not: on an interface that came, or came back, on one whose driver has forgotten the
-    /// program or never runs it, and on one that can be filtered in its driver by now. The config file is not read. The package's timer runs
-    /// it every minute.
+    /// Puts the filter back wherever it does not run: on an interface that appeared or came back, and on one whose driver has forgotten the
+    /// program or never runs it. Moves it into the driver where that has become possible. The config file is not read. The package's timer
+    /// runs this every minute.
     #[command(after_help = "\
 Examples:
   sipguard repair
@@ -193,14 +204,18 @@ Examples:
 
     /// Show what was passed and dropped, and why
     ///
-    /// Counts packets to guarded ports by interface, service and reason; `allowed` and `open` passed, `denied` and `unlisted` were
-    /// dropped, and so were the further fragments of what was (`orphan`). Other ports are not counted. `malformed`, `too_deep` (both dropped) and `fragment` (passed) are packets that could not be
-    /// told apart by port. Bytes are whole frames.
+    /// Counts packets to guarded ports by interface, service and reason. Packets that are `allowed` or `open` pass. Those that are `denied` or
+    /// `unlisted` are dropped, and so are the other fragments of a datagram that was dropped (`orphan`). Some packets don't show their port:
+    /// those that are `malformed` or `too_deep` are dropped, and a `fragment` passes. Packets to other ports are not counted. Bytes are
+    /// whole frames.
+    ///
+    /// `would drop` stands beside packets that came in monitor mode: they passed. They keep that word when the mode is changed. Counters
+    /// begin when an interface is first guarded after the host's start or after `sipguard down`; the first line says when that was.
     #[command(after_help = "\
 Examples:
   sipguard stats
   sipguard stats --watch                  every second, with rates, until Ctrl-C
-  sipguard stats --json | jq '[.counters[] | select(.action == \"drop\") | .packets] | add'")]
+  sipguard stats --json | jq '[.counters[] | select(.action == \"drop\" and .enforced) | .packets] | add'")]
     Stats(Stats),
 
     /// List who is allowed and denied
@@ -218,23 +233,25 @@ Examples:
 
     /// Let addresses in, at once
     ///
-    /// Allows addresses or networks, at once: they are kept over `apply` and reboot until `sipguard remove`, or until the time that you
-    /// say. The newest word on a network wins: it replaces what `allow` and `deny` said of it before, and stands above the config file; one
-    /// that ends gives back what has no end. Of several entries that cover an address the most specific decides. `any` is everybody.
+    /// Allows addresses or networks, at once. They stay allowed over `apply` and reboot, until `sipguard remove` or until the time that you
+    /// say. The newest word on a network wins: it replaces what `allow` and `deny` said of it before, and counts more than the config file.
+    /// When one with a time ends, the one without a time counts again. Of several networks that an address is in, the most specific one
+    /// decides. `any` is everybody.
     #[command(after_help = "\
 Examples:
   sipguard allow 203.0.113.0/24 2001:db8:100::/48 --service sip --comment 'new trunk'
   sipguard allow 198.51.100.10 --service web
-  sipguard allow 198.51.100.10 --service all --until 18:00      ends by itself, even if nobody is there
-  sipguard allow any --service web --for 2m        the web page is open for an ACME challenge")]
+  sipguard allow 198.51.100.10 --service all --until 18:00   ends by itself
+  sipguard allow any --service web --for 2m    opens the web page for an ACME challenge")]
     Allow(Say),
 
     /// Keep addresses out, at once
     ///
-    /// Denies addresses or networks, at once: they are kept over `apply` and reboot until `sipguard remove`, or until the time that you
-    /// say. The very next packet is dropped, also of a call or a registration that is under way. The newest word on a network wins: it
-    /// replaces what `allow` and `deny` said of it before, and stands above the config file; one that ends gives back what has no end. Of several
-    /// entries that cover an address the most specific decides. `any` is everybody who is not listed.
+    /// Denies addresses or networks, at once. They stay denied over `apply` and reboot, until `sipguard remove` or until the time that you
+    /// say. The very next packet is dropped, even of a call or a registration that is under way. The newest word on a network wins: it
+    /// replaces what `allow` and `deny` said of it before, and counts more than the config file. When one with a time ends, the one without
+    /// a time counts again. Of several networks that an address is in, the most specific one decides: `any` is everybody who is not in a
+    /// network of his own.
     #[command(after_help = "\
 Examples:
   sipguard deny 203.0.113.66
@@ -245,6 +262,7 @@ Examples:
     /// Take back an `allow` or `deny`
     ///
     /// Takes back what `allow` and `deny` said of exactly these addresses or networks. What the config file says of them is in force again.
+    /// If it has ended by itself within the last day, this says so, and is done (exit code 0).
     #[command(after_help = "\
 Examples:
   sipguard remove 203.0.113.66
@@ -257,8 +275,8 @@ Examples:
     /// and the counters don't move. With `--config FILE` the file is asked instead (alone, without what `allow` and `deny` added), which needs
     /// no privileges.
     ///
-    /// Without a port or a service, every guarded port is asked for. Ends with exit code 0 for pass and 3 for drop; where no port and no
-    /// service was named, with 0 if any service lets the address in.
+    /// Without a port or a service, all guarded ports are asked about. The exit code is 0 for pass and 3 for drop; if you name no port and no
+    /// service, it is 0 if any service lets the address in.
     ///
     /// With `--pcap`, tells what the config file (alone, without what `allow` and `deny` added) would do with every packet of a capture,
     /// whatever is in force; with `--against live`, also what would change.
@@ -276,10 +294,10 @@ Examples:
 
     /// Note the time, and set the ends of timed entries right
     ///
-    /// Entries end by the time as it is reckoned to be, which a wrong clock does not spoil: one that is behind what was seen before is not
-    /// believed, and one that is ahead has to stay so for an hour before anything is forgotten for good. Every command that changes
-    /// something looks at the clock; this is for when nobody runs one. `sipguard repair` does the same, and the package's timer runs
-    /// that every minute, and whenever the clock is set.
+    /// A wrong clock must not end entries too early or too late. So sipguard keeps its own idea of the time: it does not believe a clock that
+    /// has gone back, and a clock that has jumped ahead has to stay there for an hour before any entry is forgotten because of it. Every
+    /// command that changes something looks at the clock; this one does nothing else. `sipguard repair` looks at it, too, and the package's
+    /// timer runs that every minute, and whenever the clock is set.
     #[command(after_help = "\
 Examples:
   sipguard clock
@@ -288,27 +306,33 @@ Examples:
 
     /// Look for what keeps this host from being well guarded
     ///
-    /// Looks at the kernel, the interfaces, the config and the programs behind guarded ports, and names for everything that is wrong
-    /// one command that mends it. Changes nothing. Ends with exit code 1 if something is wrong, and 0 if there is only advice.
+    /// Looks at the kernel, the interfaces, the config and the programs behind guarded ports. For everything that is wrong it names one
+    /// command that mends it. Changes nothing. Ends with exit code 1 if something is wrong, and 0 if there is only advice.
     #[command(after_help = "\
 Examples:
   sipguard doctor
   sipguard doctor --json | jq -r '.findings[].mend'")]
     Doctor,
 
-    /// Make a config file that decides as another firewall does
+    /// Turn another firewall's rules into a config file
     ///
-    /// Reads the rules of iptables or nftables, or lists of addresses, and finds out who may come in at the guarded ports by them. Who
-    /// certainly gets in by the rules is allowed, and nobody else; whoever may lose access by that is told of first, on standard error
-    /// and as comments in the config. Nothing is changed but the file that --output names.
+    /// Reads the rules of iptables or nftables, or lists of addresses, and finds out whom they let in to the guarded ports. Whoever
+    /// certainly gets in is allowed, and nobody else. Addresses that may lose access are named first, on standard error and as comments in
+    /// the config. Nothing is changed but the file that --output names.
     #[command(after_help = "\
 Examples:
-  sipguard import --from-host --output /etc/sipguard/sipguard.toml      what this host's kernel has now
-  sipguard import rules.v4 --output sipguard.toml      after `(ipset save; iptables-save; ip6tables-save) > rules.v4`
-  sipguard import --from nft ruleset.txt      after `nft list ruleset > ruleset.txt`
-  sipguard import banned.txt      after `fail2ban-client banned > banned.txt`
-  sipguard import --action deny voipbl.txt      a list says whom, but not what to do
-  sipguard import --set providers --action allow sets.txt      one of several sets")]
+  # What this host's kernel has now:
+  sipguard import --from-host --output /etc/sipguard/sipguard.toml
+  # After `(ipset save; iptables-save; ip6tables-save) > rules.v4`:
+  sipguard import rules.v4 --output sipguard.toml
+  # After `nft list ruleset > ruleset.txt`:
+  sipguard import --from nft ruleset.txt
+  # After `fail2ban-client banned > banned.txt`:
+  sipguard import banned.txt
+  # A list says whom, but not what to do:
+  sipguard import --action deny voipbl.txt
+  # One of several sets:
+  sipguard import --set providers --action allow sets.txt")]
     Import(Import),
 
     /// Print completions for a shell

@@ -223,7 +223,7 @@ fn a_line_tells_all_there_is_to_tell() {
             format!(
                 "\
 3 packets, judged by {config}: 1 would pass, 1 would be dropped
-1 packet can't be judged: the capture holds too little of them; `tcpdump -s 0` keeps all
+1 packet can't be judged, because the capture holds too little of it; `tcpdump -s 0` keeps all
 
 REASON       SERVICE  ACTION  PACKETS
 not guarded  -        pass          1

@@ -17,10 +17,10 @@ pub(crate) struct Apply {
     /// Only show what would change, and change nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
-    /// Take it back after so long, unless `sipguard confirm` comes: 60s, 5m
+    /// Take it back after this time, unless `sipguard confirm` comes first: 60s, 5m
     #[arg(long, value_name = "DURATION", value_parser = time_to_confirm, allow_hyphen_values = true)]
     pub(crate) confirm: Option<Duration>,
-    /// Where an interface can't be guarded, change nothing
+    /// If any interface can't be guarded, change nothing
     #[arg(long)]
     pub(crate) all_or_nothing: bool,
     /// Where a list is empty, has lost more than half, or nobody is let in to a service, change nothing
@@ -37,7 +37,7 @@ pub(crate) struct Status {
 
 #[derive(Args, Debug)]
 pub(crate) struct Stats {
-    /// Show it anew every second, with rates
+    /// Show it again every second, with rates
     #[arg(short, long)]
     pub(crate) watch: bool,
 }
@@ -50,7 +50,7 @@ pub(crate) struct List {
     /// Only this service's
     #[arg(short, long, value_name = "NAME", value_parser = service)]
     pub(crate) service: Option<String>,
-    /// Only those that allow, or deny; the format prefixes can't tell them apart and needs it
+    /// Only those that allow, or only those that deny; needed with `--format prefixes`, which can't tell them apart
     #[arg(
         short,
         long,
@@ -114,13 +114,13 @@ pub(crate) struct Import {
     /// Which tool that is [default: by what it looks like]
     #[arg(long, value_name = "TOOL")]
     pub(crate) from: Option<Tool>,
-    /// What is done with the addresses, where the input doesn't say so
+    /// What to do with the addresses, if the input doesn't say so
     #[arg(short, long, value_name = "ACTION")]
     pub(crate) action: Option<Action>,
-    /// Which set to take, where there are several and no rules; may be given again
+    /// Which set to take, if there are several and no rules; may be given more than once
     #[arg(long, value_name = "NAME")]
     pub(crate) set: Vec<String>,
-    /// Which interface is guarded, where the rules tell them apart; may be given again
+    /// Which interface is guarded, if the rules tell them apart; may be given more than once
     #[arg(short, long, value_name = "NAME")]
     pub(crate) interface: Vec<String>,
     /// Ask this host's nft, iptables and ipset, and import all of it together
@@ -163,7 +163,7 @@ pub(crate) struct Say {
     /// Addresses or networks, such as 203.0.113.7, 203.0.113.0/24, 2001:db8::/32; or any
     #[arg(required = true, value_name = "PREFIX")]
     pub(crate) prefixes: Vec<Prefixes>,
-    /// For this service, or for all [default: all to deny; to allow, the only one there is]
+    /// For this service, or `all` [default for deny: all; allow needs it if there is more than one service]
     #[arg(short, long, value_name = "NAME", value_parser = service_or_all)]
     pub(crate) service: Option<String>,
     /// How long: 90s, 15m, 2h, 7d; never (or -1) is for good [default: never]
@@ -188,7 +188,7 @@ pub(crate) struct Remove {
     /// Addresses or networks as they were added, or any
     #[arg(required = true, value_name = "PREFIX")]
     pub(crate) prefixes: Vec<Prefixes>,
-    /// Only from this service, or from all [default: all]
+    /// Only for this service, or `all` [default: all]
     #[arg(short, long, value_name = "NAME", value_parser = service_or_all)]
     pub(crate) service: Option<String>,
 }
@@ -204,10 +204,10 @@ pub(crate) struct Check {
     /// To the ports of this service
     #[arg(short, long, value_name = "NAME", value_parser = service, conflicts_with = "port")]
     pub(crate) service: Option<String>,
-    /// Ask what is in force, though --config names a file
+    /// Ask what is in force, even if --config names a file
     #[arg(long, conflicts_with = "pcap")]
     pub(crate) live: bool,
-    /// By which protocol [default: udp and tcp with --port, else every guarded one]
+    /// By which protocol [default: udp and tcp with --port, otherwise all that are guarded]
     #[arg(long, value_name = "PROTOCOL", value_parser = protocol())]
     pub(crate) proto: Option<Protocol>,
     /// Judge every packet of a capture (pcap or pcapng) by the config file; - is standard input

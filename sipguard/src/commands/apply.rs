@@ -209,7 +209,7 @@ fn dry_run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<Outc
     } else if outlook.difference.is_empty() {
         writeln!(
             out,
-            "the policy is in force; `sipguard apply` would renew what the kernel has of it"
+            "this policy is in force already; `sipguard apply` would load it into the kernel again"
         )?;
     } else if !context.is_quiet() {
         writeln!(

@@ -20,7 +20,7 @@ pub(super) fn sentence(report: &ConfirmationReport) -> String {
     let before = before(report.previous);
     if report.lapsed {
         return format!(
-            "generation {generation} was not confirmed until {}: {before}",
+            "generation {generation} was not confirmed by {}: {before}",
             local(*until)
         );
     }

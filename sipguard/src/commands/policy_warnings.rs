@@ -44,7 +44,7 @@ pub(super) fn warnings(
     warnings.extend(monitored(policy));
     for (interface, how_long) in &outlook.silent {
         warnings.push(format!(
-            "{interface} may receive nothing for {how_long} while its driver takes a first program"
+            "{interface} may receive nothing for {how_long} while its driver starts its first program"
         ));
     }
     warnings.extend(cut_off(outlook));

@@ -89,8 +89,9 @@ impl<'d> Summary<'d> {
         if self.cut > 0 {
             writeln!(
                 out,
-                "{} can't be judged: the capture holds too little of them; `tcpdump -s 0` keeps all",
-                packets(self.cut)
+                "{} can't be judged, because the capture holds too little of {}; `tcpdump -s 0` keeps all",
+                packets(self.cut),
+                if self.cut == 1 { "it" } else { "them" }
             )?;
         }
         if self.verdicts.is_empty() {
@@ -142,20 +143,32 @@ impl<'d> Summary<'d> {
             writeln!(out, "nothing would change against what is in force")?;
             return Ok(());
         }
-        for (changes, what, style) in [
-            (&self.to_drop, "pass now and would be dropped", palette.bad),
+        for (changes, [one, many], style) in [
+            (
+                &self.to_drop,
+                [
+                    "passes now and would be dropped",
+                    "pass now and would be dropped",
+                ],
+                palette.bad,
+            ),
             (
                 &self.to_pass,
-                "are dropped now and would pass",
+                [
+                    "is dropped now and would pass",
+                    "are dropped now and would pass",
+                ],
                 palette.good,
             ),
         ] {
+            let number = changes.values().sum();
             let sources: HashSet<_> = changes.keys().filter_map(|(source, ..)| *source).collect();
             writeln!(
                 out,
                 "{} from {} {what}",
-                packets(changes.values().sum()),
-                output::count(sources.len(), "source", "sources")
+                packets(number),
+                output::count(sources.len(), "source", "sources"),
+                what = if number == 1 { one } else { many }
             )?;
             if changes.is_empty() {
                 continue;
