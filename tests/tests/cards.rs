@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use sipguard_tests::{
     netns::{Finished, Host, Sandbox, sandbox, until},
@@ -21,6 +22,7 @@ use sipguard_tests::{
     way_in::policy,
 };
 
+const SYS: &str = "/sys";
 /// What both ends of the cable are called, each in a network of its own.
 const CARD: &str = "eth0";
 const TAGGED: &str = "eth0.5";
@@ -44,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn story() {
     sandbox(|sandbox| {
         let mut story = Story::new(sandbox);
-        story.tell();
+        story.tell(sandbox);
         let failed: Vec<_> = story.lines.iter().filter(|line| !line.well).collect();
         assert!(failed.is_empty(), "{} steps", failed.len());
     });
@@ -125,6 +127,11 @@ impl Story {
         let scene = Scene::new(sandbox, &[]);
         let card = moved("SIPGUARD_CARD", &scene.gateway);
         moved("SIPGUARD_PEER", &scene.outside);
+        // As on a gateway of its own, and as `ip netns exec` has it: what the kernel tells of the card's driver is there.
+        scene.gateway.enter(|| {
+            mount("sysfs", SYS, "sysfs", MountFlags::empty(), None).expect("sysfs can be mounted");
+        });
+        sandbox.mount_bpffs();
         let shown = scene.gateway.ip(&format!("link show {CARD}")).stdout;
         let (_, rest) = shown.split_once(" mtu ").unwrap();
         let mtu = rest.split(' ').next().unwrap().parse().unwrap();
@@ -178,7 +185,7 @@ impl Story {
         }
     }
 
-    fn tell(&mut self) {
+    fn tell(&mut self, sandbox: &Sandbox) {
         self.scene.configure(&policy(&[CARD]));
         self.wait_for_frames();
         let jumbo = self.before();
@@ -217,6 +224,18 @@ impl Story {
         self.swap();
 
         self.let_go("down");
+        self.unknown(sandbox);
+    }
+
+    /// What is known of drivers is read from `/sys`. Where that is another network namespace's, the proof finds those that don't run what they
+    /// take.
+    fn unknown(&mut self, sandbox: &Sandbox) {
+        sandbox.unmount_bpffs();
+        unmount(SYS, UnmountFlags::empty()).expect("it was mounted");
+        let (applied, _) = self.silence(|story| story.scene.sipguard(["apply"]));
+        let runs = applied.stdout.lines().next().unwrap_or_default();
+        self.holds("unknown driver", &[SMALL, TAGGED_SMALL, LARGE], runs);
+        self.let_go("down, unknown driver");
     }
 
     /// After `down` everything arrives, and nothing is left.

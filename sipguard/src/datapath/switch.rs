@@ -12,10 +12,7 @@ use super::{
     xdp::{self, Refused},
 };
 use crate::{
-    device::{
-        self, Device, Hook,
-        driver::{self, Driver},
-    },
+    device::{self, Device, Hook, driver},
     policy::{AttachMode, Interface},
 };
 
@@ -117,9 +114,9 @@ fn attach_natively(path: &Path, device: &Device) -> Result<(), Refused> {
 }
 
 /// Whether packets arrive at an interface of real hardware and the program in its driver does not run. The kernel's own devices run what
-/// they take.
+/// they take. Asked in every network namespace: what is known of a driver is not, where `/sys` is another one's.
 fn is_blind(path: &Path, device: &Device) -> bool {
-    if Driver::of(device).is_none() {
+    if device.kind.is_some() {
         return false;
     }
     let Ok(program) = ProgramInfo::from_pin(path) else {
