@@ -51,4 +51,5 @@ pub(crate) use self::{
     describe::{describe, digest},
     instead::is_taken_back,
     names::renamed,
+    session::{Newest, newest},
 };

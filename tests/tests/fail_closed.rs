@@ -138,6 +138,11 @@ fn entries_without_a_disk() {
             ]));
             disk.is_told(scene.sipguard(["remove", "192.0.2.7"]));
             disk.is_told(scene.sipguard(["deny", PROVIDER, "--for", "1h"]));
+            let found = || {
+                let doctor = scene.sipguard(["doctor", "--json"]).stdout;
+                doctor.contains("state_not_on_disk")
+            };
+            assert!(found());
             let in_force = || {
                 let passes = |source| scene.passes("eth0", source, 5060);
                 assert!(passes(GUEST) && !passes("192.0.2.7") && !passes(PROVIDER));
@@ -161,6 +166,7 @@ fn entries_without_a_disk() {
             scene
                 .sipguard(["allow", "192.0.2.8", "--service", "all"])
                 .succeeded();
+            assert!(!found());
             in_force();
             let state = Store::system().load().expect("a state");
             let guest = state.entries.iter().find(|entry| {

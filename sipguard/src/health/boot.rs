@@ -1,23 +1,37 @@
-//! Whether the filter comes back with the machine.
+//! Whether the filter comes back with the machine, and all that was said of it.
 
 use std::{fs, path::Path};
 
 use super::{Finding, Kind, Survey};
 
-pub(super) const FINDS: &[Kind] = &[Kind::NotEnabled];
+pub(super) const FINDS: &[Kind] = &[Kind::NotEnabled, Kind::StateNotOnDisk];
 
 const UNITS: &str = "/etc/systemd/system";
 
 pub(super) fn check(survey: &Survey) -> Vec<Finding> {
+    not_enabled(survey)
+        .into_iter()
+        .chain(not_on_disk(survey))
+        .collect()
+}
+
+fn not_enabled(survey: &Survey) -> Option<Finding> {
     let installed = Path::new("/usr/lib/systemd/system/sipguard.service").exists();
     let systemd = Path::new("/run/systemd/system").exists();
     if !(systemd && installed) || matches!(survey.live, Ok(None)) || enabled() {
-        return Vec::new();
+        return None;
     }
-    vec![Kind::NotEnabled.wrong(
+    Some(Kind::NotEnabled.wrong(
         "sipguard.service is not enabled: after a reboot nothing is filtered",
         "systemctl enable sipguard.service",
-    )]
+    ))
+}
+
+fn not_on_disk(survey: &Survey) -> Option<Finding> {
+    let why = survey.unsaved.as_ref()?;
+    let about = format!("what the command line added does not survive a restart: {why}");
+    // Whatever changes something writes it, if it can, and says why it can't.
+    Some(Kind::StateNotOnDisk.wrong(about, survey.apply()))
 }
 
 /// Whether some target wants it.

@@ -105,6 +105,8 @@ pub enum Kind {
     RouteUnpacks,
     /// After a reboot nothing is filtered.
     NotEnabled,
+    /// What the command line added is in the kernel alone.
+    StateNotOnDisk,
 }
 
 impl Kind {

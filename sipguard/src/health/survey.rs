@@ -12,7 +12,7 @@ use crate::{
     datapath::attachments,
     device::{self, Device},
     host::Host,
-    lifecycle::{self, Live},
+    lifecycle::{self, Live, Newest},
     policy::Policy,
     report::{self, InterfaceReport},
     state::State,
@@ -36,13 +36,19 @@ pub(crate) struct Survey {
     /// This host's own addresses.
     pub(crate) addresses: BTreeSet<IpAddr>,
     pub(crate) state: State,
+    /// Why the next boot would not find it, where that is so.
+    pub(crate) unsaved: Option<String>,
     pub(crate) now: Now,
 }
 
 impl Survey {
     /// Takes no lock, and changes nothing.
     pub(crate) fn look(host: &Host, config: &Path) -> Result<Self, lifecycle::Error> {
-        let state = lifecycle::state(host);
+        let Newest {
+            state,
+            unread,
+            is_on_disk,
+        } = lifecycle::newest(host);
         let now = lifecycle::now(host, &state);
         let devices = device::all().map_err(lifecycle::Error::Devices)?;
         let bytes = config::read(config);
@@ -73,6 +79,10 @@ impl Survey {
             interfaces,
             devices,
             addresses: device::addresses().map_err(lifecycle::Error::Devices)?,
+            unsaved: match unread {
+                Some(error) => Some(error.to_string()),
+                None => (!is_on_disk).then(|| "the disk did not take it".to_owned()),
+            },
             state,
             now,
         })

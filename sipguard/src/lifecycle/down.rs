@@ -1,6 +1,9 @@
 //! Letting go of everything.
 
-use super::{error::Error, session};
+use super::{
+    error::Error,
+    session::{self, Newest},
+};
 use crate::{
     datapath::{self, Generation, Pins, Text, attachments},
     host::{Host, Trouble},
@@ -46,9 +49,12 @@ pub fn down(host: &Host) -> Result<Vec<String>, Error> {
 
 /// Takes back what was not confirmed, and brings to the disk what it has not. Says whether nothing is left to be brought there.
 fn save(host: &Host) -> bool {
-    let (mut state, unread) = session::newest(host);
-    let on_disk = host.store.load().map_or(0, |disk| disk.written);
-    let mut behind = on_disk < state.written;
+    let Newest {
+        mut state,
+        unread,
+        is_on_disk,
+    } = session::newest(host);
+    let mut behind = !is_on_disk;
     if let Some(error) = unread {
         host.note(Trouble::Unread(host.store.set_aside(error)));
     }

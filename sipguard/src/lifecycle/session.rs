@@ -29,9 +29,17 @@ impl<'h> Session<'h> {
         let lock = host.store.lock();
         let pins = Pins::make().map_err(datapath::Error::from)?;
         host.store.clear(&lock);
-        let (mut state, unread) = newest(host);
+        let Newest {
+            mut state,
+            unread,
+            is_on_disk,
+        } = newest(host);
         if let Some(error) = unread {
             host.note(Trouble::Unread(host.store.set_aside(error)));
+        }
+        if !is_on_disk {
+            // Whoever changes something is told where it still can't be, and everybody by the findings.
+            let _ = host.store.save(&mut state);
         }
         let before = state.clock.clone();
         state.look_at_the_clock(host.now(), host.boot());
@@ -81,7 +89,7 @@ impl<'h> Session<'h> {
 
 /// The state, for those who only read it. Takes no lock.
 pub fn state(host: &Host) -> State {
-    let (state, unread) = newest(host);
+    let Newest { state, unread, .. } = newest(host);
     if let Some(error) = unread {
         host.note(Trouble::Unread(error));
     }
@@ -99,17 +107,35 @@ pub fn now(host: &Host, state: &State) -> Now {
     }
 }
 
-/// The newer one of both, and why there is none on disk.
-pub(super) fn newest(host: &Host) -> (State, Option<StateError>) {
+/// The newer one of both.
+pub(crate) struct Newest {
+    pub(crate) state: State,
+    /// Why there is none on disk.
+    pub(crate) unread: Option<StateError>,
+    /// Whether the disk has it, too.
+    pub(crate) is_on_disk: bool,
+}
+
+/// Asks the disk and the kernel.
+pub(crate) fn newest(host: &Host) -> Newest {
     // Others may not ask the kernel, and a copy that can't be read is none.
     let copy = datapath::text(Text::State).ok().flatten();
     let copy = copy.and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok());
-    match host.store.load() {
-        Ok(disk) => match copy.filter(|copy| copy.written > disk.written) {
-            Some(copy) => (copy, None),
-            None => (disk, None),
+    let (disk, unread) = match host.store.load() {
+        Ok(disk) => (disk, None),
+        Err(error) => (State::default(), Some(error)),
+    };
+    match copy.filter(|copy| unread.is_some() || copy.written > disk.written) {
+        Some(state) => Newest {
+            state,
+            unread,
+            is_on_disk: false,
         },
-        Err(error) => (copy.unwrap_or_default(), Some(error)),
+        None => Newest {
+            state: disk,
+            is_on_disk: unread.is_none(),
+            unread,
+        },
     }
 }
 
