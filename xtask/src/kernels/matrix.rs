@@ -298,6 +298,11 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         "Linux 7.1 has no UDP-Lite any more",
     ),
     except(
+        "differential::without_ethernet_header::gre_from_anybody",
+        Kind::Before(5, 19),
+        PANIC,
+    ),
+    except(
         "differential::without_ethernet_header::gre_to_whom_each_route_says",
         Kind::Before(5, 19),
         PANIC,
