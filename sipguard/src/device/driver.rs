@@ -62,11 +62,11 @@ struct Known {
 
 /// Each row was seen, on the kernels that it names.
 const KNOWN: &[Known] = &[
-    // 6.12.95, 7.2.13.
+    // 6.12.95, 7.2.13. Whatever the kernel's version, for distributions take drivers into older kernels.
     Known {
         driver: "vmxnet3",
         applies: |_, _| true,
-        what: "vmxnet3 forgets its program whenever the interface goes down or its MTU or rings change",
+        what: "vmxnet3 has no native XDP before Linux 6.6, and later forgets its program whenever the interface goes down or its MTU or rings change",
     },
     // 6.1.176, 6.12.95, 7.2.13: buffers for large packets are received by a path that runs no program (`receive_big`).
     Known {
@@ -117,7 +117,7 @@ pub fn silence(device: &Device) -> Option<&'static str> {
     let driver = Driver::of(device)?;
     match driver.name.as_str() {
         // It takes the link down and up again.
-        "igb" => Some("up to two seconds"),
+        "igb" => Some("about two seconds"),
         // Less than a twentieth of a second.
         "virtio_net" => None,
         // Many set their queues up anew.
