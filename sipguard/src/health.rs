@@ -89,7 +89,7 @@ pub struct Health {
     pub guarded: bool,
     /// All in one line, without a full stop.
     pub summary: String,
-    /// In the order of the checks.
+    /// The worst first, then in the order of the checks.
     pub findings: Vec<Finding>,
 }
 
@@ -109,6 +109,8 @@ impl Health {
             debug_assert!(found.iter().all(|it| check.finds.contains(&it.kind)));
             findings.extend(found);
         }
+        // The worst first; of equals in the order of the checks.
+        findings.sort_by_key(|finding| finding.severity);
         Self::new(&survey.config, findings)
     }
 

@@ -25,6 +25,9 @@ pub enum Trouble {
     /// The state could not be written.
     #[error("in force, but will not survive a restart: {0}")]
     Unsaved(StateError),
+    /// The state could not be written, and nothing is in force.
+    #[error("what the command line added is lost at the next restart: {0}")]
+    Left(StateError),
     /// Interfaces that were renamed, and whose old names the policy gives to others, or to none.
     #[error("{}: not filtered any more, because it was renamed; name it in the config to filter it again", joined(.0))]
     LetGo(Vec<Renamed>),

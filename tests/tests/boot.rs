@@ -278,6 +278,15 @@ fn lists_that_were_cut() {
             let arguments = ["apply"].iter().chain(arguments);
             scene.sipguard(arguments).exited(code)
         };
+        let found = |name: &str| {
+            let doctor = scene.sipguard(["doctor", "--json"]).stdout;
+            let doctor: Value = serde_json::from_str(&doctor).expect("JSON");
+            let findings = doctor["findings"].as_array().expect("a list").clone();
+            findings.into_iter().find(|finding| finding["name"] == name)
+        };
+        write(0);
+        apply(&[], 0);
+        assert!(found("source_empty").is_some());
         write(10);
         assert_eq!(apply(&["--strict"], 0).stderr, "");
         write(5);
@@ -310,12 +319,6 @@ fn lists_that_were_cut() {
             ])
         );
         assert!(!scene.passes("eth0", "203.0.113.9", 5060), "it was told of");
-        let found = |name: &str| {
-            let doctor = scene.sipguard(["doctor", "--json"]).stdout;
-            let doctor: Value = serde_json::from_str(&doctor).expect("JSON");
-            let findings = doctor["findings"].as_array().expect("a list").clone();
-            findings.into_iter().find(|finding| finding["name"] == name)
-        };
         let shrunk = found("source_shrunk").expect("it is found afterwards, too");
         assert_eq!(shrunk["severity"], "wrong");
         assert_eq!(
@@ -332,7 +335,14 @@ fn lists_that_were_cut() {
             said.contains("has no entry") && !said.contains("nobody"),
             "{said}"
         );
-        assert!(found("source_empty").is_some());
+        // Who wrote everybody into a list of providers may not have meant it.
+        let all = Path::new(SCRATCH).join("providers.txt");
+        fs::write(all, "0.0.0.0/0\n203.0.113.9\n203.0.113.8\n").expect("a list");
+        let said = apply(&["--strict"], 1).stderr;
+        assert!(
+            said.contains("sip is open to everybody: source providers has 0.0.0.0/0"),
+            "{said}"
+        );
         // Before an apply, too.
         write(10);
         apply(&[], 0);

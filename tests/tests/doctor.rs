@@ -378,7 +378,7 @@ fn a_kernel_that_is_too_old() {
             )
         };
         let found = findings(old(&["doctor", "--json"]));
-        assert_eq!(found[0].0, "kernel");
+        assert!(found.iter().any(|(check, _)| check == "kernel"));
         let said = old(&["doctor"]).exited(1).stdout;
         assert!(
             said.contains("is too old: sipguard needs Linux 5.9 or later"),

@@ -297,9 +297,10 @@ fn an_upgrade_from_generic_xdp() {
             });
             assert_eq!(leaked, 0, "{mode}");
             let said = scene.sipguard(["status"]).succeeded().stdout;
-            let now = if mode == "native" { "native" } else { "tc" };
+            // What the driver did not take, or was never asked to, it is asked to now.
+            let now = if mode == "generic" { "tc" } else { "native" };
             assert!(said.contains(&format!("eth0       {now}")), "{said}");
-            assert!(!Path::new(&link).exists() || mode == "native");
+            assert!(!Path::new(&link).exists() || mode != "generic");
             assert!(is_guarded(scene));
         });
     }
@@ -345,4 +346,24 @@ fn under_a_flood(scene: &Scene, change: impl FnOnce()) -> u64 {
         leaked += 1;
     }
     leaked
+}
+
+/// Behind the driver because the config said so is no reason to stay there.
+#[test]
+fn whoever_wanted_it_behind_the_driver_gets_it_back_into_it() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        let text = policy(&[]).replace("interfaces = []\n", "");
+        let configure = |mode| {
+            let interface = format!("[[interface]]\nname = \"eth0\"\nmode = \"{mode}\"\n");
+            scene.configure(&[text.clone(), interface].concat());
+        };
+        configure("tc");
+        let said = scene.sipguard(["apply"]).succeeded().stdout;
+        assert!(said.starts_with("eth0: tc"), "{said}");
+        configure("auto");
+        let said = scene.sipguard(["apply"]).succeeded().stdout;
+        assert!(said.starts_with("eth0: native"), "{said}");
+        assert!(!scene.passes("eth0", SCANNER, 5060));
+    });
 }

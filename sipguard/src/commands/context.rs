@@ -108,7 +108,7 @@ impl Context {
     pub(crate) fn tell_troubles(&self, outcome: Outcome) -> Outcome {
         let mut unsaved = false;
         for trouble in self.host.troubles() {
-            unsaved |= matches!(trouble, Trouble::Unsaved(_));
+            unsaved |= matches!(trouble, Trouble::Unsaved(_) | Trouble::Left(_));
             output::complain(&trouble.to_string(), self.palette_of_errors);
         }
         if unsaved && outcome == Outcome::Done {

@@ -58,14 +58,23 @@ pub(super) fn write(out: &mut dyn Write, effects: &[Effect], end: &str) -> Resul
         exceptions: usize,
     }
     let mut groups = BTreeMap::<_, Of<'_>>::new();
+    // Of one family alone it is not everybody.
+    let any = prefix::ANY
+        .iter()
+        .all(|any| effects.iter().any(|effect| effect.prefix == *any));
     for effect in effects {
         let decides = match effect.by {
             Some(by) if by == effect.prefix => Decides::Own,
-            Some(by) => Decides::Other(name(by)),
+            Some(by) => Decides::Other(name(by, true)),
             None => Decides::Default,
         };
         let is_allowed = effect.action == Action::Allow;
-        let group = (name(effect.prefix), is_allowed, effect.enforced, decides);
+        let group = (
+            name(effect.prefix, any),
+            is_allowed,
+            effect.enforced,
+            decides,
+        );
         let of = groups.entry(group).or_default();
         if !of.services.contains(&effect.service.as_str()) {
             of.services.push(&effect.service);
@@ -125,8 +134,8 @@ enum Decides {
 /// What both families' all is called.
 const ANY: &str = "any";
 
-fn name(net: IpNet) -> String {
-    if prefix::ANY.contains(&net) {
+fn name(net: IpNet, any: bool) -> String {
+    if any && prefix::ANY.contains(&net) {
         ANY.to_owned()
     } else {
         prefix::format(net)

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
-use sipguard::device;
+use sipguard::{config, device};
 
 use super::{Context, write_json};
 
@@ -50,7 +50,12 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<()> {
         out,
         "  2. list in it the addresses of your providers and of those who administer this host"
     )?;
-    writeln!(out, "  3. run `sipguard apply`")?;
+    let which = if context.config == Path::new(config::PATH) {
+        String::new()
+    } else {
+        format!(" --config {file}")
+    };
+    writeln!(out, "  3. run `sipguard apply{which}`")?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //! JSON, one object a line and entry, sorted by address:
 //! `{"prefix":"203.0.113.0/24","service":"sip","action":"allow","until":null,"seconds_left":null,"origin":"config","source":"providers",
 //! "file":null,"comment":null,"in_force":true}`. `origin` is `config` or `command line`; `in_force` is false for what waits for the next
-//! apply. `"overruled":true` is added where the command line's word stands in the place of the config file's.
+//! apply. `"overruled":true` is added where something else that is said of the prefix counts now, for good or until that ends.
 
 mod feed;
 
@@ -51,7 +51,16 @@ pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result
         return listing.each(|entry| write_json(out, entry));
     }
     match list.format {
-        ListFormat::Commands => listing.each(|entry| command(out, entry)),
+        ListFormat::Commands => {
+            // What has an end is said last: what has none would take its place.
+            for timed in [false, true] {
+                listing.each(|entry| match entry.until.is_some() == timed {
+                    true => command(out, entry),
+                    false => Ok(()),
+                })?;
+            }
+            Ok(())
+        }
         ListFormat::Prefixes => listing.prefixes(out),
         ListFormat::Table => listing.table(out, context),
         ListFormat::Ipset => listing.feed()?.ipset(&listing.services(), out),
@@ -250,10 +259,12 @@ impl Selection<'_> {
     fn prefixes(&self, out: &mut dyn Write) -> Result<()> {
         let mut last = None;
         self.each(|entry| {
-            if last != Some(entry.prefix) {
+            if last != Some(entry.prefix) && !entry.overruled {
                 writeln!(out, "{}", prefix::format(entry.prefix))?;
             }
-            last = Some(entry.prefix);
+            if !entry.overruled {
+                last = Some(entry.prefix);
+            }
             Ok(())
         })
     }

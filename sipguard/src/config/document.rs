@@ -197,7 +197,7 @@ impl<'t> Document<'t> {
         };
         self.problem(
             value.span(),
-            format!("{what} is {wanted}, not {found}; write {example}"),
+            format!("{what} must be {wanted}, not {found}; write {example}"),
         );
     }
 }

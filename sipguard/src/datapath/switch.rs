@@ -126,7 +126,8 @@ fn is_blind(path: &Path, device: &Device) -> bool {
     proofs.is_ok_and(|proofs| proofs == [Proof::Blind])
 }
 
-/// Moves an interface from behind its driver into it, where that is possible by now. What was there filters until then, or stays.
+/// Moves an interface from behind its driver into it, where that is possible by now. What was there filters until then, or stays: then the
+/// answer has no hook, and the driver's cause.
 ///
 /// # Errors
 /// Where its old program can't be taken away.
@@ -136,14 +137,23 @@ pub fn climb(
     device: &Device,
 ) -> Result<Option<Switched>, LinkError> {
     let path = pins::program(number, Place::Xdp, Role::Filter, &interface.name);
-    if !path.exists() || attach_natively(&path, device).is_err() {
+    if !path.exists() {
         return Ok(None);
     }
-    tc::detach(&device.name)?;
-    Ok(Some(Switched {
-        hook: Some(Hook::Native),
-        fallback: None,
-    }))
+    match attach_natively(&path, device) {
+        Ok(()) => {
+            tc::detach(&device.name)?;
+            Ok(Some(Switched {
+                hook: Some(Hook::Native),
+                fallback: None,
+            }))
+        }
+        Err(Refused::NotNative(cause)) => Ok(Some(Switched {
+            hook: None,
+            fallback: Some(cause),
+        })),
+        Err(Refused::Error(_)) => Ok(None),
+    }
 }
 
 /// Has an interface's driver take its program again, where it takes packets and does not run it: some forget it (vmxnet3, when the interface

@@ -22,7 +22,12 @@ pub(super) fn check(survey: &Survey) -> Vec<Finding> {
         .iter()
         .filter(|doubt| matches!(doubt, Doubt::ShrunkSource { .. }))
         .collect();
-    all.extend(to_come.iter().filter(|doubt| !found.contains(doubt)));
+    let shrunk: Vec<_> = all.iter().map(|doubt| doubt.source()).collect();
+    // What is empty since is told of once.
+    let others = to_come
+        .iter()
+        .filter(|doubt| doubt.source().is_none() || !shrunk.contains(&doubt.source()));
+    all.extend(others);
     all.into_iter()
         .filter_map(|doubt| finding(survey, doubt))
         .collect()
@@ -30,8 +35,8 @@ pub(super) fn check(survey: &Survey) -> Vec<Finding> {
 
 fn finding(survey: &Survey, doubt: &Doubt) -> Option<Finding> {
     let (kind, file) = match doubt {
-        // With the programs that wait there, and without.
-        Doubt::NobodyAllowed { .. } => return None,
+        // Checks of their own.
+        Doubt::NobodyAllowed { .. } | Doubt::EverybodyAllowed { .. } => return None,
         Doubt::EmptySource { file, .. } => (Kind::SourceEmpty, file),
         Doubt::ShrunkSource { file, .. } => (Kind::SourceShrunk, file),
     };

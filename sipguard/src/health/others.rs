@@ -22,10 +22,9 @@ pub(super) fn check(survey: &Survey) -> Vec<Finding> {
 }
 
 fn xdp(survey: &Survey) -> Vec<Finding> {
-    let Ok(live) = &survey.live else {
+    if survey.live.is_err() {
         return Vec::new();
-    };
-    let ours = live.as_ref().map_or(&[][..], |live| &live.links);
+    }
     let in_force = survey
         .in_force()
         .map(|live| &live.generation.description.interfaces);
@@ -43,7 +42,7 @@ fn xdp(survey: &Survey) -> Vec<Finding> {
                 .find(|device| device.name == interface.name)
         })
         .filter_map(|device| {
-            let id = datapath::foreign(device, ours)?;
+            let id = datapath::foreign(device, &survey.links)?;
             let foreign = device.xdp.iter().find(|attached| attached.program == id)?;
             let hook = match foreign.hook {
                 Hook::Native => "xdpdrv",

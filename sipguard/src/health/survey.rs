@@ -9,9 +9,9 @@ use std::{
 
 use crate::{
     config::{self, ConfigError},
-    datapath::attachments,
+    datapath::{Attachment, attachments},
     device::{self, Device},
-    host::Host,
+    host::{Host, Trouble},
     lifecycle::{self, Live, Newest},
     policy::Policy,
     report::{self, InterfaceReport},
@@ -29,6 +29,8 @@ pub(crate) struct Survey {
     pub(crate) taken_back: bool,
     /// What is in force.
     pub(crate) live: Result<Option<Live>, lifecycle::Error>,
+    /// All links of ours: one whose time to confirm is over is left where nothing is in force.
+    pub(crate) links: Vec<Attachment>,
     /// What the kernel is to filter, and what became of it.
     pub(crate) interfaces: Vec<InterfaceReport>,
     /// All interfaces of this host.
@@ -49,6 +51,11 @@ impl Survey {
             unread,
             is_on_disk,
         } = lifecycle::newest(host);
+        let mut unsaved = (!is_on_disk).then(|| "the disk did not take it".to_owned());
+        if let Some(error) = unread {
+            unsaved = Some(error.to_string());
+            host.note(Trouble::Unread(error));
+        }
         let now = lifecycle::now(host, &state);
         let devices = device::all().map_err(lifecycle::Error::Devices)?;
         let bytes = config::read(config);
@@ -56,11 +63,11 @@ impl Survey {
             .as_ref()
             .ok()
             .and_then(|bytes| str::from_utf8(bytes).ok());
+        // What can't be asked is told by what is in force.
+        let links = attachments(now).unwrap_or_default();
         let unconfirmed = state.unconfirmed.as_ref();
         let taken_back = match unconfirmed.zip(text) {
-            Some((unconfirmed, text)) => {
-                lifecycle::is_taken_back(unconfirmed, text, &attachments(now)?, now)
-            }
+            Some((unconfirmed, text)) => lifecycle::is_taken_back(unconfirmed, text, &links, now),
             None => false,
         };
         let policy = bytes.and_then(|bytes| config::parse_bytes(&bytes, config));
@@ -76,13 +83,11 @@ impl Survey {
             policy: by_kernel_names(policy, &devices),
             taken_back,
             live,
+            links,
             interfaces,
             devices,
             addresses: device::addresses().map_err(lifecycle::Error::Devices)?,
-            unsaved: match unread {
-                Some(error) => Some(error.to_string()),
-                None => (!is_on_disk).then(|| "the disk did not take it".to_owned()),
-            },
+            unsaved,
             state,
             now,
         })

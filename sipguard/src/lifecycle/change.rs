@@ -111,8 +111,24 @@ pub fn remove(host: &Host, prefixes: &[IpNet], service: Option<&str>) -> Result<
     let now = session.now();
     let mut changes = forget_ended(&mut session, now);
     let services = match (&live, service) {
-        (None, None) => said_of(&session.state, prefixes),
-        _ => services(live.as_ref(), service)?,
+        // Also in those that no config has any more.
+        (_, None) => {
+            let mut all = said_of(&session.state, prefixes);
+            for service in live.iter().flat_map(known) {
+                if !all.contains(&service) {
+                    all.push(service);
+                }
+            }
+            all
+        }
+        (_, Some(name))
+            if said_of(&session.state, prefixes)
+                .iter()
+                .any(|it| it == name) =>
+        {
+            vec![name.to_owned()]
+        }
+        (_, Some(_)) => services(live.as_ref(), service)?,
     };
     let entries = session.state.remove(prefixes, &services);
     let mut ended: Vec<_> = session.state.ended.iter().cloned().collect();
@@ -207,14 +223,7 @@ fn services(live: Option<&Live>, wanted: Option<&str>) -> Result<Vec<String>, Er
             .ok_or(Error::NameService)?;
         return Ok(vec![name.to_owned()]);
     };
-    let mut known: Vec<String> = Vec::new();
-    for generation in live.generations() {
-        for found in &generation.description.services {
-            if !known.contains(&found.service.name) {
-                known.push(found.service.name.clone());
-            }
-        }
-    }
+    let known = known(live);
     match wanted {
         None => Ok(known),
         Some(name) if known.iter().any(|service| service == name) => Ok(vec![name.to_owned()]),
@@ -223,6 +232,19 @@ fn services(live: Option<&Live>, wanted: Option<&str>) -> Result<Vec<String>, Er
             known: known.join(", "),
         }),
     }
+}
+
+/// The services of all that is in force.
+fn known(live: &Live) -> Vec<String> {
+    let mut known: Vec<String> = Vec::new();
+    for generation in live.generations() {
+        for found in &generation.description.services {
+            if !known.contains(&found.service.name) {
+                known.push(found.service.name.clone());
+            }
+        }
+    }
+    known
 }
 
 /// First the state, then the kernel, then the note that the kernel has followed. Where a generation has no room for an entry, another one

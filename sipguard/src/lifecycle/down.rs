@@ -72,7 +72,7 @@ fn save(host: &Host) -> bool {
     {
         // The first failure is the one to tell, and what is let go is let go.
         let _ = session::copy(&state);
-        host.note(Trouble::Unsaved(error));
+        host.note(Trouble::Left(error));
         return false;
     }
     true

@@ -127,11 +127,14 @@ pub enum Error {
     },
     /// The config would end all filtering, which is a word of its own.
     #[error(
-        "{} names no interface: nothing was changed, and what is filtered stays so. `sipguard down` ends it", config.display()
+        "{} names no interface{}. `sipguard down` is what ends filtering", config.display(),
+        unchanged(*.filtered)
     )]
     NothingToFilter {
         /// The config file.
         config: PathBuf,
+        /// Whether anything is filtered.
+        filtered: bool,
     },
     /// The lists may not be what they are meant to be.
     #[error("{}; nothing was changed, as --strict asks for", listed(.0))]
@@ -198,6 +201,14 @@ fn moment(at: Option<Timestamp>) -> String {
         let local = at.to_zoned(TimeZone::system());
         local.strftime(" at %Y-%m-%d %H:%M:%S").to_string()
     })
+}
+
+fn unchanged(filtered: bool) -> &'static str {
+    if filtered {
+        ": nothing was changed, and what is filtered stays so"
+    } else {
+        ""
+    }
 }
 
 fn listed(doubts: &[Doubt]) -> String {

@@ -45,6 +45,7 @@ pub(super) fn wanted(
     }
     let empty = Error::NothingToFilter {
         config: config.path.to_owned(),
+        filtered: !links.is_empty(),
     };
     let found = config.policy();
     let error = match &found {

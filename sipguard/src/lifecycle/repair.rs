@@ -73,6 +73,15 @@ impl Session<'_> {
                 _ => Ok(None),
             };
             match done {
+                Ok(Some(Switched {
+                    hook: None,
+                    fallback: Some(cause),
+                })) => {
+                    let known = self.state.fallbacks.insert(name.clone(), cause);
+                    if known.as_ref() != self.state.fallbacks.get(name) {
+                        self.save();
+                    }
+                }
                 Ok(Some(switched)) => repaired.interfaces.push((name.clone(), switched)),
                 Ok(None) => {}
                 Err(why) => repaired.refused.push(Refused::new(name, why)),
@@ -81,11 +90,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Whether the driver might run what it refused before.
+    /// Whether the driver might run what it refused before, or was never asked to, because the config wanted it behind the driver.
     fn may_climb(&self, interface: &Interface, device: &Device) -> bool {
         let cause = self.state.fallbacks.get(&interface.name);
         interface.mode == AttachMode::Auto
-            && cause.is_some_and(|cause| cause != NEVER_RAN && !cause.ends_with("no native XDP"))
+            && cause.is_none_or(|cause| cause != NEVER_RAN && !cause.ends_with("no native XDP"))
             && NativeXdp::of(device.index) != Some(NativeXdp::No)
     }
 }

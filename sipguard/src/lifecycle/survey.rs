@@ -128,7 +128,11 @@ impl Survey {
         let (targets, refused) = targets(&policy.interfaces, &devices, &links);
         let absent = absent(&policy, &devices);
         if !absent.is_empty() && absent.len() == policy.interfaces.len() {
-            let present: Vec<_> = devices.iter().map(|device| device.name.as_str()).collect();
+            let mut present: Vec<_> = devices.iter().map(|it| it.name.as_str()).collect();
+            if present.len() > 1 {
+                // Nobody means it.
+                present.retain(|name| *name != "lo");
+            }
             return Err(Error::NoInterface {
                 missing: absent.join(", "),
                 present: present.join(", "),

@@ -50,7 +50,7 @@ pub struct EntryReport<'a> {
     pub comment: Option<&'a str>,
     /// False where it waits for the next apply.
     pub in_force: bool,
-    /// The command line's word stands in its place. Only there where it is so.
+    /// Something else that is said of the same prefix counts now, for good or until that ends. Only there where it is so.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub overruled: bool,
 }
@@ -148,7 +148,8 @@ pub fn said_of<'a>(
     ]
     .into_iter()
     .flatten()
-    .map(move |(action, left, origin)| {
+    .enumerate()
+    .map(move |(place, (action, left, origin))| {
         let source = config.filter(|_| origin == EntryOrigin::Config);
         let mut entry = EntryReport {
             prefix,
@@ -161,7 +162,7 @@ pub fn said_of<'a>(
             file: source.and_then(|origin| origin.file.as_deref()),
             comment: None,
             in_force: true,
-            overruled: origin == EntryOrigin::Config && value.overruled != 0,
+            overruled: place > 0 || origin == EntryOrigin::Config && value.overruled != 0,
         };
         if origin == EntryOrigin::CommandLine
             && let Some(known) = own.of(&entry)

@@ -36,7 +36,7 @@ pub enum StateError {
         error: io::Error,
     },
     /// The file holds something else than a state.
-    #[error("{} is damaged: {error}; restore it from a backup, or add the entries of the command line again", file.display())]
+    #[error("{} is damaged: {error}; `sipguard list --own` shows what is left of what the command line added", file.display())]
     Damaged {
         /// The state file.
         file: PathBuf,
@@ -44,7 +44,7 @@ pub enum StateError {
         error: serde_json::Error,
     },
     /// The file is of a newer program.
-    #[error("{} has version {version}, which only a newer sipguard reads; install that one, or add the entries of the command line again", file.display())]
+    #[error("{} has version {version}, which only a newer sipguard reads; `sipguard list --own` shows what is left of what the command line added", file.display())]
     Newer {
         /// The state file.
         file: PathBuf,

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     policy::{Action, Mode, Policy},
+    prose::count,
     state::State,
 };
 
@@ -18,6 +20,15 @@ pub enum Doubt {
     NobodyAllowed {
         /// The service.
         service: String,
+    },
+    /// A source lets everybody in to a service that is for listed sources.
+    EverybodyAllowed {
+        /// The service.
+        service: String,
+        /// The source.
+        source: String,
+        /// `0.0.0.0/0` or `::/0`.
+        prefix: IpNet,
     },
     /// A source that some service names has no entry.
     EmptySource {
@@ -47,6 +58,7 @@ pub fn doubts(policy: &Policy, state: &State, now: Timestamp) -> Vec<Doubt> {
     }
     let mut doubts = nobody_allowed(policy, state, now);
     let somebody_everywhere = doubts.is_empty();
+    doubts.extend(everybody_allowed(policy));
     for origin in &policy.origins {
         let source = origin.source.clone();
         let file = origin.file.clone();
@@ -71,6 +83,24 @@ pub fn doubts(policy: &Policy, state: &State, now: Timestamp) -> Vec<Doubt> {
         }
     }
     doubts
+}
+
+fn everybody_allowed(policy: &Policy) -> Vec<Doubt> {
+    policy
+        .entries
+        .iter()
+        .filter(|entry| entry.prefix.prefix_len() == 0 && entry.action == Action::Allow)
+        .filter_map(|entry| {
+            let service = policy.services.get(usize::from(entry.service))?;
+            let origin = policy.origins.get(usize::from(entry.origin))?;
+            let for_listed = service.default == Action::Deny && service.mode == Mode::Enforce;
+            for_listed.then(|| Doubt::EverybodyAllowed {
+                service: service.name.clone(),
+                source: origin.source.clone(),
+                prefix: entry.prefix,
+            })
+        })
+        .collect()
 }
 
 fn nobody_allowed(policy: &Policy, state: &State, now: Timestamp) -> Vec<Doubt> {
@@ -102,6 +132,16 @@ fn nobody_allowed(policy: &Policy, state: &State, now: Timestamp) -> Vec<Doubt> 
         .collect()
 }
 
+impl Doubt {
+    /// The source whose list it is about.
+    pub fn source(&self) -> Option<&str> {
+        match self {
+            Self::EmptySource { source, .. } | Self::ShrunkSource { source, .. } => Some(source),
+            Self::NobodyAllowed { .. } | Self::EverybodyAllowed { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = |source: &str, file: &Option<PathBuf>| match file {
@@ -113,6 +153,14 @@ impl fmt::Display for Doubt {
                 f,
                 "nobody is let in to {service}: no source or `sipguard allow` names anybody for it"
             ),
+            Self::EverybodyAllowed {
+                service,
+                source,
+                prefix,
+            } => write!(
+                f,
+                "{service} is open to everybody: source {source} has {prefix}"
+            ),
             Self::EmptySource { source, file } => {
                 write!(f, "{} has no entry", place(source, file))
             }
@@ -123,8 +171,9 @@ impl fmt::Display for Doubt {
                 to,
             } => write!(
                 f,
-                "{} has {to} of the {from} entries that it had before",
-                place(source, file)
+                "{} has {to} of the {} that it had before",
+                place(source, file),
+                count(*from, "entry", "entries")
             ),
         }
     }
@@ -188,7 +237,7 @@ mod tests {
         assert_eq!(found("providers = []", &[], &["192.0.2.9/32"]), [empty]);
         assert_eq!(
             found("providers = []", &[("providers", 1)], &["192.0.2.9/32"]),
-            ["source providers has 0 of the 1 entries that it had before"]
+            ["source providers has 0 of the 1 entry that it had before"]
         );
     }
 }

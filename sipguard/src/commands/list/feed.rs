@@ -53,11 +53,7 @@ impl Feed {
         if entry.in_force && !entry.overruled {
             let key = (entry.service.to_owned(), entry.action);
             let list = self.0.entry(key).or_default();
-            let element = (entry.prefix, entry.seconds_left);
-            // The config file and the command line may say the same.
-            if list.last() != Some(&element) {
-                list.push(element);
-            }
+            list.push((entry.prefix, entry.seconds_left));
         }
     }
 

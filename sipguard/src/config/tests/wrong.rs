@@ -50,7 +50,7 @@ const ROWS: &[(&str, &str)] = &[
     // Types and words.
     (
         "mode = 1",
-        "1:8: mode is a string, not an integer; write \"enforce\" or \"monitor\"",
+        "1:8: mode must be a string, not an integer; write \"enforce\" or \"monitor\"",
     ),
     (
         "mode = \"on\"",
@@ -58,35 +58,35 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "mode = 1979-05-27",
-        "1:8: mode is a string, not a date or time; write \"enforce\" or \"monitor\"",
+        "1:8: mode must be a string, not a date or time; write \"enforce\" or \"monitor\"",
     ),
     (
         "sources = true",
-        "1:11: sources is a table, not a boolean; write [sources]",
+        "1:11: sources must be a table, not a boolean; write [sources]",
     ),
     (
         "services = 1.5",
-        "1:12: services is a table, not a float; write [services.sip]",
+        "1:12: services must be a table, not a float; write [services.sip]",
     ),
     (
         "[services]\nsip = []",
-        "2:7: a service is a table, not an array; write [services.sip]",
+        "2:7: a service must be a table, not an array; write [services.sip]",
     ),
     (
         "[services.a]\nudp = 5060",
-        "2:7: udp is an array, not an integer; write udp = [5060]",
+        "2:7: udp must be an array, not an integer; write udp = [5060]",
     ),
     (
         "[services.a]\nudp = [\"5060\"]",
-        "2:8: a port is an integer, not a string; write 5060",
+        "2:8: a port must be an integer, not a string; write 5060",
     ),
     (
         "[services.a]\nudp = [1]\nallow = \"x\"",
-        "3:9: allow is an array, not a string; write allow = [\"providers\"]",
+        "3:9: allow must be an array, not a string; write allow = [\"providers\"]",
     ),
     (
         "[services.a]\nudp = [1]\ndeny = [1]",
-        "3:9: a source's name is a string, not an integer; write \"providers\"",
+        "3:9: a source's name must be a string, not an integer; write \"providers\"",
     ),
     (
         "[services.a]\nudp = [1]\ndefault = \"drop\"",
@@ -99,11 +99,11 @@ const ROWS: &[(&str, &str)] = &[
     // Interfaces.
     (
         "interfaces = \"eth0\"",
-        "1:14: interfaces is an array, not a string; write interfaces = [\"eth0\"]",
+        "1:14: interfaces must be an array, not a string; write interfaces = [\"eth0\"]",
     ),
     (
         "interfaces = [1]",
-        "1:15: an interface's name is a string, not an integer; write \"eth0\"",
+        "1:15: an interface's name must be a string, not an integer; write \"eth0\"",
     ),
     (
         "interfaces = [\"a\", \"a\"]",
@@ -119,11 +119,11 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "[interface]\nname = \"a\"",
-        "1:1: interface is an array, not a table; write [[interface]] and below it name = \"eth0\"",
+        "1:1: interface must be an array, not a table; write [[interface]] and below it name = \"eth0\"",
     ),
     (
         "interface = [\"a\"]",
-        "1:14: interface is a table, not a string; write [[interface]] and below it name = \"eth0\"",
+        "1:14: interface must be a table, not a string; write [[interface]] and below it name = \"eth0\"",
     ),
     (
         "[[interface]]\nname = \"a\"\nmode = \"xdp\"",
@@ -156,7 +156,7 @@ const ROWS: &[(&str, &str)] = &[
     // Sources.
     (
         "[sources]\na = \"203.0.113.0/24\"",
-        "2:5: a source is an array or a table, not a string; write [\"203.0.113.0/24\"] or { file = \"list.txt\" }",
+        "2:5: a source must be an array or a table, not a string; write [\"203.0.113.0/24\"] or { file = \"list.txt\" }",
     ),
     (
         "[sources]\n\"a b\" = []",
@@ -164,7 +164,7 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "[sources]\na = [1]",
-        "2:6: a prefix is a string, not an integer; write \"203.0.113.0/24\"",
+        "2:6: a prefix must be a string, not an integer; write \"203.0.113.0/24\"",
     ),
     (
         "[sources]\n\"ä\" = []",
@@ -184,7 +184,7 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "[sources]\na = { file = 1 }",
-        "2:14: file is a string, not an integer; write \"list.txt\"",
+        "2:14: file must be a string, not an integer; write \"list.txt\"",
     ),
     (
         "[sources]\na = { file = \"/nowhere/a\" }",

@@ -14,7 +14,7 @@ pub(super) fn check(survey: &Survey, live: &Live) -> Vec<Finding> {
     let watched: Vec<_> = services.clone().filter(only_watched).collect();
     let file = quoted(&survey.config);
     let enforce = format!(
-        "sed -i 's/\"monitor\"/\"enforce\"/' {file} && {}",
+        "sed -i -E 's/^( *mode *= *)[\"\\x27]monitor[\"\\x27]/\\1\"enforce\"/' {file} && {}",
         survey.apply()
     );
     let nothing = |why: &str, mend| {

@@ -81,17 +81,17 @@ fn files_that_are_no_state() {
     for (text, wanted) in [
         (
             "",
-            "is damaged: EOF while parsing a value at line 1 column 0; restore it",
+            "is damaged: EOF while parsing a value at line 1 column 0; `sipguard list --own`",
         ),
         (
             "\0\0\0\0",
-            "is damaged: expected value at line 1 column 1; restore it",
+            "is damaged: expected value at line 1 column 1; `sipguard list --own`",
         ),
         (&good[..good.len() / 2], "is damaged: "),
         ("{}", "is damaged: missing field `version`"),
         (
             r#"{"version":3,"new":1}"#,
-            "has version 3, which only a newer sipguard reads; install that one",
+            "has version 3, which only a newer sipguard reads; `sipguard list --own`",
         ),
         (
             &good.replace("\"web\": 1", "\"web\": 0"),
