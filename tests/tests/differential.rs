@@ -329,7 +329,8 @@ impl Worlds {
             own: &[],
             now: NOW.boot_ns,
         };
-        for frame in batch.iter().flat_map(|case| &case.frames) {
+        let frames = batch.iter().flat_map(|case| &case.frames);
+        for frame in frames.filter(|frame| self.carrier.brings(frame)) {
             let verdict = self.memory.expected(frame, self.carrier.link(), &model);
             self.orphans += u64::from(verdict.reason == Reason::Orphan);
         }

@@ -86,6 +86,12 @@ impl Carrier {
         self.words() == Words::EtherType
     }
 
+    /// Whether it brings such a frame to its interface: what ipip does not is sit's.
+    #[must_use]
+    pub fn brings(self, frame: &[u8]) -> bool {
+        self != Self::Ipip || frame.get(12..14) != Some(&[0x86, 0xdd])
+    }
+
     /// What a case's frames begin with.
     #[must_use]
     pub const fn link(self) -> LinkKind {

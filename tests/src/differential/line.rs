@@ -20,7 +20,7 @@ use rustix::{
 use super::{Carrier, carrier::Words, ways::session};
 use crate::{
     frame::{Frame, eth},
-    netns::{End, Host, SCRATCH, Sandbox, Wire, join},
+    netns::{End, Host, SCRATCH, Sandbox, Wire, join, until},
     tun::{self, Tun},
 };
 
@@ -267,6 +267,9 @@ fn tunnel(sandbox: &Sandbox, receiver: &Host, carrier: Carrier) -> Line {
         }
     }
     receiver.ip(&format!("link set {name} up mtu 1500 txqueuelen 4096"));
+    if carrier == Carrier::Wireguard {
+        meet(&outside);
+    }
     for (family, address) in [("-4", "192.0.2.1/24"), ("-6", "2001:db8::1/64 nodad")] {
         receiver.ip(&format!("{family} address add {address} dev {name}"));
         match carrier {
@@ -338,12 +341,23 @@ fn wireguard(receiver: &Host, outside: &Host) {
     ] {
         let words = format!(
             "set wg0 listen-port 51820 private-key {own} \
-             peer {peer} allowed-ips 0.0.0.0/0,::/0 endpoint {address}:51820"
+             peer {peer} allowed-ips 0.0.0.0/0,::/0 endpoint {address}:51820 persistent-keepalive 25"
         );
         host.run(Command::new("wg").args(words.split_ascii_whitespace()))
             .succeeded();
     }
+}
+
+/// Has the peers agree on their keys. Before they have, 128 packets wait, and the others are lost (`MAX_STAGED_PACKETS` in
+/// drivers/net/wireguard/messages.h).
+fn meet(outside: &Host) {
+    // What is to be kept alive says something at once.
     outside.ip("link set wg0 up mtu 1500");
+    until("the peers have met", || {
+        let shown = outside.run(Command::new("wg").args(["show", "wg0", "latest-handshakes"]));
+        let shown = shown.succeeded().stdout;
+        shown.split_whitespace().last() != Some("0")
+    });
 }
 
 /// A tun device: packets come in without an Ethernet header, written by this process instead of a tunnel's.

@@ -61,11 +61,14 @@ impl Ways {
         }
     }
 
-    /// Devices for tags of both kinds, and for a tag inside each. They need no addresses: Linux takes what is for any of the host's,
-    /// wherever it comes in.
+    /// Devices for tags of both kinds, and for a tag inside each. They need no IP addresses: Linux takes what is for any of the host's,
+    /// wherever it comes in. But on tunnels they need an Ethernet address of their own: older kernels (5.10) bring up none that
+    /// inherit what is no such address.
     pub(super) fn try_vlan(&mut self, receiver: &Host, interface: &str) {
         let add = |below: &str, name: &str, kind: &str, id: u16| {
-            let words = format!("link add link {below} name {name} type vlan proto {kind} id {id}");
+            let words = format!(
+                "link add link {below} name {name} address 02:00:00:00:00:01 type vlan proto {kind} id {id}"
+            );
             ip(receiver, &words)?;
             ip(receiver, &format!("link set dev {name} up"))
         };
