@@ -259,6 +259,43 @@ fn monitor_mode_is_said_aloud() {
     });
 }
 
+/// A word with an end stands above one without.
+#[test]
+fn what_something_else_stands_above_is_not_handed_on() {
+    sandbox(|sandbox| {
+        let scene = applied(sandbox);
+        run(&scene, "allow 192.0.2.50 --service sip").succeeded();
+        run(&scene, "deny 192.0.2.50 --service sip --for 7d").succeeded();
+        let own = run(&scene, "list --own --format commands")
+            .succeeded()
+            .stdout;
+        let is_dropped = || run(&scene, "check 192.0.2.50 --service sip").exited(3);
+        is_dropped();
+        for format in ["toml", "nft", "ipset", "prefixes --action allow"] {
+            let list = run(&scene, &format!("list --format {format}"))
+                .succeeded()
+                .stdout;
+            let (_, rest) = list.split_once("sip-allow").unwrap_or(("", &list));
+            let (allowed, _) = rest.split_once("sip-deny").unwrap_or((rest, ""));
+            assert!(!allowed.contains("192.0.2.50"), "{format}: {list}");
+        }
+        run(&scene, "remove 192.0.2.50").succeeded();
+        shell(&scene, &own).succeeded();
+        is_dropped();
+        run(&scene, "remove 192.0.2.50").succeeded();
+        // What is said of a service that no config has any more can be taken back.
+        run(&scene, "down").succeeded();
+        run(&scene, "allow 192.0.2.51 --service gone").succeeded();
+        run(&scene, "apply").succeeded();
+        let removed = run(&scene, "remove 192.0.2.51").succeeded().stdout;
+        assert!(
+            removed.starts_with("removed: allow 192.0.2.51 for gone"),
+            "{removed}"
+        );
+        run(&scene, "remove 192.0.2.51 --service gone").exited(1);
+    });
+}
+
 #[test]
 fn entries_are_listed_and_can_be_fed_back_in() {
     sandbox(|sandbox| {
@@ -330,36 +367,6 @@ PREFIX             ACTION  SERVICES  FROM
                 .stdout,
             own
         );
-        // A word with an end stands above one without, and would be lost if it were said again before that.
-        run(&scene, "allow 192.0.2.50 --service sip").succeeded();
-        run(&scene, "deny 192.0.2.50 --service sip --for 7d").succeeded();
-        let own = run(&scene, "list --own --format commands")
-            .succeeded()
-            .stdout;
-        let is_dropped = || run(&scene, "check 192.0.2.50 --service sip").exited(3);
-        is_dropped();
-        for format in ["toml", "nft", "ipset", "prefixes --action allow"] {
-            let list = run(&scene, &format!("list --format {format}"))
-                .succeeded()
-                .stdout;
-            let (_, rest) = list.split_once("sip-allow").unwrap_or(("", &list));
-            let (allowed, _) = rest.split_once("sip-deny").unwrap_or((rest, ""));
-            assert!(!allowed.contains("192.0.2.50"), "{format}: {list}");
-        }
-        run(&scene, "remove 192.0.2.50").succeeded();
-        shell(&scene, &own).succeeded();
-        is_dropped();
-        run(&scene, "remove 192.0.2.50").succeeded();
-        // What is said of a service that no config has any more can be taken back.
-        run(&scene, "down").succeeded();
-        run(&scene, "allow 192.0.2.51 --service gone").succeeded();
-        run(&scene, "apply").succeeded();
-        let removed = run(&scene, "remove 192.0.2.51").succeeded().stdout;
-        assert!(
-            removed.starts_with("removed: allow 192.0.2.51 for gone"),
-            "{removed}"
-        );
-        run(&scene, "remove 192.0.2.51 --service gone").exited(1);
 
         run(&scene, "down").succeeded();
         let list = run(&scene, "list --service web").succeeded().stdout;
