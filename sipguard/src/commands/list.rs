@@ -54,9 +54,12 @@ pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result
         ListFormat::Commands => {
             // What has an end is said last: what has none would take its place.
             for timed in [false, true] {
-                listing.each(|entry| match entry.until.is_some() == timed {
-                    true => command(out, entry),
-                    false => Ok(()),
+                listing.each(|entry| {
+                    if entry.until.is_some() == timed {
+                        command(out, entry)
+                    } else {
+                        Ok(())
+                    }
                 })?;
             }
             Ok(())
