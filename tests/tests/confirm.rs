@@ -129,7 +129,7 @@ fn it_takes_itself_back_though_every_process_was_killed() {
     with_scene(|scene, _| {
         let mut command = Command::new(sipguard());
         command.arg("--config").arg(scene.config());
-        command.args(["apply", "--confirm", "4s"]);
+        command.args(["apply", "--confirm", "8s"]);
         let apply = scene.gateway.spawn(&mut command);
         apply.wait_for_output("sipguard confirm");
         apply.signal(Signal::KILL);
@@ -169,7 +169,7 @@ fn it_takes_itself_back_though_every_process_was_killed() {
 #[test]
 fn what_is_confirmed_stays() {
     with_scene(|scene, _| {
-        scene.sipguard(["apply", "--confirm", "3s"]).succeeded();
+        scene.sipguard(["apply", "--confirm", "8s"]).succeeded();
         let Pending {
             generation,
             deadline,
@@ -256,7 +256,7 @@ fn a_host_that_filtered_nothing_filters_nothing_again() {
     sandbox(|sandbox| {
         let scene = Scene::new(sandbox, &["eth0"]);
         configure(&scene, New, &["eth0"]);
-        scene.sipguard(["apply", "--confirm", "3s"]).succeeded();
+        scene.sipguard(["apply", "--confirm", "8s"]).succeeded();
         assert_eq!(filters(&scene, "eth0"), New);
         assert_eq!(
             json(&scene, &["status"])["pending"]["previous"],
@@ -287,7 +287,7 @@ fn each_interface_has_the_policy_that_it_would_have() {
             configure(&scene, Old, &["eth0", "eth1"]);
             scene.sipguard(["apply"]).succeeded();
             configure(&scene, New, &["eth0", "wan.100"]);
-            let wait = if confirmed { LONG } else { "4s" };
+            let wait = if confirmed { LONG } else { "8s" };
             scene.sipguard(["apply", "--confirm", wait]).succeeded();
             // What the new policy drops is let go when it is confirmed.
             assert_eq!(all(&scene, interfaces), [New, Old, New]);
