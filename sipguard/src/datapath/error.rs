@@ -49,13 +49,13 @@ pub enum Error {
     },
     /// A driver that does not let go.
     #[error(
-        "{interface} stays filtered: before Linux 6.3 virtio_net goes on running a program that is taken away while the MTU is above {largest}; \
+        "{interface} stays filtered: before Linux 6.3 virtio_net goes on running a program that is taken away at this MTU; \
          run `ip link set dev {interface} mtu {largest}`, then this again"
     )]
     HoldsOn {
         /// The interface.
         interface: String,
-        /// The largest MTU at which it does not.
+        /// The largest MTU at which it does not, and loses no frames.
         largest: u32,
     },
     /// The table of entries has no room for another one.
