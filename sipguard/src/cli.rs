@@ -173,8 +173,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   sipguard down
-  sipguard apply                                      filter again
-  systemctl disable sipguard && sipguard down         for good")]
+  sipguard apply                   filter again")]
     Down,
 
     /// Filter again where an interface has lost its filter

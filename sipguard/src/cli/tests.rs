@@ -30,8 +30,12 @@ fn what_the_examples_say_is_understood() {
         let help = command.get_after_help().map(ToString::to_string);
         for line in help.unwrap_or_default().lines().skip(1) {
             let line = line.trim();
+            if line.starts_with('#') {
+                // A comment, as in a shell.
+                continue;
+            }
             // Behind two blanks is what it does, behind these signs another program.
-            let end = ["  ", " | ", " > ", " < ", " && "]
+            let end = ["  ", " | ", " > ", " < ", " && ", " || "]
                 .iter()
                 .filter_map(|sign| line.find(sign))
                 .min();
