@@ -9,6 +9,7 @@
 mod apply;
 mod change;
 mod clock;
+mod config_file;
 mod confirm;
 mod counting;
 mod describe;

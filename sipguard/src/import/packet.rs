@@ -101,6 +101,12 @@ impl Packet {
 
     pub(super) fn after(mut self, change: Change) -> Self {
         match change {
+            // Before connection tracking, and without it, there is no connection that could have a mark.
+            Change::ConnectionMark(_)
+            | Change::SaveMark
+            | Change::RestoreMark
+            | Change::ConnectionMarkUnknown
+                if self.tracking != Tracking::New => {}
             Change::Mark(bits) => self.mark = self.mark.changed(bits),
             Change::ConnectionMark(bits) => {
                 self.connection_mark = self.connection_mark.changed(bits);

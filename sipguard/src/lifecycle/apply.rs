@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     change,
+    config_file::ConfigFile,
     counting::clear_service,
     describe::describe,
     error::{Error, Refused},
@@ -14,7 +15,7 @@ use super::{
     outlook::Outlook,
     repair::Repaired,
     session::{self, Session},
-    survey::{ConfigFile, Options, Survey},
+    survey::{Options, Survey},
     swap::{Swap, Switches},
     unconfirmed::confirmed,
 };

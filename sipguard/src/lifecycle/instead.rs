@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::{error::Error, survey::ConfigFile};
+use super::{config_file::ConfigFile, error::Error};
 use crate::{
     config,
     datapath::Attachment,

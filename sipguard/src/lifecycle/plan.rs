@@ -3,11 +3,12 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
+    config_file::ConfigFile,
     error::{Error, Refused},
     instead::Instead,
     outlook::Outlook,
     session,
-    survey::{ConfigFile, Options, Survey},
+    survey::{Options, Survey},
 };
 use crate::{host::Host, policy::Policy, state::State, tables::Tables, warnings::Doubt};
 

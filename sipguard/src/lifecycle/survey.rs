@@ -1,12 +1,9 @@
 //! What the config wants, what the host has and what is in force, looked at once. Planning prints from it, and apply commits it.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
+    config_file::ConfigFile,
     describe::digest,
     error::{Error, Refused},
     instead::{self, Instead},
@@ -16,7 +13,6 @@ use super::{
     session,
 };
 use crate::{
-    config::{self, ConfigError},
     datapath::{Attachment, Generation, Pins, Target, attachments, refuse_foreign},
     device::{self, Device},
     host::Host,
@@ -35,42 +31,6 @@ pub struct Options {
     pub all_or_nothing: bool,
     /// Where there is a doubt whether the lists are what they are meant to be, nothing is changed.
     pub strict: bool,
-}
-
-/// The config file, as it was when the command began.
-pub(super) struct ConfigFile<'f> {
-    pub(super) path: &'f Path,
-    /// What it says, as text; empty where it can't be read.
-    pub(super) text: String,
-    policy: Result<Arc<Policy>, Arc<ConfigError>>,
-}
-
-impl<'f> ConfigFile<'f> {
-    pub(super) fn read(path: &'f Path) -> Self {
-        let bytes = config::read(path);
-        let text = bytes
-            .as_ref()
-            .ok()
-            .and_then(|bytes| str::from_utf8(bytes).ok());
-        Self {
-            path,
-            text: text.unwrap_or_default().to_owned(),
-            policy: bytes
-                .and_then(|bytes| config::parse_bytes(&bytes, path))
-                .map(Arc::new)
-                .map_err(Arc::new),
-        }
-    }
-
-    /// Where it is, wherever it is asked for from.
-    pub(super) fn absolute(&self) -> PathBuf {
-        std::path::absolute(self.path).unwrap_or_else(|_| self.path.to_owned())
-    }
-
-    /// What it says; what is wrong with it matters only where it is wanted.
-    pub(super) fn policy(&self) -> Result<Arc<Policy>, Arc<ConfigError>> {
-        self.policy.clone()
-    }
 }
 
 /// See the module.

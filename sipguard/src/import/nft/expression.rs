@@ -81,6 +81,24 @@ pub(super) enum Statement {
     Unknown(String),
 }
 
+impl Statement {
+    /// Whom a `reject` with such an answer is for: what says so before it is not written. None where it is for everybody.
+    pub(super) fn rejected(with: &str) -> Option<Self> {
+        let (key, value) = match with {
+            "icmp" => ("meta nfproto", "ipv4"),
+            "icmpv6" => ("meta nfproto", "ipv6"),
+            "tcp" | "tcp reset" => ("meta l4proto", "tcp"),
+            _ => return None,
+        };
+        let key = Expression::Key(key.to_owned());
+        Some(Self::Match(
+            key,
+            Compare::Is,
+            Expression::Word(value.to_owned()),
+        ))
+    }
+}
+
 /// A table, its sets and its chains.
 #[derive(Debug, Default)]
 pub(super) struct Table {

@@ -289,6 +289,8 @@ fn verdict(value: &Value) -> Option<Verdict> {
 
 fn statement(value: &Value, statements: &mut Vec<Statement>) {
     if let Some(verdict) = verdict(value) {
+        let with = value.pointer("/reject/type").and_then(Value::as_str);
+        statements.extend(with.and_then(Statement::rejected));
         statements.push(Statement::Verdict(verdict));
         return;
     }

@@ -472,10 +472,20 @@ fn statement(rest: &mut Tokens<'_, '_>, rule: &mut Rule) {
             rest.at += 1;
             rule.comment = rest.word().map(str::to_owned);
         }
-        "accept" | "drop" | "return" | "continue" | "jump" | "goto" | "queue" | "reject" => {
+        "reject" => {
+            rest.at += 1;
+            if rest.take("with") {
+                rule.statements.extend(Statement::rejected(rest.text()));
+            }
+            rule.statements.push(Statement::Verdict(Verdict::Drop));
+            while !["", "}", "comment"].contains(&rest.text()) {
+                rest.at += 1;
+            }
+        }
+        "accept" | "drop" | "return" | "continue" | "jump" | "goto" | "queue" => {
             let verdict = verdict(rest).unwrap_or(Verdict::Other);
             rule.statements.push(Statement::Verdict(verdict));
-            if text == "queue" || text == "reject" {
+            if text == "queue" {
                 // How, which is nothing to sources; a comment may follow.
                 while !["", "}", "comment"].contains(&rest.text()) {
                     rest.at += 1;
