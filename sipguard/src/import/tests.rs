@@ -399,6 +399,49 @@ fn marks_that_are_set_by_port_alone_are_known() {
 }
 
 #[test]
+fn a_connection_has_no_mark_before_it_is_tracked() {
+    let set = |table: &str, source: &str| {
+        format!(
+            "*{table}\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -s {source} -j CONNMARK --set-xmark 0x1/0xffffffff\nCOMMIT\n"
+        )
+    };
+    let accept = "-A INPUT -p udp -m udp --dport 5060 -m connmark --mark 0x1 -j ACCEPT";
+    let rules = [
+        set("raw", "203.0.113.0/24"),
+        set("mangle", "198.51.100.0/24"),
+        filter("DROP", accept),
+    ];
+    let (policy, _) = imported(&rules.concat());
+    hold(
+        &policy,
+        &[
+            ("203.0.113.1", "udp", 5060, false),
+            ("198.51.100.1", "udp", 5060, true),
+        ],
+    );
+}
+
+/// What nft leaves unsaid: who gets an ICMP message is IPv4, whose connection is reset speaks TCP.
+#[test]
+fn a_reject_is_for_whom_its_answer_is() {
+    let (policy, _) = imported(
+        "table inet filter {\n\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n\
+         \t\tth dport 5060 reject with icmp port-unreachable\n\
+         \t\tth dport 5061 reject with tcp reset\n\
+         \t\tth dport { 5060, 5061 } accept\n\t}\n}\n",
+    );
+    hold(
+        &policy,
+        &[
+            ("203.0.113.1", "udp", 5060, false),
+            ("2001:db8::1", "udp", 5060, true),
+            ("203.0.113.1", "udp", 5061, true),
+            ("203.0.113.1", "tcp", 5061, false),
+        ],
+    );
+}
+
+#[test]
 fn an_interface_that_is_trusted_is_not_the_one_to_guard() {
     let text = filter(
         "DROP",
