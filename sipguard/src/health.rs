@@ -1,11 +1,12 @@
 //! Whether this host is guarded as its config says: one answer, for `status`, `doctor` and whoever else is asked.
 //!
-//! A check is a file here and a row of [`CHECKS`]. It looks at the `Survey` and tells what is wrong, each thing by a [`Kind`], with a sentence
+//! A check is a file here and a row of [`CHECKS`]. It looks at the `Evidence` and tells what is wrong, each thing by a [`Kind`], with a sentence
 //! and a command that mends it. What is said goes by what is true of the kernel, and not by what was meant to be.
 
 mod blind;
 mod boot;
 mod everybody;
+mod evidence;
 mod finding;
 mod in_force;
 mod jit;
@@ -18,7 +19,6 @@ mod others;
 mod printed;
 mod reserved;
 mod seg6local;
-mod survey;
 mod talkers;
 mod unguarded;
 mod world;
@@ -31,7 +31,7 @@ pub use self::{
     everybody::Opening,
     finding::{Finding, Kind, Place, Severity},
 };
-pub(crate) use self::{everybody::openings, survey::Survey};
+pub(crate) use self::{everybody::openings, evidence::Evidence};
 use crate::{host::Host, lifecycle, prose::count};
 
 /// One way to look.
@@ -40,13 +40,13 @@ pub struct Check {
     pub name: &'static str,
     /// All that it may find.
     pub finds: &'static [Kind],
-    look: fn(&Survey) -> Vec<Finding>,
+    look: fn(&Evidence) -> Vec<Finding>,
 }
 
 const fn check(
     name: &'static str,
     finds: &'static [Kind],
-    look: fn(&Survey) -> Vec<Finding>,
+    look: fn(&Evidence) -> Vec<Finding>,
 ) -> Check {
     Check { name, finds, look }
 }
@@ -98,20 +98,20 @@ pub struct Health {
 /// # Errors
 /// Where the kernel can't be asked for its interfaces.
 pub fn examine(host: &Host, config: &Path) -> Result<Health, lifecycle::Error> {
-    Ok(Health::of(&Survey::look(host, config)?))
+    Ok(Health::of(&Evidence::look(host, config)?))
 }
 
 impl Health {
-    pub(crate) fn of(survey: &Survey) -> Self {
+    pub(crate) fn of(evidence: &Evidence) -> Self {
         let mut findings = Vec::new();
         for check in CHECKS {
-            let found = (check.look)(survey);
+            let found = (check.look)(evidence);
             debug_assert!(found.iter().all(|it| check.finds.contains(&it.kind)));
             findings.extend(found);
         }
         // The worst first; of equals in the order of the checks.
         findings.sort_by_key(|finding| finding.severity);
-        Self::new(&survey.config, findings)
+        Self::new(&evidence.config, findings)
     }
 
     fn new(config: &Path, findings: Vec<Finding>) -> Self {

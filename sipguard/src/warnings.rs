@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use sipguard_ebpf::abi::{self, Protocol, Reason, Value};
 
+pub(crate) use self::doubts::nobody_allowed;
 pub use self::doubts::{Doubt, doubts};
 use crate::policy::{Action, Mode, Policy, Ports, Service};
 

@@ -383,7 +383,7 @@ allow = ["world"]
     });
 }
 
-/// A pipe into the config would leave it empty where the import fails, and the next apply would take the filter away.
+/// A pipe into the config would leave it empty where the import fails, and nothing would be left to apply.
 #[test]
 fn a_config_is_written_whole_or_not_at_all() {
     const KEPT: &str = "mode = \"monitor\"\n[[interface]]\nname = \"eth0\"\nmode = \"native\"\n";

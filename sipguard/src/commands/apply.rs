@@ -63,9 +63,6 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
     for warning in policy_warnings::warnings(policy, absent, outlook, &context.config) {
         context.warn(&warning);
     }
-    for doubt in &applied.doubts {
-        context.warn(&doubt.to_string());
-    }
     let outcome = instead.or(tell_refused(&applied.refused, context));
     if context.json {
         let mut json = json!({
@@ -80,7 +77,7 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
             "ephemeral": outlook.ephemeral,
             "pending": pending,
             "kept": applied.instead.is_some(),
-            "doubts": applied.doubts,
+            "doubts": outlook.doubts,
         });
         add_refused(&mut json, &applied.refused);
         write_json(out, &json)?;
@@ -183,9 +180,6 @@ fn dry_run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<Outc
     for warning in policy_warnings::warnings(policy, absent, outlook, &context.config) {
         context.warn(&warning);
     }
-    for doubt in &planned.doubts {
-        context.warn(&doubt.to_string());
-    }
     let outcome = instead.or(tell_refused(&planned.refused, context));
     if context.json {
         let mut json = json!({
@@ -197,7 +191,7 @@ fn dry_run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Result<Outc
             "cut_off": cut_off(outlook),
             "ephemeral": outlook.ephemeral,
             "kept": planned.instead.is_some(),
-            "doubts": planned.doubts,
+            "doubts": outlook.doubts,
         });
         add_refused(&mut json, &planned.refused);
         write_json(out, &json)?;

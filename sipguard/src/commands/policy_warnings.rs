@@ -5,6 +5,7 @@ use std::path::Path;
 use sipguard::{
     lifecycle::Outlook,
     policy::{Mode, Policy, Service},
+    warnings::Doubt,
 };
 
 use super::status;
@@ -49,6 +50,7 @@ pub(super) fn warnings(
     }
     warnings.extend(cut_off(outlook));
     warnings.extend(ephemeral(outlook));
+    warnings.extend(outlook.doubts.iter().map(Doubt::to_string));
     warnings
 }
 

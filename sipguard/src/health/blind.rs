@@ -2,17 +2,17 @@
 
 use crate::datapath::{Proof, watch};
 
-use super::{Finding, Kind, Survey};
+use super::{Evidence, Finding, Kind};
 
 pub(super) const FINDS: &[Kind] = &[Kind::ProgramDoesNotRun];
 
-pub(super) fn check(survey: &Survey) -> Vec<Finding> {
-    let attached: Vec<_> = survey
+pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
+    let attached: Vec<_> = evidence
         .interfaces
         .iter()
         .filter_map(|interface| {
             let name = interface.renamed.as_ref().unwrap_or(&interface.name);
-            let device = survey.devices.iter().find(|it| it.name == *name)?;
+            let device = evidence.devices.iter().find(|it| it.name == *name)?;
             Some((name, (device.index, interface.program?)))
         })
         .collect();

@@ -2,23 +2,23 @@
 
 use std::{fs, path::Path};
 
-use super::{Finding, Kind, Survey};
+use super::{Evidence, Finding, Kind};
 
 pub(super) const FINDS: &[Kind] = &[Kind::NotEnabled, Kind::StateNotOnDisk];
 
 const UNITS: &str = "/etc/systemd/system";
 
-pub(super) fn check(survey: &Survey) -> Vec<Finding> {
-    not_enabled(survey)
+pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
+    not_enabled(evidence)
         .into_iter()
-        .chain(not_on_disk(survey))
+        .chain(not_on_disk(evidence))
         .collect()
 }
 
-fn not_enabled(survey: &Survey) -> Option<Finding> {
+fn not_enabled(evidence: &Evidence) -> Option<Finding> {
     let installed = Path::new("/usr/lib/systemd/system/sipguard.service").exists();
     let systemd = Path::new("/run/systemd/system").exists();
-    if !(systemd && installed) || matches!(survey.live, Ok(None)) || enabled() {
+    if !(systemd && installed) || matches!(evidence.live, Ok(None)) || enabled() {
         return None;
     }
     Some(Kind::NotEnabled.wrong(
@@ -27,11 +27,11 @@ fn not_enabled(survey: &Survey) -> Option<Finding> {
     ))
 }
 
-fn not_on_disk(survey: &Survey) -> Option<Finding> {
-    let why = survey.unsaved.as_ref()?;
+fn not_on_disk(evidence: &Evidence) -> Option<Finding> {
+    let why = evidence.unsaved.as_ref()?;
     let about = format!("what the command line added does not survive a restart: {why}");
     // Whatever changes something writes it, if it can, and says why it can't.
-    Some(Kind::StateNotOnDisk.wrong(about, survey.apply()))
+    Some(Kind::StateNotOnDisk.wrong(about, evidence.apply()))
 }
 
 /// Whether some target wants it.

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use sipguard_ebpf::abi::{ALLOW_CONFIG, ALLOW_OWN, Reason, Value};
 
-use super::{Finding, Kind, Survey, survey::edit};
+use super::{Evidence, Finding, Kind, evidence::edit};
 use crate::{
     datapath::ServiceDescription,
     lifecycle::Live,
@@ -30,18 +30,18 @@ pub struct Opening {
     origin: Option<Origin>,
 }
 
-pub(super) fn check(survey: &Survey) -> Vec<Finding> {
+pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
     let finding = |opening: Opening| {
         let about = format!("{} is {opening}, by {}", opening.service, opening.by());
-        let mend = opening.mend(survey);
+        let mend = opening.mend(evidence);
         Kind::OpenToEverybody.open(about, mend).of(&opening.service)
     };
-    openings(survey).into_iter().map(finding).collect()
+    openings(evidence).into_iter().map(finding).collect()
 }
 
 /// All of them, as the kernel has it: it is asked for two prefixes of each service.
-pub(crate) fn openings(survey: &Survey) -> Vec<Opening> {
-    let Some(live) = survey.in_force() else {
+pub(crate) fn openings(evidence: &Evidence) -> Vec<Opening> {
+    let Some(live) = evidence.in_force() else {
         return Vec::new();
     };
     let services = live.generation.description.services.iter();
@@ -51,18 +51,18 @@ pub(crate) fn openings(survey: &Survey) -> Vec<Opening> {
             let service = &found.service;
             service.default == Action::Deny && service.mode == Mode::Enforce
         })
-        .flat_map(|found| of_service(survey, live, found))
+        .flat_map(|found| of_service(evidence, live, found))
         .collect()
 }
 
-fn of_service(survey: &Survey, live: &Live, found: &ServiceDescription) -> Vec<Opening> {
+fn of_service(evidence: &Evidence, live: &Live, found: &ServiceDescription) -> Vec<Opening> {
     let open: Vec<_> = ["IPv4", "IPv6"]
         .into_iter()
         .zip(ANY)
         .filter_map(|(family, any)| {
             // What can't be looked up is not there.
             let value = live.generation.value(found.slot, any).ok()??;
-            let word = Word::of(value, survey.now.boot_ns)?;
+            let word = Word::of(value, evidence.now.boot_ns)?;
             let origins = &live.generation.description.origins;
             let origin = word
                 .config
@@ -72,7 +72,7 @@ fn of_service(survey: &Survey, live: &Live, found: &ServiceDescription) -> Vec<O
                 family: Some(family),
                 until: word
                     .until
-                    .and_then(|ns| end(survey, &found.service.name, any, ns)),
+                    .and_then(|ns| end(evidence, &found.service.name, any, ns)),
                 own: word.own,
                 origin: origin.cloned(),
             })
@@ -121,15 +121,15 @@ impl Word {
 }
 
 /// When a timed entry ends: as it was written down, for the two clocks are never read at the same moment.
-fn end(survey: &Survey, service: &str, prefix: IpNet, boot_ns: u64) -> Option<Timestamp> {
-    let mut entries = survey.state.entries.iter();
+fn end(evidence: &Evidence, service: &str, prefix: IpNet, boot_ns: u64) -> Option<Timestamp> {
+    let mut entries = evidence.state.entries.iter();
     let written = entries
         .find(|own| own.prefix == prefix && own.service == service && own.until.is_some())
         .and_then(|own| own.until);
-    let left = i64::try_from(boot_ns.saturating_sub(survey.now.boot_ns)).ok()?;
+    let left = i64::try_from(boot_ns.saturating_sub(evidence.now.boot_ns)).ok()?;
     written.or_else(|| {
         let left = SignedDuration::from_nanos(left);
-        survey.now.wall.checked_add(left).ok()
+        evidence.now.wall.checked_add(left).ok()
     })
 }
 
@@ -156,15 +156,15 @@ impl Opening {
     }
 
     /// Takes back what both say.
-    fn mend(&self, survey: &Survey) -> String {
+    fn mend(&self, evidence: &Evidence) -> String {
         let mut steps = Vec::new();
         if self.own {
             let (prefix, service) = (self.prefix(), &self.service);
             steps.push(format!("sipguard remove {prefix} --service {service}"));
         }
         if let Some(origin) = &self.origin {
-            let file = origin.file.as_ref().unwrap_or(&survey.config);
-            steps.extend([edit(file, None), survey.apply()]);
+            let file = origin.file.as_ref().unwrap_or(&evidence.config);
+            steps.extend([edit(file, None), evidence.apply()]);
         }
         steps.join(" && ")
     }

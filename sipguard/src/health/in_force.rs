@@ -3,7 +3,7 @@
 mod config;
 mod monitor;
 
-use super::{Finding, Kind, Survey, world::default_routes};
+use super::{Evidence, Finding, Kind, world::default_routes};
 use crate::report::{InterfaceReport, InterfaceState};
 
 pub(super) const FINDS: &[Kind] = &[
@@ -22,65 +22,65 @@ pub(super) const FINDS: &[Kind] = &[
     Kind::OtherVersion,
 ];
 
-pub(super) fn check(survey: &Survey) -> Vec<Finding> {
+pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
     let mut findings = Vec::new();
-    match &survey.live {
-        Err(error) => findings.push(Kind::Unreadable.open(error.to_string(), survey.apply())),
-        Ok(None) => findings.extend(nothing(survey)),
+    match &evidence.live {
+        Err(error) => findings.push(Kind::Unreadable.open(error.to_string(), evidence.apply())),
+        Ok(None) => findings.extend(nothing(evidence)),
         Ok(Some(live)) => {
-            let interfaces = survey.interfaces.iter();
-            findings.extend(interfaces.flat_map(|interface| of_interface(interface, survey)));
-            findings.extend(monitor::check(survey, live));
+            let interfaces = evidence.interfaces.iter();
+            findings.extend(interfaces.flat_map(|interface| of_interface(interface, evidence)));
+            findings.extend(monitor::check(evidence, live));
         }
     }
-    findings.extend(config::check(survey));
+    findings.extend(config::check(evidence));
     findings
 }
 
 /// Nothing is in force.
-fn nothing(survey: &Survey) -> Option<Finding> {
+fn nothing(evidence: &Evidence) -> Option<Finding> {
     // What is wrong with the config is told elsewhere.
-    let policy = survey.policy.as_ref().ok()?;
+    let policy = evidence.policy.as_ref().ok()?;
     if !policy.interfaces.is_empty() {
         // The same config again would not be applied.
-        return (!survey.taken_back).then(|| {
+        return (!evidence.taken_back).then(|| {
             let about = "nothing is in force: no packet is dropped, whatever the config says";
-            Kind::NotInForce.open(about, survey.apply())
+            Kind::NotInForce.open(about, evidence.apply())
         });
     }
     // Where one leads to the internet, the check for that names it.
     default_routes().is_empty().then(|| {
         let about = "nothing is in force: the config names no interface";
         Kind::NoInterface
-            .open(about, survey.edit())
-            .inside(&survey.config, None)
+            .open(about, evidence.edit())
+            .inside(&evidence.config, None)
     })
 }
 
 /// What of an interface is not as the config says.
-fn of_interface(interface: &InterfaceReport, survey: &Survey) -> Vec<Finding> {
+fn of_interface(interface: &InterfaceReport, evidence: &Evidence) -> Vec<Finding> {
     let mut findings = Vec::new();
     let name = &interface.name;
     match interface.state {
         InterfaceState::Detached => {
             let about = format!("{name} is to be filtered and is not");
-            findings.push(Kind::InterfaceNotFiltered.open(about, survey.apply()));
+            findings.push(Kind::InterfaceNotFiltered.open(about, evidence.apply()));
         }
         InterfaceState::Absent => {
             let about = format!("{name} is to be filtered, and there is no such interface");
-            findings.push(Kind::InterfaceAbsent.wrong(about, survey.edit()));
+            findings.push(Kind::InterfaceAbsent.wrong(about, evidence.edit()));
         }
         InterfaceState::Attached => {}
     }
     if let Some(renamed) = &interface.renamed {
         let about = format!(
-            "{name} is called {renamed} now: it is filtered until the next apply, for the config calls it {name}"
+            "{name} is called {renamed} now: it is filtered, but an apply that guards others lets go of it, for the config calls it {name}"
         );
-        findings.push(Kind::InterfaceRenamed.wrong(about, survey.edit()));
+        findings.push(Kind::InterfaceRenamed.wrong(about, evidence.edit()));
     }
     if let Some(unfit) = &interface.unfit {
         let about = format!("what comes in by {name} is not judged any more: {unfit}");
-        findings.push(Kind::InterfaceNotJudged.open(about, survey.edit()));
+        findings.push(Kind::InterfaceNotJudged.open(about, evidence.edit()));
     }
     findings.into_iter().map(|it| it.on(name)).collect()
 }

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use super::{Finding, Kind, Survey};
+use super::{Evidence, Finding, Kind};
 
 pub(super) const FINDS: &[Kind] = &[Kind::JitOff];
 
-pub(super) fn check(_: &Survey) -> Vec<Finding> {
+pub(super) fn check(_: &Evidence) -> Vec<Finding> {
     // The setting is the host's; other network namespaces don't see it.
     match setting("net.core.bpf_jit_enable").as_deref() {
         Some("0") => vec![Kind::JitOff.wrong(

@@ -2,11 +2,11 @@
 
 use crate::kernel::{at_least, release};
 
-use super::{Finding, Kind, Survey};
+use super::{Evidence, Finding, Kind};
 
 pub(super) const FINDS: &[Kind] = &[Kind::KernelTooOld, Kind::KernelWithoutJumboFrames];
 
-pub(super) fn check(_: &Survey) -> Vec<Finding> {
+pub(super) fn check(_: &Evidence) -> Vec<Finding> {
     let newer = "apt-get install linux-image-amd64 && reboot";
     let release = release();
     // XDP links that outlive a process; frames in several pieces.

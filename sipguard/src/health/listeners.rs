@@ -2,24 +2,20 @@
 
 use std::{collections::BTreeSet, fs};
 
-use crate::policy::{Action, Service, protocol_name};
 use sipguard_ebpf::abi::Protocol;
 
-use super::{Finding, Kind, Survey};
-use crate::prose::joined;
+use super::{Evidence, Finding, Kind};
+use crate::{policy::protocol_name, prose::joined, warnings::nobody_allowed};
 
 pub(super) const FINDS: &[Kind] = &[Kind::NobodyLetIn];
 
-pub(super) fn check(survey: &Survey) -> Vec<Finding> {
-    let policy = survey.policy.as_ref().ok();
+pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
+    let policy = evidence.policy.as_ref().ok();
     let Some(policy) = policy.filter(|policy| !policy.interfaces.is_empty()) else {
         return Vec::new();
     };
     let mut findings = Vec::new();
-    for (index, service) in policy.services.iter().enumerate() {
-        if lets_in(survey, index, service) {
-            continue;
-        }
+    for service in nobody_allowed(policy, &evidence.state, evidence.now.wall) {
         let mut listening = Vec::new();
         for (&protocol, ports) in &service.ports {
             let name = protocol_name(protocol);
@@ -42,18 +38,6 @@ pub(super) fn check(survey: &Survey) -> Vec<Finding> {
         findings.push(found.of(name));
     }
     findings
-}
-
-fn lets_in(survey: &Survey, index: usize, service: &Service) -> bool {
-    let now = survey.now.wall;
-    let config = survey.policy.iter().flat_map(|policy| &policy.entries);
-    service.default == Action::Allow
-        || config
-            .into_iter()
-            .any(|entry| usize::from(entry.service) == index && entry.action == Action::Allow)
-        || survey.state.entries.iter().any(|entry| {
-            entry.service == service.name && entry.action == Action::Allow && !entry.ended(now)
-        })
 }
 
 /// The ports that sockets of this network namespace wait on, for more than this host.

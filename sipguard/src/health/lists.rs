@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Finding, Kind, Survey, survey::edit};
+use super::{Evidence, Finding, Kind, evidence::edit};
 use crate::warnings::{Doubt, doubts};
 
 pub(super) const FINDS: &[Kind] = &[Kind::SourceEmpty, Kind::SourceShrunk];
@@ -10,11 +10,11 @@ pub(super) const FINDS: &[Kind] = &[Kind::SourceEmpty, Kind::SourceShrunk];
 /// Whoever has not looked after a list for so long means it to be as it is.
 const NEWS: SignedDuration = SignedDuration::from_hours(24);
 
-pub(super) fn check(survey: &Survey) -> Vec<Finding> {
-    let now = survey.now.wall;
-    let policy = survey.policy.as_ref().ok();
-    let to_come = policy.map_or_else(Vec::new, |policy| doubts(policy, &survey.state, now));
-    let in_force = survey.in_force().map(|live| &live.generation.description);
+pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
+    let now = evidence.now.wall;
+    let policy = evidence.policy.as_ref().ok();
+    let to_come = policy.map_or_else(Vec::new, |policy| doubts(policy, &evidence.state, now));
+    let in_force = evidence.in_force().map(|live| &live.generation.description);
     let found = in_force
         .filter(|description| now.duration_since(description.applied) < NEWS)
         .map_or(&[][..], |description| &description.doubts);
@@ -29,11 +29,11 @@ pub(super) fn check(survey: &Survey) -> Vec<Finding> {
         .filter(|doubt| doubt.source().is_none() || !shrunk.contains(&doubt.source()));
     all.extend(others);
     all.into_iter()
-        .filter_map(|doubt| finding(survey, doubt))
+        .filter_map(|doubt| finding(evidence, doubt))
         .collect()
 }
 
-fn finding(survey: &Survey, doubt: &Doubt) -> Option<Finding> {
+fn finding(evidence: &Evidence, doubt: &Doubt) -> Option<Finding> {
     let (kind, file) = match doubt {
         // Checks of their own.
         Doubt::NobodyAllowed { .. } | Doubt::EverybodyAllowed { .. } => return None,
@@ -45,7 +45,7 @@ fn finding(survey: &Survey, doubt: &Doubt) -> Option<Finding> {
         Some(file) => kind.wrong(about, edit(file, None)).inside(file, None),
         // Whoever wrote that did not download it.
         None => kind
-            .advice(about, survey.edit())
-            .inside(&survey.config, None),
+            .advice(about, evidence.edit())
+            .inside(&evidence.config, None),
     })
 }

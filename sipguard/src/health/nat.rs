@@ -16,7 +16,7 @@ use std::{
 
 use crate::policy::{Action, Policy, protocol_name};
 
-use super::{Finding, Kind, Survey, printed::printed};
+use super::{Evidence, Finding, Kind, printed::printed};
 use crate::prose::joined;
 
 pub(super) const FINDS: &[Kind] = &[Kind::PortForNat];
@@ -54,8 +54,8 @@ enum Effect {
     },
 }
 
-pub(super) fn check(survey: &Survey) -> Vec<Finding> {
-    let Ok(policy) = &survey.policy else {
+pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
+    let Ok(policy) = &evidence.policy else {
         return Vec::new();
     };
     let guarded = guarded(policy);

@@ -2,25 +2,28 @@
 
 use crate::device::{Hook, driver};
 
-use super::{Finding, Kind, Survey};
+use super::{Evidence, Finding, Kind};
 
 pub(super) const FINDS: &[Kind] = &[Kind::UnsafeDriver, Kind::BehindDriver];
 
-pub(super) fn check(survey: &Survey) -> Vec<Finding> {
-    let mut findings = unsafe_ones(survey);
-    findings.extend(slow_ones(survey));
+pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
+    let mut findings = unsafe_ones(evidence);
+    findings.extend(slow_ones(evidence));
     findings
 }
 
 /// Those that run natively on drivers that lose or forget something there: their settings were changed since, or nobody has applied since.
-fn unsafe_ones(survey: &Survey) -> Vec<Finding> {
-    survey
+fn unsafe_ones(evidence: &Evidence) -> Vec<Finding> {
+    evidence
         .interfaces
         .iter()
         .filter(|interface| interface.mode == Some(Hook::Native))
         .filter_map(|interface| {
             let name = &interface.name;
-            let device = survey.devices.iter().find(|device| device.name == *name)?;
+            let device = evidence
+                .devices
+                .iter()
+                .find(|device| device.name == *name)?;
             let why = driver::unsafe_natively(device)?;
             let mend = if driver::holds_on(device) {
                 let largest = driver::largest_mtu(device);
@@ -35,15 +38,18 @@ fn unsafe_ones(survey: &Survey) -> Vec<Finding> {
 }
 
 /// Those that could be filtered in their drivers.
-fn slow_ones(survey: &Survey) -> Vec<Finding> {
-    survey
+fn slow_ones(evidence: &Evidence) -> Vec<Finding> {
+    evidence
         .interfaces
         .iter()
         .filter(|interface| interface.mode == Some(Hook::Tc))
         .filter_map(|interface| {
             let name = &interface.name;
             let cause = interface.cause.as_deref()?;
-            let device = survey.devices.iter().find(|device| device.name == *name)?;
+            let device = evidence
+                .devices
+                .iter()
+                .find(|device| device.name == *name)?;
             let largest = driver::largest_mtu(device);
             let mut note = String::new();
             let setting = if cause.contains("receive queues") {

@@ -2,12 +2,12 @@
 
 use crate::{datapath, device::Hook, policy::AttachMode};
 
-use super::{Finding, Kind, Survey};
+use super::{Evidence, Finding, Kind};
 
 pub(super) const FINDS: &[Kind] = &[Kind::ForeignXdpProgram, Kind::ForeignTcProgram];
 
-pub(super) fn check(survey: &Survey) -> Vec<Finding> {
-    let before = survey.interfaces.iter().flat_map(|interface| {
+pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
+    let before = evidence.interfaces.iter().flat_map(|interface| {
         interface.before.iter().map(|other| {
             let name = &interface.name;
             let about = format!(
@@ -18,18 +18,22 @@ pub(super) fn check(survey: &Survey) -> Vec<Finding> {
             Kind::ForeignTcProgram.open(about, "sipguard apply").on(name)
         })
     });
-    xdp(survey).into_iter().chain(before).collect()
+    xdp(evidence).into_iter().chain(before).collect()
 }
 
-fn xdp(survey: &Survey) -> Vec<Finding> {
-    if survey.live.is_err() {
+fn xdp(evidence: &Evidence) -> Vec<Finding> {
+    if evidence.live.is_err() {
         return Vec::new();
     }
-    let in_force = survey
+    let in_force = evidence
         .in_force()
         .map(|live| &live.generation.description.interfaces);
     // What the config names now, or named.
-    let wanted = survey.policy.as_ref().ok().map(|policy| &policy.interfaces);
+    let wanted = evidence
+        .policy
+        .as_ref()
+        .ok()
+        .map(|policy| &policy.interfaces);
     wanted
         .or(in_force)
         .into_iter()
@@ -37,12 +41,12 @@ fn xdp(survey: &Survey) -> Vec<Finding> {
         // At TC ingress, ours gets what an XDP program lets pass.
         .filter(|interface| interface.mode != AttachMode::Tc)
         .filter_map(|interface| {
-            survey.devices
+            evidence.devices
                 .iter()
                 .find(|device| device.name == interface.name)
         })
         .filter_map(|device| {
-            let id = datapath::foreign(device, &survey.links)?;
+            let id = datapath::foreign(device, &evidence.links)?;
             let foreign = device.xdp.iter().find(|attached| attached.program == id)?;
             let hook = match foreign.hook {
                 Hook::Native => "xdpdrv",

@@ -2,7 +2,7 @@
 
 use crate::warnings::{self, Ephemeral};
 
-use super::{Finding, Kind, Survey};
+use super::{Evidence, Finding, Kind};
 use crate::prose::joined;
 
 pub(super) const FINDS: &[Kind] = &[Kind::PortNotReserved];
@@ -10,8 +10,8 @@ pub(super) const FINDS: &[Kind] = &[Kind::PortNotReserved];
 /// Stands in for the package's, which reserves the default ports.
 const FILE: &str = "/etc/sysctl.d/50-sipguard.conf";
 
-pub(super) fn check(survey: &Survey) -> Vec<Finding> {
-    let guarding = survey.policy.as_ref().ok();
+pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
+    let guarding = evidence.policy.as_ref().ok();
     let guarding = guarding.filter(|policy| !policy.interfaces.is_empty());
     let Some(Ephemeral { ports, reserve }) = guarding.and_then(warnings::ephemeral) else {
         return Vec::new();

@@ -1,11 +1,11 @@
 //! Routes that take packets out of others, behind the filter: segment routing's, which unpack with `seg6_enabled` off.
 
-use super::{Finding, Kind, Survey, printed::printed};
+use super::{Evidence, Finding, Kind, printed::printed};
 
 pub(super) const FINDS: &[Kind] = &[Kind::RouteUnpacks];
 
-pub(super) fn check(survey: &Survey) -> Vec<Finding> {
-    let guards = survey.policy.as_ref();
+pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
+    let guards = evidence.policy.as_ref();
     if guards.is_ok_and(|policy| policy.interfaces.is_empty()) {
         return Vec::new();
     }

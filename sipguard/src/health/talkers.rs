@@ -12,7 +12,7 @@ use crate::{
 use ipnet::IpNet;
 use sipguard_ebpf::abi::Protocol;
 
-use super::{Finding, Kind, Survey};
+use super::{Evidence, Finding, Kind};
 use crate::prose::joined;
 
 pub(super) const FINDS: &[Kind] = &[Kind::AnswersDropped];
@@ -25,13 +25,13 @@ struct Talk {
     from: u16,
 }
 
-pub(super) fn check(survey: &Survey) -> Vec<Finding> {
+pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
     /// So many are named.
     const NAMED: usize = 5;
-    let Some(live) = survey.in_force() else {
+    let Some(live) = evidence.in_force() else {
         return Vec::new();
     };
-    let own = &survey.addresses;
+    let own = &evidence.addresses;
     let mut talks = sockets();
     talks.extend(connections(own));
     let mut findings = Vec::new();
@@ -45,7 +45,7 @@ pub(super) fn check(survey: &Survey) -> Vec<Finding> {
             })
             .map(|talk| talk.with)
             .filter(|with| !own.contains(with) && !with.is_loopback())
-            .filter(|&with| is_dropped(live, with, &service.name, survey.now))
+            .filter(|&with| is_dropped(live, with, &service.name, evidence.now))
             .collect();
         if dropped.is_empty() {
             continue;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::policy::{Policy, protocol_name};
 use sipguard_ebpf::abi::Protocol::{self, Tcp, Udp};
 
-use super::{Finding, Kind, Survey, listeners::bound, survey::quoted};
+use super::{Evidence, Finding, Kind, evidence::quoted, listeners::bound};
 use crate::prose::joined;
 
 pub(super) const FINDS: &[Kind] = &[Kind::ReachedByEverybody];
@@ -31,8 +31,8 @@ const SIP: &[u16] = &[
     5060, 5061, 5062, 5063, 5064, 5065, 5070, 5080, 5081, 5160, 5161, 50600,
 ];
 
-pub(super) fn check(survey: &Survey) -> Vec<Finding> {
-    let Ok(policy) = &survey.policy else {
+pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
+    let Ok(policy) = &evidence.policy else {
         return Vec::new();
     };
     // Each service once, with the ports of all its protocols.
@@ -55,7 +55,7 @@ pub(super) fn check(survey: &Survey) -> Vec<Finding> {
                     "reached by everybody, not guarded: {what} on {}",
                     joined(listed)
                 ),
-                guard(survey, policy, name, &open),
+                guard(evidence, policy, name, &open),
             ))
         })
         .collect()
@@ -89,7 +89,12 @@ fn is_guarded(policy: &Policy, protocol: Protocol, port: u16) -> bool {
 }
 
 /// Adds a service that lets in whom the first service lets in.
-fn guard(survey: &Survey, policy: &Policy, name: &str, open: &[(Protocol, Vec<u16>)]) -> String {
+fn guard(
+    evidence: &Evidence,
+    policy: &Policy,
+    name: &str,
+    open: &[(Protocol, Vec<u16>)],
+) -> String {
     let taken = |name: &str| policy.services.iter().any(|service| service.name == name);
     let name = if taken(name) {
         format!("{name}-more")
@@ -111,7 +116,7 @@ fn guard(survey: &Survey, policy: &Policy, name: &str, open: &[(Protocol, Vec<u1
         .map(|origin| format!("\"{}\"", origin.source))
         .collect();
     let sources: Vec<_> = sources.into_iter().collect();
-    let file = quoted(&survey.config);
+    let file = quoted(&evidence.config);
     format!(
         "printf '\\n[services.{name}]\\n{}\\nallow = [{}]\\n' >> {file} && sipguard apply --config {file}",
         ports.join("\\n"),

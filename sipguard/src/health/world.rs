@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, fs};
 
 use crate::device::Device;
 
-use super::{Finding, Kind, Survey, survey::quoted};
+use super::{Evidence, Finding, Kind, evidence::quoted};
 
 pub(super) const FINDS: &[Kind] = &[Kind::InternetUnguarded, Kind::InternetUnguardable];
 
-pub(super) fn check(survey: &Survey) -> Vec<Finding> {
-    let Ok(policy) = &survey.policy else {
+pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
+    let Ok(policy) = &evidence.policy else {
         return Vec::new();
     };
     let guarded: Vec<_> = policy
@@ -17,17 +17,17 @@ pub(super) fn check(survey: &Survey) -> Vec<Finding> {
         .iter()
         .map(|interface| interface.name.as_str())
         .collect();
-    let file = quoted(&survey.config);
+    let file = quoted(&evidence.config);
     default_routes()
         .iter()
-        .filter_map(|name| survey.devices.iter().find(|device| device.name == *name))
-        .filter(|device| !covered(device, &guarded, &survey.devices))
+        .filter_map(|name| evidence.devices.iter().find(|device| device.name == *name))
+        .filter(|device| !covered(device, &guarded, &evidence.devices))
         .map(|device| {
             let name = &device.name;
             if let Err(why) = &device.link {
                 let about = format!("{name} leads to the internet and can't be guarded: {why}");
                 return Kind::InternetUnguardable
-                    .wrong(about, survey.edit())
+                    .wrong(about, evidence.edit())
                     .on(name);
             }
             let below = if name.starts_with("ppp") {

@@ -25,7 +25,6 @@ use crate::{
     policy::Policy,
     state::Confirmed,
     tables::Tables,
-    warnings::Doubt,
 };
 
 /// What an apply did.
@@ -51,8 +50,6 @@ pub struct Applied {
     pub pending: Option<Pending>,
     /// Why the last policy that was in force for good was taken instead of the config file, where that is so.
     pub instead: Option<Instead>,
-    /// What makes one doubt whether the lists are what they are meant to be.
-    pub doubts: Vec<Doubt>,
     /// Where the policy differs from what was in force before, and what to mind.
     pub outlook: Outlook,
 }
@@ -89,8 +86,7 @@ pub fn apply(host: &Host, file: &Path, options: Options) -> Result<Applied, Erro
         released: Vec::new(),
         pending: None,
         instead: survey.instead.clone(),
-        doubts: survey.doubts.clone(),
-        outlook: Outlook::unchanged(&survey.policy),
+        outlook: Outlook::unchanged(&survey.policy, survey.doubts.clone()),
         policy: survey.policy.clone(),
     };
     if in_force {
@@ -148,8 +144,7 @@ fn waiting(session: &Session<'_>, options: Options) -> Result<Option<Applied>, E
         released: Vec::new(),
         pending: Some(pending),
         instead: None,
-        doubts: Vec::new(),
-        outlook: Outlook::unchanged(&policy),
+        outlook: Outlook::unchanged(&policy, Vec::new()),
         policy,
     }))
 }

@@ -8,7 +8,7 @@ use crate::{
     policy::{AttachMode, Interface, Policy, Ports},
     state::Slots,
     tables::{Now, PrefixKey, Tables},
-    warnings::{Ephemeral, Login, Side, cut_off, ephemeral},
+    warnings::{Doubt, Ephemeral, Login, Side, cut_off, ephemeral},
 };
 
 /// What becomes of this host where a policy comes in force.
@@ -22,6 +22,8 @@ pub struct Outlook {
     pub ephemeral: Option<Ephemeral>,
     /// Interfaces that may receive nothing while their drivers take a first program, and for how long.
     pub silent: Vec<(String, &'static str)>,
+    /// What makes one doubt whether the lists are what they are meant to be.
+    pub doubts: Vec<Doubt>,
 }
 
 /// Those whose drivers have no program yet, and are to take one.
@@ -40,9 +42,10 @@ fn silent(targets: &[(Target, Device)]) -> Vec<(String, &'static str)> {
 
 impl Outlook {
     /// Where the policy stays.
-    pub(super) fn unchanged(policy: &Policy) -> Self {
+    pub(super) fn unchanged(policy: &Policy, doubts: Vec<Doubt>) -> Self {
         Self {
             ephemeral: ephemeral(policy),
+            doubts,
             ..Self::default()
         }
     }
@@ -92,6 +95,7 @@ impl Outlook {
             cut_off: lost,
             ephemeral: ephemeral(policy),
             silent: silent(targets),
+            doubts: Vec::new(),
         })
     }
 }

@@ -10,7 +10,7 @@ use super::{
     session,
     survey::{Options, Survey},
 };
-use crate::{host::Host, policy::Policy, state::State, tables::Tables, warnings::Doubt};
+use crate::{host::Host, policy::Policy, state::State, tables::Tables};
 
 /// What an apply would do.
 #[derive(Debug)]
@@ -28,8 +28,6 @@ pub struct Planned {
     pub changes: bool,
     /// Why the last policy that was in force for good would be taken instead of the config file, where that is so.
     pub instead: Option<Instead>,
-    /// What makes one doubt whether the lists are what they are meant to be.
-    pub doubts: Vec<Doubt>,
     /// What becomes of this host.
     pub outlook: Outlook,
 }
@@ -55,7 +53,7 @@ pub fn plan(host: &Host, file: &Path, options: Options) -> Result<Planned, Error
         let tables = Tables::compile(&survey.policy, slots, entries, survey.now)?;
         survey.outlook(slots, &tables)?
     } else {
-        Outlook::unchanged(&survey.policy)
+        Outlook::unchanged(&survey.policy, survey.doubts)
     };
     Ok(Planned {
         own: entries.len(),
@@ -63,7 +61,6 @@ pub fn plan(host: &Host, file: &Path, options: Options) -> Result<Planned, Error
         refused: survey.refused,
         changes,
         instead: survey.instead,
-        doubts: survey.doubts,
         outlook,
         policy: survey.policy,
     })

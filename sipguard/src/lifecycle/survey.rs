@@ -150,7 +150,11 @@ impl Survey {
     /// What becomes of this host.
     pub(super) fn outlook(&self, slots: &Slots, tables: &Tables) -> Result<Outlook, Error> {
         let before = self.before.as_ref();
-        Outlook::of(before, &self.policy, slots, tables, &self.targets, self.now)
+        let outlook = Outlook::of(before, &self.policy, slots, tables, &self.targets, self.now)?;
+        Ok(Outlook {
+            doubts: self.doubts.clone(),
+            ..outlook
+        })
     }
 }
 

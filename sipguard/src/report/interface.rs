@@ -219,7 +219,7 @@ impl fmt::Display for InterfaceReport {
         if let Some(renamed) = &self.renamed {
             write!(
                 f,
-                "; it was renamed: name {renamed} in the config, or the next `sipguard apply` lets go of it"
+                "; it was renamed: name {renamed} in the config, or a `sipguard apply` that guards others lets go of it"
             )?;
         }
         if let Some(unfit) = &self.unfit {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{ConfirmationReport, InterfaceReport, InterfaceState};
 use crate::{
-    health::{self, Health, Opening, Survey},
+    health::{self, Evidence, Health, Opening},
     host::Host,
     lifecycle::{self, Live},
     policy::{Mode, Service},
@@ -62,16 +62,16 @@ impl StatusReport {
     /// # Errors
     /// Where the kernel can't be asked.
     pub fn take(host: &Host, config: &Path) -> Result<Self, lifecycle::Error> {
-        let survey = Survey::look(host, config)?;
-        let health = Health::of(&survey);
-        let open = health::openings(&survey);
-        let Survey {
+        let evidence = Evidence::look(host, config)?;
+        let health = Health::of(&evidence);
+        let open = health::openings(&evidence);
+        let Evidence {
             state,
             now,
             interfaces,
             ..
-        } = survey;
-        let live = survey.live?;
+        } = evidence;
+        let live = evidence.live?;
         // Also where nothing is in force any more.
         let pending = lifecycle::pending(host)?;
         let pending = pending.map(|pending| ConfirmationReport::new(pending, now));

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    policy::{Action, Mode, Policy},
-    prose::count,
+    policy::{Action, Mode, Policy, Service},
+    prose::{Grouped, count},
     state::State,
 };
 
@@ -56,7 +56,10 @@ pub fn doubts(policy: &Policy, state: &State, now: Timestamp) -> Vec<Doubt> {
     if policy.interfaces.is_empty() {
         return Vec::new();
     }
-    let mut doubts = nobody_allowed(policy, state, now);
+    let nobody = nobody_allowed(policy, state, now).map(|service| Doubt::NobodyAllowed {
+        service: service.name.clone(),
+    });
+    let mut doubts: Vec<_> = nobody.collect();
     let somebody_everywhere = doubts.is_empty();
     doubts.extend(everybody_allowed(policy));
     for origin in &policy.origins {
@@ -103,7 +106,12 @@ fn everybody_allowed(policy: &Policy) -> Vec<Doubt> {
         .collect()
 }
 
-fn nobody_allowed(policy: &Policy, state: &State, now: Timestamp) -> Vec<Doubt> {
+/// The services that drop whoever is not listed, and list nobody: in the policy, or by the command line.
+pub(crate) fn nobody_allowed<'p>(
+    policy: &'p Policy,
+    state: &State,
+    now: Timestamp,
+) -> impl Iterator<Item = &'p Service> {
     let allowed: BTreeSet<_> = policy
         .entries
         .iter()
@@ -114,22 +122,17 @@ fn nobody_allowed(policy: &Policy, state: &State, now: Timestamp) -> Vec<Doubt> 
         .entries
         .iter()
         .filter(|entry| entry.action == Action::Allow && !entry.ended(now))
-        .map(|entry| entry.service.as_str())
+        .map(|entry| entry.service.clone())
         .collect();
-    policy
-        .services
-        .iter()
-        .enumerate()
-        .filter(|(index, service)| {
+    let services = policy.services.iter().enumerate();
+    services
+        .filter(move |(index, service)| {
             service.default == Action::Deny
                 && service.mode == Mode::Enforce
                 && !allowed.contains(index)
-                && !by_hand.contains(service.name.as_str())
+                && !by_hand.contains(&service.name)
         })
-        .map(|(_, service)| Doubt::NobodyAllowed {
-            service: service.name.clone(),
-        })
-        .collect()
+        .map(|(_, service)| service)
 }
 
 impl Doubt {
@@ -171,8 +174,9 @@ impl fmt::Display for Doubt {
                 to,
             } => write!(
                 f,
-                "{} has {to} of the {} that it had before",
+                "{} has {} of the {} that it had before",
                 place(source, file),
+                Grouped(*to as u64),
                 count(*from, "entry", "entries")
             ),
         }

@@ -130,7 +130,7 @@ pub(super) const BINARIES: &[Binary] = &[
         ..PLAIN
     },
     Binary {
-        name: "devices",
+        name: "interfaces",
         modules: &["tun", "bridge", "macvlan", "vxlan", "ifb"],
         ..PLAIN
     },
@@ -281,9 +281,13 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         Kind::Before(5, 18),
         PIECES,
     ),
-    except("devices::below_what_is_guarded", Kind::Before(5, 15), ABOVE),
     except(
-        "devices::a_port_that_comes_back",
+        "interfaces::below_what_is_guarded",
+        Kind::Before(5, 15),
+        ABOVE,
+    ),
+    except(
+        "interfaces::a_port_that_comes_back",
         Kind::Before(5, 15),
         ABOVE,
     ),

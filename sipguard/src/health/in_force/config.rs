@@ -3,32 +3,32 @@
 use crate::{
     config::ConfigError,
     health::{
-        Finding, Kind, Survey,
-        survey::{edit, quoted},
+        Evidence, Finding, Kind,
+        evidence::{edit, quoted},
     },
     lifecycle,
     policy::Policy,
     prose::{count, joined, local},
 };
 
-pub(super) fn check(survey: &Survey) -> Option<Finding> {
-    match &survey.policy {
-        Err(error) => Some(unusable(survey, error)),
+pub(super) fn check(evidence: &Evidence) -> Option<Finding> {
+    match &evidence.policy {
+        Err(error) => Some(unusable(evidence, error)),
         // What waits to be confirmed is in force, and is told as that.
-        Ok(_) if survey.waits() => None,
-        Ok(policy) if survey.taken_back && !policy.interfaces.is_empty() => {
-            Some(taken_back(survey))
+        Ok(_) if evidence.waits() => None,
+        Ok(policy) if evidence.taken_back && !policy.interfaces.is_empty() => {
+            Some(taken_back(evidence))
         }
-        Ok(policy) => not_applied(survey, policy),
+        Ok(policy) => not_applied(evidence, policy),
     }
 }
 
 /// Names the first problem's file and line, which may be a list file's.
-fn unusable(survey: &Survey, error: &lifecycle::Error) -> Finding {
+fn unusable(evidence: &Evidence, error: &lifecycle::Error) -> Finding {
     let told = error.to_string();
     let all = count(told.lines().count(), "problem", "problems");
     let first = told.lines().next().unwrap_or_default();
-    let mut file = survey.config.clone();
+    let mut file = evidence.config.clone();
     let mut line = None;
     let mut mend = None;
     if let lifecycle::Error::Config(error) = error {
@@ -47,7 +47,7 @@ fn unusable(survey: &Survey, error: &lifecycle::Error) -> Finding {
         }
     }
     let mend = mend.unwrap_or_else(|| edit(&file, line));
-    let found = if matches!(survey.live, Ok(None)) {
+    let found = if matches!(evidence.live, Ok(None)) {
         let about = format!("nothing is in force, and the config can't be used ({all}): {first}");
         Kind::ConfigUnusable.open(about, mend)
     } else {
@@ -60,31 +60,31 @@ fn unusable(survey: &Survey, error: &lifecycle::Error) -> Finding {
 }
 
 /// A plain apply would not take it either.
-fn taken_back(survey: &Survey) -> Finding {
-    let mend = format!("{} --confirm 60s", survey.apply());
-    let unconfirmed = survey.state.unconfirmed.as_ref();
+fn taken_back(evidence: &Evidence) -> Finding {
+    let mend = format!("{} --confirm 60s", evidence.apply());
+    let unconfirmed = evidence.state.unconfirmed.as_ref();
     let at = unconfirmed
         .and_then(|unconfirmed| unconfirmed.taken_back)
         .map_or_else(String::new, |at| format!(" at {}", local(at)));
     let why = format!("the config was not confirmed, and was taken back{at}");
-    let found = if matches!(survey.live, Ok(None)) {
+    let found = if matches!(evidence.live, Ok(None)) {
         Kind::ConfigTakenBack.open(format!("nothing is in force: {why}"), mend)
     } else {
         let about = format!("{why}: what was in force before is in force");
         Kind::ConfigTakenBack.wrong(about, mend)
     };
-    found.inside(&survey.config, None)
+    found.inside(&evidence.config, None)
 }
 
 /// Compares all that the config says with what the kernel has.
-fn not_applied(survey: &Survey, policy: &Policy) -> Option<Finding> {
-    let description = &survey.in_force()?.generation.description;
+fn not_applied(evidence: &Evidence, policy: &Policy) -> Option<Finding> {
+    let description = &evidence.in_force()?.generation.description;
     if policy.interfaces.is_empty() {
         let about = "the config names no interface, and what was in force before goes on filtering";
-        let found = Kind::NoInterface.wrong(about, survey.edit());
-        return Some(found.inside(&survey.config, None));
+        let found = Kind::NoInterface.wrong(about, evidence.edit());
+        return Some(found.inside(&evidence.config, None));
     }
-    let mut slots = survey.state.slots.clone();
+    let mut slots = evidence.state.slots.clone();
     let names = policy.services.iter().map(|service| service.name.as_str());
     // With more services than there can be, it is not what was applied.
     let digest = slots
@@ -99,10 +99,10 @@ fn not_applied(survey: &Survey, policy: &Policy) -> Option<Finding> {
         let about = format!(
             "what is in force was made by sipguard {made}: an apply replaces it with that of {own}"
         );
-        return Some(Kind::OtherVersion.wrong(about, survey.apply()));
+        return Some(Kind::OtherVersion.wrong(about, evidence.apply()));
     }
-    let file = survey.config.display();
-    let about = if description.config == survey.config {
+    let file = evidence.config.display();
+    let about = if description.config == evidence.config {
         let services = description.services.iter().map(|found| &found.service);
         let differs = [
             (description.interfaces != policy.interfaces, "interfaces"),
@@ -124,6 +124,6 @@ fn not_applied(survey: &Survey, policy: &Policy) -> Option<Finding> {
         let other = description.config.display();
         format!("what is in force is what {other} says, and not what {file} says")
     };
-    let found = Kind::ConfigNotApplied.wrong(about, survey.apply());
-    Some(found.inside(&survey.config, None))
+    let found = Kind::ConfigNotApplied.wrong(about, evidence.apply());
+    Some(found.inside(&evidence.config, None))
 }

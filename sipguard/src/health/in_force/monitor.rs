@@ -1,21 +1,21 @@
 //! Whether anything is dropped by what filters.
 
 use crate::{
-    health::{Finding, Kind, Survey, survey::quoted},
+    health::{Evidence, Finding, Kind, evidence::quoted},
     lifecycle::Live,
     policy::{Mode, Service},
     report::InterfaceState,
 };
 
-pub(super) fn check(survey: &Survey, live: &Live) -> Vec<Finding> {
+pub(super) fn check(evidence: &Evidence, live: &Live) -> Vec<Finding> {
     let services = &live.generation.description.services;
     let services = services.iter().map(|found| &found.service);
     let only_watched = |service: &&Service| service.mode == Mode::Monitor;
     let watched: Vec<_> = services.clone().filter(only_watched).collect();
-    let file = quoted(&survey.config);
+    let file = quoted(&evidence.config);
     let enforce = format!(
         "sed -i -E 's/^( *mode *= *)[\"\\x27]monitor[\"\\x27]/\\1\"enforce\"/' {file} && {}",
-        survey.apply()
+        evidence.apply()
     );
     let nothing = |why: &str, mend| {
         let about = format!("nothing is dropped: {why}");
@@ -23,11 +23,11 @@ pub(super) fn check(survey: &Survey, live: &Live) -> Vec<Finding> {
     };
     let absent = |state| state == InterfaceState::Absent;
     if services.len() == 0 {
-        vec![nothing("no service is configured", survey.edit())]
+        vec![nothing("no service is configured", evidence.edit())]
     } else if watched.len() == services.len() {
         vec![nothing("monitor mode", enforce)]
-    } else if survey.interfaces.iter().all(|it| absent(it.state)) {
-        vec![nothing("no interface is filtered", survey.edit())]
+    } else if evidence.interfaces.iter().all(|it| absent(it.state)) {
+        vec![nothing("no interface is filtered", evidence.edit())]
     } else {
         let of_service = |service: &Service| {
             let name = &service.name;

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// See the module.
-pub(crate) struct Survey {
+pub(crate) struct Evidence {
     /// The config file, from the root.
     pub(crate) config: PathBuf,
     /// What it says.
@@ -43,7 +43,7 @@ pub(crate) struct Survey {
     pub(crate) now: Now,
 }
 
-impl Survey {
+impl Evidence {
     /// Takes no lock, and changes nothing.
     pub(crate) fn look(host: &Host, config: &Path) -> Result<Self, lifecycle::Error> {
         let Newest {
