@@ -117,7 +117,7 @@ fn what_became_of_an_interface_since() {
     );
     assert_eq!(
         format!("{}: {report}", report.names()),
-        "eth0 (now wan0): tc; it was renamed: name wan0 in the config, or the next `sipguard apply` lets go of it; what comes in is not \
+        "eth0 (now wan0): tc; it was renamed: name wan0 in the config, or a `sipguard apply` that guards others lets go of it; what comes in is not \
          judged any more: it is no place to judge"
     );
 }
