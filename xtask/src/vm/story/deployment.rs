@@ -43,9 +43,11 @@ impl<'a> Deployer<'a> {
         succeeded(&self.deploy(&config::good(), UNHURRIED)?)?;
         let version = gateway.run("dpkg-query --show --showformat='${Version}' sipguard")?;
         let status = gateway.run("sipguard status")?;
-        let native = status
-            .lines()
-            .any(|line| line.split_whitespace().eq([INTERFACE, "native"]));
+        let native = status.lines().any(|line| {
+            // Behind its name there may be others that it has.
+            let mut words = line.split_whitespace();
+            words.next() == Some(INTERFACE) && words.next_back() == Some("native")
+        });
         ensure!(native, "not in the driver:\n{status}");
         gateway.run("sipguard doctor")?;
         Ok(format!(
