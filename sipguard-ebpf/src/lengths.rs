@@ -12,3 +12,44 @@ pub struct Lengths {
 }
 
 const _: () = assert!(size_of::<Lengths>() == 32);
+
+/// How many bits there are from the lowest one that is set up to the highest. BPF has no instruction for it, so it comes from a table, and the
+/// compiler's own would do but for this: the compiler knows that its numbers end at 64, and leaves out what shows the verifier, which does
+/// not, that a length calculated from one is a byte.
+#[must_use]
+#[inline(always)]
+pub fn from_lowest(bits: u64) -> u8 {
+    let lowest = bits & bits.wrapping_neg();
+    let place = (lowest.wrapping_mul(DE_BRUIJN) >> 58) as usize;
+    // SAFETY: the address of an element of a table: six bits are left.
+    unsafe { (&raw const FROM_LOWEST[place]).read_volatile() }
+}
+
+/// A De Bruijn sequence: each six bits in a row are found in it once (Leiserson, Prokop, Randall, "Using de Bruijn Sequences to Index a 1 in a
+/// Computer Word").
+const DE_BRUIJN: u64 = 0x0218_a392_cd3d_5dbf;
+
+/// Not the places of the bits: LLVM recognizes a table of those, volatile or not, and puts its own in its place (its pass
+/// `AggressiveInstCombine`).
+static FROM_LOWEST: [u8; 64] = {
+    let mut numbers = [0; 64];
+    let mut bit = 0;
+    while bit < 64 {
+        numbers[(DE_BRUIJN << bit >> 58) as usize] = 64 - bit;
+        bit += 1;
+    }
+    numbers
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_counted_from_the_lowest() {
+        for bit in 0..64 {
+            assert_eq!(from_lowest(1 << bit), 64 - bit);
+            assert_eq!(from_lowest(u64::MAX << bit), 64 - bit);
+        }
+    }
+}

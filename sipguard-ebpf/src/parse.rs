@@ -99,51 +99,26 @@ pub fn parse(
 ) -> Result<Packet, Reason> {
     match plain(frame, link, protocols) {
         Some(packet) => Ok(packet),
-        None => general::<true>(frame, link, protocols),
+        None => general(frame, link, protocols),
     }
 }
 
-/// The same where all fragments are left to [`parse_fragment`]: what they need costs all others something.
-///
-/// # Errors
-/// As [`parse`]; [`Reason::Fragment`] for every fragment.
-#[inline(always)]
-pub fn parse_whole(
-    frame: &(impl Frame + ?Sized),
-    link: LinkKind,
-    protocols: u32,
-) -> Result<Packet, Reason> {
-    match plain(frame, link, protocols) {
-        Some(packet) => Ok(packet),
-        None => general::<false>(frame, link, protocols),
-    }
-}
-
-/// As [`parse`], for what [`parse_whole`] takes for a fragment.
+/// As [`parse`], for everything that [`plain`] leaves.
 ///
 /// # Errors
 /// As [`parse`].
 #[inline(always)]
-pub fn parse_fragment(
-    frame: &(impl Frame + ?Sized),
-    link: LinkKind,
-    protocols: u32,
-) -> Result<Packet, Reason> {
-    general::<true>(frame, link, protocols)
-}
-
-#[inline(always)]
-fn general<const FRAGMENTS: bool>(
+pub fn general(
     frame: &(impl Frame + ?Sized),
     link: LinkKind,
     protocols: u32,
 ) -> Result<Packet, Reason> {
     let (family, offset) = network(frame, link)?;
     let ip = match family {
-        Family::V4 => ipv4::<FRAGMENTS>(frame, offset)?,
+        Family::V4 => ipv4(frame, offset)?,
         Family::V6 => ipv6(frame, offset)?,
     };
-    let (kind, offset, first) = extensions::<FRAGMENTS>(frame, family, &ip)?;
+    let (kind, offset, first) = extensions(frame, family, &ip)?;
     let guarded = kind
         .protocol()
         .filter(|protocol| protocols & protocol.bit() != 0);
@@ -224,31 +199,34 @@ fn inside(frame: &(impl Frame + ?Sized), end: usize) -> Result<(), Reason> {
 /// What most frames begin with.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Plain<const N: usize> {
+struct Plain<const TAGS: usize, I> {
     ethernet: EthHdr,
-    tags: [VlanHdr; N],
-    ip: PlainIp,
+    tags: [VlanHdr; TAGS],
+    ip: I,
 }
 
 /// And behind that.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct PlainIp {
-    header: Ipv4Hdr,
+struct PlainIp<I> {
+    header: I,
     ports: [u8; 4],
 }
 
-const _: () = assert!(size_of::<Plain<0>>() == 38 && size_of::<Plain<1>>() == 42);
+const _: () = assert!(size_of::<Plain<0, PlainIp<Ipv4Hdr>>>() == 38);
+const _: () = assert!(size_of::<Plain<1, PlainIp<Ipv4Hdr>>>() == 42);
+const _: () = assert!(size_of::<Plain<0, PlainIp<Ipv6Hdr>>>() == 58);
+const _: () = assert!(size_of::<Plain<1, PlainIp<Ipv6Hdr>>>() == 62);
 
 // SAFETY: headers without padding between them.
-unsafe impl<const N: usize> frame::Header for Plain<N> {}
+unsafe impl<const TAGS: usize, I: frame::Header> frame::Header for Plain<TAGS, I> {}
 // SAFETY: as above.
-unsafe impl frame::Header for PlainIp {}
+unsafe impl<I: frame::Header> frame::Header for PlainIp<I> {}
 
-/// IPv4 without options behind no more than one tag, that is no fragment, of a guarded protocol, its bounds checked once: half the cost of
-/// the general way, which all other frames take.
+/// IPv4 without options, or IPv6 without extension headers, behind no more than one tag, that is no fragment, of a guarded protocol, its bounds
+/// checked once: half the cost of the [`general`] way, which all other frames take.
 #[inline(always)]
-fn plain(frame: &(impl Frame + ?Sized), link: LinkKind, protocols: u32) -> Option<Packet> {
+pub fn plain(frame: &(impl Frame + ?Sized), link: LinkKind, protocols: u32) -> Option<Packet> {
     match (frame.said(), link) {
         (Some(said), _) => plain_behind(frame, said.kind, protocols),
         (None, LinkKind::Ethernet) => {
@@ -259,8 +237,12 @@ fn plain(frame: &(impl Frame + ?Sized), link: LinkKind, protocols: u32) -> Optio
 }
 
 #[inline(always)]
-fn plain_ethernet<const N: usize>(frame: &(impl Frame + ?Sized), protocols: u32) -> Option<Packet> {
-    let Plain { ethernet, tags, ip } = frame.first::<Plain<N>>()?;
+fn plain_ethernet<const TAGS: usize>(
+    frame: &(impl Frame + ?Sized),
+    protocols: u32,
+) -> Option<Packet> {
+    // The shorter of the two: the longer one is asked for where it is that.
+    let Plain { ethernet, tags, ip } = frame.first::<Plain<TAGS, PlainIp<Ipv4Hdr>>>()?;
     let mut kind = ethernet.ether_type;
     for tag in tags {
         if !is_tag(kind) {
@@ -268,38 +250,67 @@ fn plain_ethernet<const N: usize>(frame: &(impl Frame + ?Sized), protocols: u32)
         }
         kind = tag.ether_type;
     }
-    if kind != EtherType::Ipv4 as u16 {
-        return None;
+    let offset = size_of::<EthHdr>() + size_of_val(&tags);
+    if kind == EtherType::Ipv4 as u16 {
+        return plain_ipv4(ip, offset, protocols);
     }
-    plain_ip(ip, size_of::<EthHdr>() + size_of_val(&tags), protocols)
+    if kind == EtherType::Ipv6 as u16 {
+        let Plain { ip, .. } = frame.first::<Plain<TAGS, PlainIp<Ipv6Hdr>>>()?;
+        return plain_ipv6(ip, offset, protocols);
+    }
+    None
 }
 
 /// The same where the kernel has said what the frame begins with.
 #[inline(always)]
 fn plain_behind(frame: &(impl Frame + ?Sized), kind: u16, protocols: u32) -> Option<Packet> {
-    if kind != EtherType::Ipv4 as u16 {
-        return None;
+    if kind == EtherType::Ipv4 as u16 {
+        return plain_ipv4(frame.first()?, 0, protocols);
     }
-    plain_ip(frame.first()?, 0, protocols)
+    if kind == EtherType::Ipv6 as u16 {
+        return plain_ipv6(frame.first()?, 0, protocols);
+    }
+    None
 }
 
 #[inline(always)]
-fn plain_ip(ip: PlainIp, offset: usize, protocols: u32) -> Option<Packet> {
+fn plain_ipv4(ip: PlainIp<Ipv4Hdr>, offset: usize, protocols: u32) -> Option<Packet> {
     let PlainIp { header: ip, ports } = ip;
     if ip.vihl != 0x45 || ip.frag_offset() != 0 || more_fragments(&ip) != 0 {
         return None;
     }
-    let protocol = Header::numbered(ip.proto).protocol()?;
-    if protocols & protocol.bit() == 0 {
-        return None;
-    }
-    let [_, _, high, low] = ports;
     Some(Packet {
         source: V4(u32::from_be_bytes(ip.src_addr)).into(),
-        protocol,
-        port: [high, low],
+        protocol: guarded(ip.proto, protocols)?,
+        port: destination(ports),
         last: last_byte(offset, ip.tot_len),
     })
+}
+
+#[inline(always)]
+fn plain_ipv6(ip: PlainIp<Ipv6Hdr>, offset: usize, protocols: u32) -> Option<Packet> {
+    let PlainIp { header: ip, ports } = ip;
+    if ip.version() != 6 {
+        return None;
+    }
+    Some(Packet {
+        source: V6::from(u128::from_be_bytes(ip.src_addr)).into(),
+        protocol: guarded(ip.next_hdr, protocols)?,
+        port: destination(ports),
+        last: last_byte(offset + size_of::<Ipv6Hdr>(), ip.payload_len),
+    })
+}
+
+/// The protocol with this number, if it is a guarded one.
+#[inline(always)]
+fn guarded(number: u8, protocols: u32) -> Option<Protocol> {
+    let protocol = Header::numbered(number).protocol()?;
+    (protocols & protocol.bit() != 0).then_some(protocol)
+}
+
+#[inline(always)]
+fn destination([_, _, high, low]: [u8; 4]) -> [u8; 2] {
+    [high, low]
 }
 
 /// Whether an EtherType, as it stands in the frame, says that a VLAN tag follows.
@@ -396,7 +407,7 @@ fn more_fragments(ip: &Ipv4Hdr) -> u8 {
 
 /// RFC 791 section 3.1.
 #[inline(always)]
-fn ipv4<const FRAGMENTS: bool>(frame: &(impl Frame + ?Sized), offset: usize) -> Result<Ip, Reason> {
+fn ipv4(frame: &(impl Frame + ?Sized), offset: usize) -> Result<Ip, Reason> {
     let header = frame
         .read::<Ipv4Hdr>(offset & OFFSETS)
         .ok_or(Reason::Malformed)?;
@@ -405,9 +416,6 @@ fn ipv4<const FRAGMENTS: bool>(frame: &(impl Frame + ?Sized), offset: usize) -> 
     }
     let end = offset + usize::from(header.ihl());
     let first = more_fragments(&header);
-    if !FRAGMENTS && (first != 0 || header.frag_offset() != 0) {
-        return Err(Reason::Fragment);
-    }
     if header.frag_offset() != 0 {
         return Err(inside(frame, end).err().unwrap_or(Reason::Fragment));
     }
@@ -450,7 +458,7 @@ fn last_byte(offset: usize, length: [u8; 2]) -> usize {
 /// Linux takes more orders than the RFC recommends. Returns the kind of the first header that is none, where it begins, and what
 /// [`reassembled`] asks of a first fragment.
 #[inline(always)]
-fn extensions<const FRAGMENTS: bool>(
+fn extensions(
     frame: &(impl Frame + ?Sized),
     family: Family,
     ip: &Ip,
@@ -471,10 +479,7 @@ fn extensions<const FRAGMENTS: bool>(
             .ok_or(Reason::Malformed)?;
         // The lowest bit says that more follow, the next two nothing; what is left is the offset (RFC 8200 section 4.5).
         let field = u16::from_be_bytes([high, low]);
-        if !FRAGMENTS && kind.is_fragment() && field & (0xfff8 | u16::from(MORE)) != 0 {
-            return Err(Reason::Fragment);
-        }
-        if FRAGMENTS && kind.is_fragment() && field & 0xfff8 != 0 {
+        if kind.is_fragment() && field & 0xfff8 != 0 {
             reassembled(ip, first, offset + 8)?;
             return Err(Reason::Fragment);
         }

@@ -5,7 +5,8 @@ use crate::{
     datagram::Datagram,
     frame::Frame,
     header::Family,
-    parse::{Packet, Source, parse, parse_fragment},
+    lengths::from_lowest,
+    parse::{Packet, Source, general, parse},
     prefix::{Prefix, V4, V6, cell_bit, marker_bit, region},
 };
 
@@ -42,6 +43,15 @@ pub trait Memory {
 pub trait Entries<A: Prefix> {
     /// What is said of one prefix in one service.
     fn entry(&self, key: &Key<A>) -> Option<Value>;
+
+    /// As [`most_specific`], which may be a function by itself.
+    #[inline(always)]
+    fn most_specific(&self, service: u8, address: A) -> Option<(Reason, u8)>
+    where
+        Self: Tables + Sized,
+    {
+        most_specific(self, service, address)
+    }
 }
 
 /// What happens to a frame, and why.
@@ -81,15 +91,15 @@ pub fn judge(frame: &(impl Frame + ?Sized), tables: &impl Tables) -> (Option<Pac
     judged(parse(frame, tables.link(), tables.protocols()), tables)
 }
 
-/// The verdict on a fragment, which depends on what became of others: what is left of a datagram whose first fragment was dropped would fill
-/// the room that the kernel has for those that can be put together. Row 4's first half.
+/// The verdict on a frame that [`crate::parse::plain`] leaves. That on a fragment depends on what became of others: what is left of a datagram whose
+/// first fragment was dropped would fill the room that the kernel has for those that can be put together. Row 4's first half.
 #[inline(always)]
-pub fn judge_fragment(
+pub fn judge_general(
     frame: &(impl Frame + ?Sized),
     tables: &impl Tables,
     memory: &impl Memory,
 ) -> (Option<Packet>, Verdict) {
-    let parsed = parse_fragment(frame, tables.link(), tables.protocols());
+    let parsed = general(frame, tables.link(), tables.protocols());
     let (packet, verdict) = judged(parsed, tables);
     let first = packet.is_some_and(Packet::is_first_fragment) && verdict.action() == Action::Drop;
     let later = verdict.reason == Reason::Fragment;
@@ -145,7 +155,7 @@ pub fn decide(packet: &Packet, tables: &impl Tables) -> Verdict {
     }
 }
 
-/// The most specific entry in force, and its prefix length. An entry of which nothing is in force is as if it were not there.
+/// What the entries say of an address, and the length of the prefix that decides.
 #[inline(always)]
 fn look_up<A: Prefix>(
     tables: &(impl Tables + Entries<A>),
@@ -153,10 +163,21 @@ fn look_up<A: Prefix>(
     address: A,
 ) -> Option<(Reason, u8)> {
     let shift = tables.prefilter_shift();
-    let region = region(service, shift);
-    if !tables.prefilter(region | cell_bit(address.cell(), shift)) {
+    if !tables.prefilter(region(service, shift) | cell_bit(address.cell(), shift)) {
         return None;
     }
+    tables.most_specific(service, address)
+}
+
+/// The most specific entry in force, and its prefix length. An entry of which nothing is in force is as if it were not there.
+#[inline(always)]
+pub fn most_specific<A: Prefix>(
+    tables: &(impl Tables + Entries<A>),
+    service: u8,
+    address: A,
+) -> Option<(Reason, u8)> {
+    let shift = tables.prefilter_shift();
+    let region = region(service, shift);
     let lengths = A::lengths(tables.lengths(service)?);
     let mut word = 0;
     while word < A::WORDS {
@@ -167,8 +188,8 @@ fn look_up<A: Prefix>(
         while in_use != 0 && turn < turns {
             turn += 1;
             let length = A::BITS
-                .wrapping_sub(word as u8 * 64)
-                .wrapping_sub(in_use.trailing_zeros() as u8);
+                .wrapping_sub(word as u8 * 64 + 64)
+                .wrapping_add(from_lowest(in_use));
             in_use &= in_use - 1;
             let prefix = address.masked(length);
             if !tables.prefilter(region | marker_bit(prefix, length, shift)) {

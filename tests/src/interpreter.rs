@@ -24,8 +24,9 @@ pub use self::memory::{Memory, Piece};
 const FRAME: u64 = 0x1000_0000;
 const CONTEXT: u64 = 0x2000_0000;
 const STACK: u64 = 0x3000_0000;
-/// include/linux/filter.h, `MAX_BPF_STACK`.
+/// include/linux/filter.h, `MAX_BPF_STACK`; and include/linux/bpf_verifier.h, `MAX_CALL_FRAMES`.
 const STACK_BYTES: usize = 512;
+const CALL_FRAMES: usize = 8;
 const RUBBISH: u64 = 0xa5a5_a5a5_a5a5_a5a5;
 /// What programs take for a map's address: nothing lies there.
 const MAPS: u64 = 0xdead_0000_0000_0000;
@@ -139,14 +140,14 @@ impl Machine {
         self.memory
             .place_at(CONTEXT, Piece::constant(context.collect()));
         let stack = Piece {
-            bytes: vec![RUBBISH as u8; STACK_BYTES],
-            element: STACK_BYTES,
+            bytes: vec![RUBBISH as u8; STACK_BYTES * CALL_FRAMES],
+            element: STACK_BYTES * CALL_FRAMES,
             writable: true,
         };
         self.memory.place_at(STACK, stack);
         let mut registers = [RUBBISH; 11];
         registers[1] = CONTEXT;
-        registers[10] = STACK + STACK_BYTES as u64;
+        registers[10] = STACK + (STACK_BYTES * CALL_FRAMES) as u64;
         let mut counter = 0;
         // Where those go on that called a function, and what they find there in the registers that a call does not change.
         let mut callers: Vec<(usize, [u64; 5])> = Vec::new();
@@ -211,7 +212,7 @@ impl Machine {
                         registers[1..6].fill(RUBBISH);
                         registers[6..].copy_from_slice(&kept);
                     }
-                    // What all functions have on the stack fits into one, each below its caller's: the kernel adds it up.
+                    // Each function has a stack of its own here. That all together fit into one is the kernel's to say.
                     bpf::BPF_CALL if from == bpf::BPF_PSEUDO_CALL as usize => {
                         let kept = registers[6..].try_into().expect("five registers");
                         callers.push((counter, kept));
@@ -219,7 +220,7 @@ impl Machine {
                             isize::try_from(constant.cast_signed()).expect("a place"),
                         );
                         registers[6..10].fill(RUBBISH);
-                        registers[10] -= (STACK_BYTES / 2) as u64;
+                        registers[10] -= STACK_BYTES as u64;
                     }
                     bpf::BPF_CALL => {
                         assert_eq!(from, 0, "{at}: calls no helper");

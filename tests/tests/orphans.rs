@@ -10,7 +10,7 @@ use sipguard::{
 use sipguard_ebpf::{
     abi::{NO_SERVICE, Reason},
     datagram::Datagram,
-    verdict::{self, judge_fragment},
+    verdict::{self, judge_general},
 };
 use sipguard_tests::{
     compiled::NOW,
@@ -50,7 +50,7 @@ fn sequences_on_the_host() {
     for sequence in sequences() {
         for (place, (frame, expected)) in sequence.frames.iter().enumerate() {
             let name = format!("{}, frame {place}", sequence.name);
-            let verdict = judge_fragment(frame.as_slice(), &tables, &memory).1;
+            let verdict = judge_general(frame.as_slice(), &tables, &memory).1;
             assert_eq!(verdict.reason, expected.reason, "{name}");
             assert_eq!(verdict.action(), expected.action, "{name}");
             let found = naive.expected(frame, tables.link, &model);

@@ -6,8 +6,8 @@ use aya_ebpf::EbpfContext as _;
 use sipguard_ebpf::{
     abi::{Action, Answer, Reason},
     header::Family,
-    parse::{Packet, parse_whole},
-    verdict::{Verdict, judge, judge_fragment, judged},
+    parse::{Packet, plain},
+    verdict::{Verdict, decide, judge, judge_general},
 };
 
 use super::{
@@ -19,23 +19,22 @@ use super::{
 /// Judges, counts, and says what is to be done.
 #[inline(always)]
 pub(super) fn enforce<R: Received>(frame: &R) -> Action {
-    let parsed = parse_whole(frame, constants::link(), constants::protocols());
-    if let Err(Reason::Fragment) = parsed {
-        return if enforce_fragment::<R>(frame.context().as_ptr()) {
+    let Some(packet) = plain(frame, constants::link(), constants::protocols()) else {
+        return if enforce_general::<R>(frame.context().as_ptr()) {
             Action::Drop
         } else {
             Action::Pass
         };
-    }
-    let (parsed, verdict) = judged(parsed, &Policy);
-    carry_out(frame, parsed, verdict)
+    };
+    let verdict = decide(&packet, &Policy);
+    carry_out(frame, Some(packet), verdict)
 }
 
-/// The same for a fragment; returns whether it is to be dropped. A function by itself: in line it takes registers from all other packets.
+/// The same for what is not plain; returns whether it is to be dropped. A function by itself: in line it takes registers from what is.
 #[inline(never)]
-fn enforce_fragment<R: Received>(context: *mut c_void) -> bool {
+fn enforce_general<R: Received>(context: *mut c_void) -> bool {
     let frame = R::of(context);
-    let (parsed, verdict) = judge_fragment(&frame, &Policy, &Policy);
+    let (parsed, verdict) = judge_general(&frame, &Policy, &Policy);
     carry_out(&frame, parsed, verdict) == Action::Drop
 }
 

@@ -1,22 +1,24 @@
 //! The maps, private to this module. Sizes are set by the loader, which knows the policy.
 
+use core::ptr;
+
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns},
+    helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns, bpf_map_lookup_elem},
     macros::map,
     maps::{Array, HashMap, PerCpuArray},
 };
 use sipguard_ebpf::{
     abi::{
-        Answer, COUNTERS as COUNTER_COUNT, Counter, Key, Lengths, LinkKind, Protocol, SERVICES,
-        Value, counter,
+        Answer, COUNTERS as COUNTER_COUNT, Counter, Key, Lengths, LinkKind, Protocol, Reason,
+        SERVICES, Value, counter,
     },
     datagram::{DROPPED_PLACES, Datagram, Dropped, MOMENT},
     prefix::{V4, V6},
     verdict::{Entries, Memory, Tables, Verdict},
 };
 
-use super::{constants, received::Size};
+use super::{constants, look_up, received::Size};
 
 // Without preallocation the kernel frees a removed entry only when no program looks at it any more, so that a program never
 // sees another entry's value; and an almost empty table takes almost no memory.
@@ -75,6 +77,11 @@ impl Entries<V6> for Policy {
         // SAFETY: as above.
         unsafe { ENTRIES6.get(key) }.copied()
     }
+
+    #[inline(always)]
+    fn most_specific(&self, service: u8, address: V6) -> Option<(Reason, u8)> {
+        look_up::v6(service, address)
+    }
 }
 
 impl Tables for Policy {
@@ -105,14 +112,12 @@ impl Tables for Policy {
 
     #[inline(always)]
     fn prefilter(&self, bit: u64) -> bool {
-        PREFILTER
-            .get((bit >> 6) as u32)
-            .is_some_and(|word| word >> (bit & 63) & 1 == 1)
+        element(&PREFILTER, bit >> 6).is_some_and(|word| word >> (bit & 63) & 1 == 1)
     }
 
     #[inline(always)]
     fn lengths(&self, service: u8) -> Option<&Lengths> {
-        LENGTHS.get(u32::from(service))
+        element(&LENGTHS, u64::from(service))
     }
 
     #[inline(always)]
@@ -143,6 +148,22 @@ impl Memory for Policy {
                 service: u64::from(service),
             }
         };
+    }
+}
+
+/// An element of an array, as [`Array::get`] has it. The index is written as a whole word of the stack, of which the kernel reads its own half:
+/// of half a word the verifier takes the other one for something that is still needed, and goes through each turn of a loop again for
+/// every way that leads there.
+#[inline(always)]
+fn element<T>(array: &'static Array<T>, index: u64) -> Option<&'static T> {
+    // The index is the word's first half.
+    const _: () = assert!(cfg!(target_endian = "little"));
+    let map = ptr::from_ref(array).cast_mut().cast();
+    // SAFETY: the helper reads a key's four bytes, and returns the place of a value of the map or nothing.
+    unsafe {
+        bpf_map_lookup_elem(map, (&raw const index).cast())
+            .cast::<T>()
+            .as_ref()
     }
 }
 

@@ -4,6 +4,7 @@
 mod constants;
 mod deadline;
 mod judge;
+mod look_up;
 mod maps;
 mod packet;
 mod received;
