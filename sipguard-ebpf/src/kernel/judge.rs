@@ -12,7 +12,8 @@ use sipguard_ebpf::{
 
 use super::{
     constants,
-    maps::{self, Policy},
+    maps::{self, Datagrams},
+    policy::Policy,
     received::Received,
 };
 
@@ -34,7 +35,7 @@ pub(super) fn enforce<R: Received>(frame: &R) -> Action {
 #[inline(never)]
 fn enforce_general<R: Received>(context: *mut c_void) -> bool {
     let frame = R::of(context);
-    let (parsed, verdict) = judge_general(&frame, &Policy, &Policy);
+    let (parsed, verdict) = judge_general(&frame, &Policy, &Datagrams);
     carry_out(&frame, parsed, verdict) == Action::Drop
 }
 

@@ -4,9 +4,9 @@
 mod constants;
 mod deadline;
 mod judge;
-mod look_up;
 mod maps;
 mod packet;
+mod policy;
 mod received;
 mod skb;
 mod tc;

@@ -1,0 +1,139 @@
+//! The policy of this generation: what is looked up for a packet. The maps' sizes are set by the loader, which knows the policy.
+
+use core::ptr;
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    helpers::{bpf_ktime_get_boot_ns, bpf_map_lookup_elem},
+    macros::map,
+    maps::{Array, HashMap},
+};
+use sipguard_ebpf::{
+    abi::{Key, Lengths, LinkKind, Protocol, Reason, SERVICES, Value},
+    prefix::{V4, V6},
+    verdict::{Entries, Tables, most_specific},
+};
+
+use super::constants;
+
+// Without preallocation the kernel frees a removed entry only when no program looks at it any more, so that a program never
+// sees another entry's value; and an almost empty table takes almost no memory.
+#[map]
+static ENTRIES4: HashMap<Key<V4>, Value> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static ENTRIES6: HashMap<Key<V6>, Value> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+#[map]
+static PREFILTER: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
+static LENGTHS: Array<Lengths> = Array::with_max_entries(SERVICES as u32, 0);
+
+/// The policy of this generation: constants and maps.
+pub(super) struct Policy;
+
+impl Entries<V4> for Policy {
+    #[inline(always)]
+    fn entry(&self, key: &Key<V4>) -> Option<Value> {
+        // SAFETY: the map is not preallocated, so an element's memory stays what it was while the program runs.
+        unsafe { ENTRIES4.get(key) }.copied()
+    }
+}
+
+impl Entries<V6> for Policy {
+    #[inline(always)]
+    fn entry(&self, key: &Key<V6>) -> Option<Value> {
+        // SAFETY: as above.
+        unsafe { ENTRIES6.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn most_specific(&self, service: u8, address: V6) -> Option<(Reason, u8)> {
+        look_up_v6(service, address)
+    }
+}
+
+impl Tables for Policy {
+    #[inline(always)]
+    fn link(&self) -> LinkKind {
+        constants::link()
+    }
+
+    #[inline(always)]
+    fn protocols(&self) -> u32 {
+        constants::protocols()
+    }
+
+    #[inline(always)]
+    fn service(&self, protocol: Protocol, port: [u8; 2]) -> Option<u8> {
+        constants::service(protocol, port)
+    }
+
+    #[inline(always)]
+    fn allows_by_default(&self, service: u8) -> bool {
+        constants::allows_by_default(service)
+    }
+
+    #[inline(always)]
+    fn prefilter_shift(&self) -> u32 {
+        constants::prefilter_shift()
+    }
+
+    #[inline(always)]
+    fn prefilter(&self, bit: u64) -> bool {
+        element(&PREFILTER, bit >> 6).is_some_and(|word| word >> (bit & 63) & 1 == 1)
+    }
+
+    #[inline(always)]
+    fn lengths(&self, service: u8) -> Option<&Lengths> {
+        element(&LENGTHS, u64::from(service))
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: takes nothing and only reads the clock.
+        unsafe { bpf_ktime_get_boot_ns() }
+    }
+}
+
+/// An element of an array, as [`Array::get`] has it. The index is written as a whole word of the stack, of which the kernel reads its own half:
+/// of half a word the verifier takes the other one for something that is still needed, and goes through each turn of a loop again for
+/// every way that leads there.
+#[inline(always)]
+fn element<T>(array: &'static Array<T>, index: u64) -> Option<&'static T> {
+    // The index is the word's first half.
+    const _: () = assert!(cfg!(target_endian = "little"));
+    let map = ptr::from_ref(array).cast_mut().cast();
+    // SAFETY: the helper reads a key's four bytes, and returns the place of a value of the map or nothing.
+    unsafe {
+        bpf_map_lookup_elem(map, (&raw const index).cast())
+            .cast::<T>()
+            .as_ref()
+    }
+}
+
+/// As [`most_specific`].
+#[inline(always)]
+fn look_up_v6(service: u8, V6([high, low]): V6) -> Option<(Reason, u8)> {
+    let found = most_specific_v6(service.into(), high, low);
+    let length = (found >> 8) as u8;
+    // An entry allows or denies.
+    match found as u8 {
+        0 => None,
+        reason if reason == Reason::Allowed as u8 => Some((Reason::Allowed, length)),
+        _ => Some((Reason::Denied, length)),
+    }
+}
+
+/// The reason's number in the lowest byte, 0 where nothing was found, and the prefix's length in the next one.
+///
+/// With a turn of a loop for each of 129 lengths this is the dearest that the verifier meets. In line it is gone through again in each place
+/// that asks. A global function (kernel/bpf/verifier.c, `do_check_subprogs`, since Linux 5.6) is gone through once, whatever it is called with.
+/// So it takes and returns numbers only, and has a name of its own in the object. What has not passed the prefilter does not pay for the
+/// call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn most_specific_v6(service: u32, high: u64, low: u64) -> u32 {
+    match most_specific(&Policy, service as u8, V6([high, low])) {
+        Some((reason, length)) => reason as u32 | u32::from(length) << 8,
+        None => 0,
+    }
+}
