@@ -407,12 +407,15 @@ fn counters_equal_what_was_sent() {
         let description = checker.generation.description.clone();
         let before = counts();
         let mut wanted = vec![Counter::default(); COUNTERS];
+        // Without frames in several pieces, those of this length are judged at TC ingress only.
+        let native = kernel::at_least(5, 18);
         let rows: Vec<_> = rows()
             .into_iter()
             .filter(|row| {
                 row.config == Config::Usual
                     && row.link == LinkKind::Ethernet
                     && row.frame.len() >= SHORTEST
+                    && (native || !cut_in_a_tag(&row.frame))
             })
             .collect();
         for turn in 0..40 {
