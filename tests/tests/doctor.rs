@@ -389,14 +389,16 @@ fn a_kernel_that_is_too_old() {
     });
 }
 
-/// The setting is seen in the machine's own network namespace alone, where nothing is done but look.
+/// The setting is there in the machine's own network namespace alone, which tests may not be in, and is not to be changed there.
 #[test]
 fn programs_that_are_interpreted() {
     sandbox(|_| {
-        const SETTING: &str = "/proc/sys/net/core/bpf_jit_enable";
-        let file = format!("{SCRATCH}/setting");
+        const SETTINGS: &str = "/proc/sys/net/core";
+        let folder = format!("{SCRATCH}/core");
+        let file = format!("{folder}/bpf_jit_enable");
+        fs::create_dir(&folder).unwrap();
         fs::write(&file, "0\n").unwrap();
-        mount_bind(&file, SETTING).unwrap();
+        mount_bind(&folder, SETTINGS).unwrap();
         let config = Gateway::file();
         let look = || {
             let mut doctor = Command::new(sipguard_tests::netns::sipguard());
