@@ -16,6 +16,7 @@ mod lists;
 mod nat;
 mod native;
 mod others;
+mod ports;
 mod printed;
 mod reserved;
 mod seg6local;
@@ -58,6 +59,7 @@ pub const CHECKS: &[Check] = &[
     check("everybody", everybody::FINDS, everybody::check),
     check("in_force", in_force::FINDS, in_force::check),
     check("others", others::FINDS, others::check),
+    check("ports", ports::FINDS, ports::check),
     check("blind", blind::FINDS, blind::check),
     check("native", native::FINDS, native::check),
     check("world", world::FINDS, world::check),

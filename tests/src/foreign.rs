@@ -1,4 +1,4 @@
-//! A program that is not sipguard's: two instructions, which let everything pass or nothing.
+//! A program that is not sipguard's: a few instructions, which let everything pass or nothing, or hand it on.
 
 use std::{
     ffi::CString,
@@ -88,30 +88,56 @@ impl Foreign {
     #[must_use]
     pub fn attach(host: &Host, interface: &str) -> Self {
         const XDP_PASS: u32 = 2;
-        Self::new(host, interface, TYPE_XDP, XDP_PASS, [ATTACH_XDP, 0])
+        Self::new(
+            host,
+            interface,
+            TYPE_XDP,
+            &returns(XDP_PASS),
+            [ATTACH_XDP, 0],
+        )
     }
 
     /// Attaches a program at TC ingress (Linux 6.6) before all that are there. It ends the chain with this verdict (`TC_ACT_OK` is 0,
     /// `TC_ACT_SHOT` 2).
     #[must_use]
     pub fn before_all(host: &Host, interface: &str, verdict: u32) -> Self {
-        Self::new(host, interface, TYPE_TC, verdict, [ATTACH_TCX, FIRST])
+        Self::new(
+            host,
+            interface,
+            TYPE_TC,
+            &returns(verdict),
+            [ATTACH_TCX, FIRST],
+        )
+    }
+
+    /// Attaches a program at TC ingress (Linux 6.6) that hands everything to the other end of a veth pair of this host's, as if it came in there.
+    #[must_use]
+    pub fn to_the_other_end_of(host: &Host, interface: &str, veth: &str) -> Self {
+        /// enum `bpf_func_id`, the same.
+        const REDIRECT_PEER: u32 = 155;
+        let other = host.enter(|| index(veth));
+        // r1 = other; r2 = 0; r0 = bpf_redirect_peer(r1, r2); exit
+        let instructions = [
+            u64::from(other) << 32 | 0x01b7,
+            0x02b7,
+            u64::from(REDIRECT_PEER) << 32 | 0x85,
+            0x95,
+        ];
+        Self::new(host, interface, TYPE_TC, &instructions, [ATTACH_TCX, FIRST])
     }
 
     fn new(
         host: &Host,
         interface: &str,
         kind: u32,
-        verdict: u32,
+        instructions: &[u64],
         [attach, flags]: [u32; 2],
     ) -> Self {
-        // r0 = verdict; exit
-        let instructions: [u64; 2] = [u64::from(verdict) << 32 | 0xb7, 0x95];
         let mut name = [0; 16];
         name[..NAME.len()].copy_from_slice(NAME.as_bytes());
         let load = Load {
             kind,
-            instructions: 2,
+            instructions: u32::try_from(instructions.len()).expect("a few"),
             first: instructions.as_ptr() as u64,
             license: c"GPL".as_ptr() as u64,
             log: [0; 4],
@@ -164,10 +190,20 @@ pub fn detach(link: &OwnedFd) {
     bpf(LINK_DETACH, &Detach { link });
 }
 
+/// r0 = verdict; exit
+fn returns(verdict: u32) -> [u64; 2] {
+    [u64::from(verdict) << 32 | 0xb7, 0x95]
+}
+
+/// The number of an interface of this thread's network namespace.
+fn index(interface: &str) -> u32 {
+    let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None).expect("a socket");
+    name_to_index(&any, interface).expect("the interface is there")
+}
+
 fn link(host: &Host, interface: &str, program: &OwnedFd, [attach, flags]: [u32; 2]) -> OwnedFd {
     host.enter(|| {
-        let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None).expect("a socket");
-        let index = name_to_index(&any, interface).expect("the interface is there");
+        let index = index(interface);
         made(
             LINK_CREATE,
             &Link {

@@ -192,7 +192,21 @@ fn a_bridge_of_guarded_ports_is_guarded() {
         assert_eq!(gateway.findings(), []);
         gateway.host.ip("link add eth1 type veth peer eth2");
         gateway.host.ip("link set eth1 master br0");
-        gateway.mend("world");
+        let only = |check: &str| {
+            let found = gateway.findings();
+            let [(name, command)] = &found[..] else {
+                panic!("one finding of {check}, not {found:?}");
+            };
+            assert_eq!(name, check);
+            command.clone()
+        };
+        gateway.shell(&only("world"));
+        // What stays with the port. The file would be this machine's.
+        let file = format!("{SCRATCH}/sysctl.conf");
+        let ports = only("ports");
+        assert!(!ports.contains("eth0"), "{ports}");
+        gateway.shell(&ports.replace("/etc/sysctl.d/51-sipguard-ports.conf", &file));
+        assert_eq!(gateway.findings(), []);
     });
 }
 

@@ -9,6 +9,7 @@ use std::{
 
 use rustix::net::netdevice;
 use sipguard_tests::{
+    foreign::Foreign,
     netns::{End, Host, Sandbox, join, sandbox},
     scene::{PROVIDER, Scene},
     way_in::{FAMILIES, policy},
@@ -83,6 +84,17 @@ fn by_fwd_on_the_other_end() {
             guard(scene, "eth0", mode);
             scene.judges(&FAMILIES, "eth0");
         }
+    });
+}
+
+/// Past the driver, natively; at TC ingress they are judged.
+#[test]
+fn by_redirect_peer() {
+    on_a_gateway(|sandbox, scene| {
+        let _behind = behind(sandbox, scene);
+        let _program = Foreign::to_the_other_end_of(&scene.outside, "eth9", "eth0");
+        guard(scene, "eth0", FALL_BACK);
+        scene.judges(&FAMILIES, "eth0");
     });
 }
 

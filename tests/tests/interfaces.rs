@@ -1,10 +1,10 @@
 //! Every kind of interface that this kernel has: guarded, as packets that come in there tell, or refused with what to do instead.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use sipguard_tests::{
     frame::{bare, eth},
-    netns::{Sandbox, sandbox},
+    netns::{SCRATCH, Sandbox, sandbox},
     scene::{PROVIDER, SCANNER, Scene},
     tun::Tun,
     way_in::{FAMILIES, one_line, policy},
@@ -75,6 +75,48 @@ fn a_port_of_a_bridge() {
         scene.guard(&["eth0"]);
         assert!(!scene.passes("br0", SCANNER, 5060));
         assert!(scene.passes("br0", PROVIDER, 5060));
+    });
+}
+
+/// A bridge leaves frames to the addresses of its own trade (IEEE 802.1Q, table 8-1) to the port that they come in by, and Linux takes IP in them
+/// for any other.
+#[test]
+fn frames_that_stay_with_the_port_of_a_bridge() {
+    on_a_gateway(|scene| {
+        let bridge = format!("link add br0 address {NEAR_TEXT} type bridge");
+        made(scene, "br0", &[&bridge, "link set eth0 master br0"]);
+        for family in ["-4", "-6"] {
+            scene
+                .gateway
+                .ip(&format!("{family} route add default dev br0"));
+        }
+        let sources = [SCANNER, "2001:db8:ffff::7"];
+        let arrive = |scene: &Scene| {
+            sources.map(|source| {
+                let frame = eth().macs([0x01, 0x80, 0xc2, 0, 0, 0x0e], FAR);
+                scene.delivers("br0", &frame.ip(source).udp(5060), 5060)
+            })
+        };
+        // The port judges them.
+        scene.guard(&["br0", "eth0"]);
+        assert_eq!(arrive(scene), [false; 2]);
+        // The bridge never gets them, and the check for that finds it.
+        scene.guard(&["br0"]);
+        assert_eq!(arrive(scene), [true; 2]);
+        let said = scene.sipguard(["doctor"]).exited(1).stdout;
+        let (_, mend) = said
+            .split_once("its port eth0 is not")
+            .expect("it is found");
+        let mend = mend.lines().nth(1).expect("a command").trim();
+        // The file would be this machine's.
+        let file = format!("{SCRATCH}/sysctl.conf");
+        let mend = mend.replace("/etc/sysctl.d/51-sipguard-ports.conf", &file);
+        let mut shell = Command::new("sh");
+        scene.gateway.run(shell.args(["-ec", &mend])).succeeded();
+        assert_eq!(arrive(scene), [false; 2]);
+        let said = scene.sipguard(["doctor"]).stdout;
+        assert!(!said.contains("its port"), "{said}");
+        scene.judges(&FAMILIES, "br0");
     });
 }
 

@@ -21,7 +21,7 @@ use sipguard_ebpf::abi::{NO_SERVICE, Reason};
 use sipguard_tests::{
     differential::ways::session,
     frame::{Frame, bare, eth},
-    netns::{SCRATCH, sandbox, until},
+    netns::{Host, SCRATCH, sandbox, stay_on_this_cpu, until},
     scene::{self, PROVIDER, SCANNER, Scene},
     way_in::{FAMILIES, V4, one_line, policy},
 };
@@ -169,6 +169,143 @@ fn a_port_of_a_bond_that_is_guarded() {
     });
 }
 
+/// At TC ingress a bond does not get what comes in by a port that it does not use, and frames to the group of link-local addresses stay there.
+/// Natively it is filtered in all ports' drivers.
+#[test]
+fn a_port_that_a_bond_does_not_use() {
+    on_a_gateway(|scene| {
+        stay_on_this_cpu();
+        scene.connect("eth1");
+        bonded(scene);
+        scene.gateway.ip("link set eth1 down");
+        scene.gateway.ip("link set eth1 master bond0");
+        scene.await_link("bond0");
+        let sip = scene.gateway.enter(|| scene::bind(5060));
+        sip.set_nonblocking(true).expect("an option of sockets");
+        let arrive = |scene: &Scene| {
+            for source in [SCANNER, "2001:db8:ffff::7"] {
+                let frame = eth().macs([0x01, 0x80, 0xc2, 0, 0, 0x0e], FAR_MAC);
+                scene.wire("eth1").send(&frame.ip(source).udp(5060).bytes());
+            }
+            scene.settle("bond0");
+            (0..2).filter(|_| sip.recv(&mut [0; 64]).is_ok()).count()
+        };
+        let guard = |scene: &Scene, mode: &str| {
+            let text = policy(&[]).replace("interfaces = []\n", "");
+            scene.configure(&format!(
+                "{text}\n[[interface]]\nname = \"bond0\"\nmode = \"{mode}\"\n"
+            ));
+            scene.sipguard(["apply"]).succeeded();
+            scene.await_link("bond0");
+        };
+        guard(scene, "tc");
+        assert_eq!(arrive(scene), 2);
+        let said = scene.sipguard(["doctor"]).exited(1).stdout;
+        assert!(said.contains("its ports eth0 and eth1 are not"), "{said}");
+        if at_least(5, 15) {
+            guard(scene, "auto");
+            assert_eq!(arrive(scene), 0);
+            let said = scene.sipguard(["doctor"]).stdout;
+            assert!(!said.contains("its port"), "{said}");
+        }
+    });
+}
+
+#[test]
+fn team() {
+    on_a_gateway(|scene| {
+        scene.gateway.ip("link add team0 type team");
+        scene.gateway.ip("link set eth0 down");
+        scene.gateway.ip("link set eth0 master team0");
+        for device in ["team0", "eth0"] {
+            scene.gateway.ip(&format!("link set {device} up"));
+        }
+        let (begin, wire) = (scene.begin("eth0"), scene.outside.wire("eth0"));
+        scene.lead("team0", begin, wire);
+        scene.is_guarded("team0", &tc("team"));
+        scene.guard(&["eth0"]);
+        assert!(!scene.passes("team0", SCANNER, 5060));
+        assert!(scene.passes("team0", PROVIDER, 5060));
+    });
+}
+
+/// The port of a VRF, whose sockets hear of it in another table of routes.
+#[test]
+fn a_port_of_a_vrf() {
+    on_a_gateway(|scene| {
+        scene.gateway.ip("link add vrf7 type vrf table 7");
+        scene.gateway.ip("link set vrf7 up");
+        scene.gateway.ip("link set eth0 master vrf7");
+        scene.gateway.ip("address add 192.0.2.1/32 dev vrf7");
+        scene
+            .gateway
+            .ip("address add 2001:db8::1/128 dev vrf7 nodad");
+        scene.gateway.enter(|| {
+            let accept = "/proc/sys/net/ipv4/udp_l3mdev_accept";
+            fs::write(accept, "1").expect("a kernel with VRF");
+        });
+        scene.is_guarded("eth0", "native");
+    });
+}
+
+/// Below it, what is encrypted is no IP.
+#[test]
+fn macsec() {
+    on_a_gateway(|scene| {
+        let address = |host: &Host| {
+            let shown = host.ip("link show eth0").stdout;
+            let (_, rest) = shown.split_once("link/ether ").expect("it is Ethernet");
+            rest[..17].to_owned()
+        };
+        let keys = [
+            "00112233445566778899aabbccddeeff",
+            "ffeeddccbbaa99887766554433221100",
+        ];
+        for (host, peer, [own, other]) in [
+            (&scene.gateway, &scene.outside, keys),
+            (&scene.outside, &scene.gateway, [keys[1], keys[0]]),
+        ] {
+            let peer = address(peer);
+            for words in [
+                "link add link eth0 name macsec0 type macsec encrypt on",
+                &format!("macsec add macsec0 tx sa 0 pn 1 on key 00 {own}"),
+                &format!("macsec add macsec0 rx address {peer} port 1"),
+                &format!("macsec add macsec0 rx address {peer} port 1 sa 0 pn 1 on key 01 {other}"),
+                "link set macsec0 up",
+            ] {
+                host.ip(words);
+            }
+        }
+        let (begin, wire) = (scene.begin("eth0"), scene.outside.wire("macsec0"));
+        scene.lead("macsec0", begin, wire);
+        scene.guard(&["eth0"]);
+        assert!(scene.passes("macsec0", SCANNER, 5060));
+        scene.sipguard(["down"]).succeeded();
+        scene.is_guarded("macsec0", &tc("macsec"));
+    });
+}
+
+/// What replaces a veth pair for containers since Linux 6.7.
+#[test]
+fn netkit() {
+    on_a_gateway(|scene| {
+        scene.gateway.ip("link add nk7 type netkit");
+        let shown = scene.gateway.ip("-oneline link show").stdout;
+        // `3: nk0@nk7: <…>`
+        let mut names = shown.lines().filter_map(|line| line.split(": ").nth(1));
+        let other = names.find_map(|name| name.strip_suffix("@nk7"));
+        let other = other.expect("it has another end");
+        let to = scene.outside.namespace();
+        scene.gateway.ip(&format!("link set {other} netns {to}"));
+        scene.gateway.ip("link set nk7 up");
+        scene.outside.ip(&format!("link set {other} up"));
+        // In layer 3, as it is by default, it has an Ethernet header with nothing in it.
+        let wire = scene.outside.wire(other);
+        scene.lead("nk7", eth().macs([0; 6], [0; 6]), wire);
+        scene.is_guarded("nk7", &tc("netkit"));
+    });
+}
+
 #[test]
 fn ipvlan() {
     for mode in ["l2", "l3"] {
@@ -200,7 +337,7 @@ fn ipvlan() {
 #[test]
 fn wireguard() {
     on_a_gateway(|scene| {
-        let shell = |host: &sipguard_tests::netns::Host, text: &str| {
+        let shell = |host: &Host, text: &str| {
             let mut command = Command::new("sh");
             host.run(command.args(["-ec", text])).succeeded().stdout
         };

@@ -77,6 +77,8 @@ pub enum Kind {
     ForeignTcProgram,
     /// An XDP program that is not ours.
     ForeignXdpProgram,
+    /// Some frames stay with a port of what is filtered, and are not judged.
+    PortKeepsFrames,
     /// What is attached is not run.
     ProgramDoesNotRun,
     /// An interface is filtered in a driver that loses or forgets something there.

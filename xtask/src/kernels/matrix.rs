@@ -182,6 +182,12 @@ pub(super) const BINARIES: &[Binary] = &[
             "mpls_router",
             "dummy",
             "vrf",
+            "team",
+            "netkit",
+            "macsec",
+            "gcm",
+            "ghash_generic",
+            "ctr",
             // What SCTP needs asks the crypto API for it by an alias.
             "crc32c_generic",
             "sctp",
@@ -238,7 +244,7 @@ pub(super) const MODULES: &[&str] = &["veth", "sch_ingress", "cls_bpf", "crc32c_
 
 /// The programs that the tests call.
 pub(super) const PROGRAMS: &[&str] = &[
-    "ip", "ls", "mount", "nft", "nsenter", "ping", "sh", "sleep", "stat", "tc", "umount",
+    "ip", "ls", "mount", "nft", "nsenter", "ping", "sh", "sleep", "stat", "sysctl", "tc", "umount",
     "unshare", "wg",
 ];
 
@@ -266,6 +272,10 @@ const ABOVE: &str = "before 5.15 a device that has a program keeps none from tho
 
 const PANIC: &str =
     "before 5.19 the kernel panics in its own IPv6 code on this device, with or without a filter";
+
+const NETKIT: &str = "before 6.7 there is no netkit";
+
+const TCX: &str = "before 6.6 TC ingress has no links, by which the other program is there";
 
 const PPP: &str = "a kernel for virtual machines has no PPP";
 
@@ -311,6 +321,8 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         Kind::Before(5, 19),
         PANIC,
     ),
+    except("modules::netkit", Kind::Before(6, 7), NETKIT),
+    except("handed_on::by_redirect_peer", Kind::Before(6, 6), TCX),
     except("modules::ppp", Kind::Cloud, PPP),
     except(
         "differential::without_ethernet_header::ppp",

@@ -66,7 +66,7 @@ const PROGRAMS: &[Program] = &[
     program("ping", "iputils-ping", "shows that ICMP goes on", &[Demo, Test, Kernels]),
     program("curl", "curl", "fetches the gateway's web page", &[Demo]),
     program("ethtool", "ethtool", "changes queues, and has a cable deliver frames as a driver does", &[Test, Bench, Devices]),
-    program("sysctl", "procps", "changes settings of the kernel as an administrator would", &[Test]),
+    program("sysctl", "procps", "changes settings of the kernel as an administrator would", &[Test, Kernels]),
     program("wg", "wireguard-tools", "sets a WireGuard tunnel up", &[Kernels]),
     // Captures
     program("tcpdump", "tcpdump", "counts packets, to compare sipguard's counters with", &[Demo, Test]),
