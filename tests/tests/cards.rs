@@ -6,15 +6,20 @@
 )]
 
 use std::{
-    env, fmt, fs,
+    env, fmt,
+    fs::{self, File},
     net::{IpAddr, SocketAddr, UdpSocket},
+    path::Path,
     process::Command,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::{
+    fs::{FlockOperation, flock},
+    mount::{MountFlags, UnmountFlags, mount, unmount},
+};
 use serde_json::Value;
 use sipguard_tests::{
     netns::{Finished, Host, Sandbox, sandbox, until},
@@ -119,11 +124,15 @@ struct Story {
     mtu: u32,
     /// Where the filter ran at first.
     mode: String,
+    /// Held together with the stories of other cards, and alone where all of the machine sleeps.
+    others: File,
     lines: Vec<Line>,
 }
 
 impl Story {
     fn new(sandbox: &Sandbox) -> Self {
+        let others = File::create("/tmp/sipguard-cards").unwrap();
+        flock(&others, FlockOperation::LockShared).unwrap();
         let scene = Scene::new(sandbox, &[]);
         let card = moved("SIPGUARD_CARD", &scene.gateway);
         moved("SIPGUARD_PEER", &scene.outside);
@@ -181,6 +190,7 @@ impl Story {
             number: AtomicU64::new(0),
             mtu,
             mode: String::new(),
+            others,
             lines: Vec::new(),
         }
     }
@@ -222,6 +232,10 @@ impl Story {
         self.holds("offloads", &[SMALL, LARGE], &offloads);
         self.as_at_first();
         self.swap();
+        if env::var("SIPGUARD_CARD_SLEEPS").unwrap() == "true" {
+            self.as_at_first();
+            self.sleep();
+        }
 
         self.let_go("down");
         self.unknown(sandbox);
@@ -399,6 +413,43 @@ impl Story {
         changed.join(" ")
     }
 
+    /// Puts every device of the machine to sleep and wakes it up again, as it is done where the machine sleeps (Documentation/power/basic-pm-debugging.rst
+    /// of the kernel). Where the driver has forgotten its program by then, `doctor` finds that with the first packets, and `repair` mends it.
+    fn sleep(&mut self) {
+        const STEP: &str = "asleep and awake";
+        flock(&self.others, FlockOperation::Unlock).unwrap();
+        flock(&self.others, FlockOperation::LockExclusive).unwrap();
+        let power = Path::new(SYS).join("power");
+        for (file, what) in [("pm_test", "devices"), ("state", "freeze")] {
+            fs::write(power.join(file), what).unwrap();
+        }
+        self.wait_for_frames();
+        let probes = [SMALL, TAGGED_SMALL, LARGE];
+        let seen = probes.map(|probe| self.look(probe));
+        let (claim, _) = self.silence(Self::claim);
+        if seen == [Seen::Free; 3] {
+            let (repaired, _) = self.silence(|story| story.scene.sipguard(["repair"]));
+            let again = probes.map(|probe| self.look(probe));
+            let (mended, _) = self.silence(Self::claim);
+            self.line(
+                STEP,
+                claim.complaint
+                    && repaired.status.success()
+                    && again == [Seen::Filtered; 3]
+                    && mended.mode == self.mode
+                    && mended.well,
+                &format!(
+                    "forgotten, and {claim}; after `repair` {}, and {mended}",
+                    again[0]
+                ),
+            );
+        } else {
+            let well = seen == [Seen::Filtered; 3] && claim.well;
+            let seen = seen.map(|seen| seen.to_string()).join(", ");
+            self.line(STEP, well, if well { "" } else { &seen });
+        }
+    }
+
     /// Another policy while datagrams of both kinds come in.
     fn swap(&mut self) {
         let (ended, received) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -428,7 +479,7 @@ impl Story {
     }
 
     /// Runs a command while listed datagrams come in; returns the longest time without one, in milliseconds.
-    fn silence(&self, command: impl FnOnce(&Self) -> Finished) -> (Finished, u128) {
+    fn silence<T>(&self, command: impl FnOnce(&Self) -> T) -> (T, u128) {
         let (ended, received) = (AtomicBool::new(false), AtomicU64::new(0));
         let (flow, finished) = thread::scope(|scope| {
             let flow = scope.spawn(|| self.flow(&ended, &received));

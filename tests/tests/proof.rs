@@ -1,6 +1,8 @@
 //! Whether what is attached filters: told from what arrives, not from what the kernel says is attached.
 
 use std::{
+    net::UdpSocket,
+    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -12,8 +14,9 @@ use sipguard::{
 };
 use sipguard_tests::{
     foreign::Foreign,
-    netns::{End, Host, join, sandbox},
-    scene::{MARK, PROVIDER, Scene},
+    frame::eth,
+    netns::{End, Host, Sandbox, join, sandbox},
+    scene::{MARK, PROVIDER, SCANNER, Scene, bind},
 };
 
 fn index(host: &Host, interface: &str) -> u32 {
@@ -63,7 +66,7 @@ fn nothing_is_proven_where_nothing_arrives() {
     });
 }
 
-/// A router that is silent answers when it is asked whether it is there.
+/// A router that is silent answers when it is asked whether it is there, which is enough for either proof.
 #[test]
 fn a_neighbour_is_asked_where_nothing_arrives() {
     sandbox(|sandbox| {
@@ -85,10 +88,87 @@ fn a_neighbour_is_asked_where_nothing_arrives() {
             "neighbour add 192.0.2.2 lladdr {mac} dev eth0 nud stale"
         ));
         let on = Foreign::attach(&gateway, "eth0");
+        gateway.ip("link add eth1 type veth peer eth2");
+        let elsewhere = Foreign::attach(&gateway, "eth1");
         let eth0 = index(&gateway, "eth0");
-        let proofs = gateway.enter(|| watch(&[(eth0, on.id)]));
-        assert_eq!(proofs.expect("it counts"), [Proof::Runs]);
+        for (program, proof) in [(on.id, Proof::Runs), (elsewhere.id, Proof::Blind)] {
+            let proofs = gateway.enter(|| watch(&[(eth0, program)]));
+            assert_eq!(proofs.expect("it counts"), [proof]);
+        }
     });
+}
+
+/// A veth pair's end that gets more receive queues while it has a program runs none for what comes by these.
+#[test]
+fn receive_queues_that_come_later() {
+    sandbox(|sandbox| {
+        let scene = guarded_with_queues(sandbox);
+        let sip = scene.gateway.enter(|| bind(5060));
+        sip.set_nonblocking(true).expect("an option of sockets");
+        let enough = AtomicBool::new(false);
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                // Each source port comes by a queue of its own.
+                for port in (20_000..20_064).cycle().take(10_000) {
+                    let frame = scene.frame("eth0", SCANNER).udp(5060).from_port(port);
+                    scene.wire("eth0").send(&frame.bytes());
+                    thread::sleep(Duration::from_millis(1));
+                    if enough.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+            let doctor = || scene.sipguard(["doctor"]).stdout;
+            let queues = |number: &str| {
+                for host in [&scene.gateway, &scene.outside] {
+                    let words = ["-L", "eth0", "rx", number, "tx", number];
+                    host.run(Command::new("ethtool").args(words)).succeeded();
+                }
+            };
+            assert!(!doctor().contains("does not run"), "{}", doctor());
+            assert_eq!(taken(&sip), 0);
+            queues("4");
+            let said = doctor();
+            let arrived = taken(&sip);
+            let found = "the program that is attached there does not run for all of them";
+            // Not every kernel has forgotten them.
+            assert_eq!(said.contains(found), arrived > 0, "{arrived}: {said}");
+            let said = scene.sipguard(["repair"]).succeeded().stderr;
+            assert_eq!(said.contains("is now: native"), arrived > 0, "{said}");
+            taken(&sip);
+            assert!(!doctor().contains("does not run"), "{}", doctor());
+            assert_eq!(taken(&sip), 0);
+            enough.store(true, Ordering::Relaxed);
+        });
+    });
+}
+
+/// A gateway whose `eth0` can have four queues, has one, and is guarded natively.
+fn guarded_with_queues(sandbox: &Sandbox) -> Scene {
+    let mut scene = Scene::new(sandbox, &[]);
+    let (near, far) = ([0x02, 0, 0, 0, 0, 0x01], [0x02, 0, 0, 0, 0, 0x0f]);
+    scene.gateway.ip(&format!(
+        "link add eth0 address 02:00:00:00:00:01 numtxqueues 4 numrxqueues 4 type veth \
+         peer name eth0 numtxqueues 4 numrxqueues 4 netns {}",
+        scene.outside.namespace()
+    ));
+    for host in [&scene.gateway, &scene.outside] {
+        let words = ["-L", "eth0", "rx", "1", "tx", "1"];
+        // One is what there is already.
+        let _ = host.run(Command::new("ethtool").args(words));
+        host.ip("link set eth0 up");
+    }
+    let wire = scene.outside.wire("eth0");
+    scene.lead("eth0", eth().macs(near, far), wire);
+    let said = scene.guard(&["eth0"]);
+    assert!(said.contains("eth0: native"), "{said}");
+    scene
+}
+
+/// How many datagrams have arrived since.
+fn taken(socket: &UdpSocket) -> usize {
+    let mut buffer = [0; 64];
+    std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count()
 }
 
 #[test]

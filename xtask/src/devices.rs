@@ -167,6 +167,7 @@ fn image(
             ("SIPGUARD_CARD", own),
             ("SIPGUARD_PEER", peer),
             ("SIPGUARD_DRIVER_RUNS_XDP", runs_xdp),
+            ("SIPGUARD_CARD_SLEEPS", card.sleeps.to_string()),
         ];
         Job {
             name: card.name.to_owned(),

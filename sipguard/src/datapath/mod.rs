@@ -49,6 +49,6 @@ pub use self::{
     proof::{Proof, watch},
     role::{Place, Role},
     size::{ProgramSize, program_sizes},
-    switch::{NEVER_RAN, Switched, climb, detach, revive, switch},
+    switch::{NEVER_RAN, RAN_IN_PART, Switched, climb, detach, revive, switch},
     text::{Text, forget_text, keep_text, text},
 };

@@ -7,7 +7,7 @@ use aya::programs::ProgramInfo;
 
 use super::{
     Error, LinkError, Place, Role, pins,
-    proof::{Proof, watch},
+    proof::{Proof, may_run_in_part, watch},
     tc,
     xdp::{self, Refused},
 };
@@ -19,6 +19,10 @@ use crate::{
 /// Why native mode was given up where the driver takes a program and no packet ever comes to it. It is not tried again by itself.
 pub const NEVER_RAN: &str =
     "its driver takes a native program and never runs it: packets arrived, and it did not see them";
+
+/// The same where it runs for some packets only.
+pub const RAN_IN_PART: &str =
+    "its driver does not run a native program for all packets: more arrived than it saw";
 
 /// How an interface came to a new generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,24 +110,29 @@ pub fn switch(
 /// Attaches a program in the driver, and lets it stay there only if it runs, as far as that can be told.
 fn attach_natively(path: &Path, device: &Device) -> Result<(), Refused> {
     xdp::attach(path, device)?;
-    if is_blind(path, device) {
+    // A device of the kernel's own begins well.
+    if device.kind.is_none()
+        && let Some(cause) = against(path, device)
+    {
         xdp::detach(device)?;
-        return Err(Refused::NotNative(NEVER_RAN.to_owned()));
+        return Err(Refused::NotNative(cause.to_owned()));
     }
     Ok(())
 }
 
-/// Whether packets arrive at an interface of real hardware and the program in its driver does not run. The kernel's own devices run what
-/// they take. Asked in every network namespace: what is known of a driver is not, where `/sys` is another one's.
-fn is_blind(path: &Path, device: &Device) -> bool {
-    if device.kind.is_some() {
-        return false;
+/// What is proven against a program in the driver of real hardware, or of a veth that may run it for some packets only; `None` where nothing is.
+/// All other devices of the kernel's own run what they take. Asked in every network namespace: what is known of a driver is not, where `/sys` is
+/// another one's.
+fn against(path: &Path, device: &Device) -> Option<&'static str> {
+    if device.kind.is_some() && !may_run_in_part(device) {
+        return None;
     }
-    let Ok(program) = ProgramInfo::from_pin(path) else {
-        return false;
-    };
-    let proofs = watch(&[(device.index, program.id())]);
-    proofs.is_ok_and(|proofs| proofs == [Proof::Blind])
+    let program = ProgramInfo::from_pin(path).ok()?;
+    match watch(&[(device.index, program.id())]).ok()?[..] {
+        [Proof::Blind] => Some(NEVER_RAN),
+        [Proof::Partly] => Some(RAN_IN_PART),
+        _ => None,
+    }
 }
 
 /// Moves an interface from behind its driver into it, where that is possible by now. What was there filters until then, or stays: then the
@@ -156,8 +165,9 @@ pub fn climb(
     }
 }
 
-/// Has an interface's driver take its program again, where it takes packets and does not run it: some forget it (vmxnet3, when the interface
-/// goes down) and go on naming it. Where that does not help, the program moves behind the driver.
+/// Has an interface's driver take its program again, where it takes packets and does not run it, or not for all of them: some forget it
+/// (virtio_net, when the machine sleeps; a veth, for the receive queues that it gets) and go on naming it. Where that does not help, the program
+/// moves behind the driver.
 ///
 /// # Errors
 /// Where it can't move, or `mode` forbids it.
@@ -168,30 +178,42 @@ pub fn revive(
     device: &Device,
 ) -> Result<Option<Switched>, LinkError> {
     let path = pins::program(number, Place::Xdp, role, &interface.name);
-    if !path.exists() || xdp::running(device)? != Some(Hook::Native) || !is_blind(&path, device) {
+    if !path.exists() || xdp::running(device)? != Some(Hook::Native) {
         return Ok(None);
     }
-    xdp::replace(&path, device)?;
-    if !is_blind(&path, device) {
-        return Ok(Some(Switched {
-            hook: Some(Hook::Native),
-            fallback: None,
-        }));
-    }
-    if interface.mode == AttachMode::Native {
-        return Err(LinkError::NoNative {
-            interface: interface.name.clone(),
-            cause: NEVER_RAN.to_owned(),
-        });
-    }
+    let Some(cause) = against(&path, device) else {
+        return Ok(None);
+    };
+    // A link does not hand its driver the program that it has (`bpf_xdp_link_update` in net/core/dev.c). So a new one does, and what filters
+    // meanwhile is behind the driver.
     tc::put(
         &pins::program(number, Place::Tc, role, &interface.name),
         device,
     )?;
     xdp::detach(device)?;
+    let cause = match xdp::attach(&path, device) {
+        Ok(()) => against(&path, device).map(str::to_owned),
+        Err(Refused::NotNative(cause)) => Some(cause),
+        Err(Refused::Error(_)) => Some(cause.to_owned()),
+    };
+    let Some(cause) = cause else {
+        tc::detach(&device.name)?;
+        return Ok(Some(Switched {
+            hook: Some(Hook::Native),
+            fallback: None,
+        }));
+    };
+    if interface.mode == AttachMode::Native {
+        tc::detach(&device.name)?;
+        return Err(LinkError::NoNative {
+            interface: interface.name.clone(),
+            cause,
+        });
+    }
+    xdp::detach(device)?;
     Ok(Some(Switched {
         hook: Some(Hook::Tc),
-        fallback: Some(NEVER_RAN.to_owned()),
+        fallback: Some(cause),
     }))
 }
 

@@ -22,10 +22,19 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
     attached
         .iter()
         .zip(proofs)
-        .filter(|&(_, proof)| proof == Proof::Blind)
-        .map(|((name, _), _)| {
-            let about = format!("packets arrive at {name}, and the program that is attached there does not run: nothing is filtered");
-            Kind::ProgramDoesNotRun.open(about, "sipguard repair").on(name)
+        .filter_map(|((name, _), proof)| {
+            let runs = match proof {
+                Proof::Blind => "does not run: nothing is filtered",
+                Proof::Partly => "does not run for all of them: some are not filtered",
+                Proof::Runs | Proof::Quiet => return None,
+            };
+            let about =
+                format!("packets arrive at {name}, and the program that is attached there {runs}");
+            Some(
+                Kind::ProgramDoesNotRun
+                    .open(about, "sipguard repair")
+                    .on(name),
+            )
         })
         .collect()
 }

@@ -7,7 +7,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    datapath::{self, NEVER_RAN, Role, Switched, attachments},
+    datapath::{self, NEVER_RAN, RAN_IN_PART, Role, Switched, attachments},
     device::{self, Device, Hook, NativeXdp},
     host::Host,
     policy::{AttachMode, Interface},
@@ -94,7 +94,10 @@ impl Session<'_> {
     fn may_climb(&self, interface: &Interface, device: &Device) -> bool {
         let cause = self.state.fallbacks.get(&interface.name);
         interface.mode == AttachMode::Auto
-            && cause.is_none_or(|cause| cause != NEVER_RAN && !cause.ends_with("no native XDP"))
+            && cause.is_none_or(|cause| {
+                ![NEVER_RAN, RAN_IN_PART].contains(&cause.as_str())
+                    && !cause.ends_with("no native XDP")
+            })
             && NativeXdp::of(device.index) != Some(NativeXdp::No)
     }
 }
