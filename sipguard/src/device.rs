@@ -99,7 +99,9 @@ pub fn all() -> io::Result<Vec<Device>> {
         RouteNetlinkMessage::NewLink(link) => Some(device(link)),
         _ => None,
     });
-    Ok(devices.collect())
+    let mut devices: Vec<_> = devices.collect();
+    unfit::find_switches(&mut devices);
+    Ok(devices)
 }
 
 /// The interface with this name, if there is one.

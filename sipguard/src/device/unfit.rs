@@ -5,6 +5,9 @@
 use netlink_packet_route::link::{InfoData, InfoIpVlan, InfoKind, IpVlanMode, LinkLayerType};
 use sipguard_ebpf::abi::LinkKind;
 
+use super::Device;
+use crate::prose::joined;
+
 /// Why a device can't be guarded, and what to do instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
@@ -29,11 +32,31 @@ pub enum Unfit {
         "what comes in by {0} has no Ethernet header, and it was never tried what it has instead; filter it with nftables"
     )]
     Untried(String),
+    /// What a switch is connected by (DSA), whose ports these are.
+    #[error("its frames carry a switch's tags; name the switch's ports: {0}")]
+    Switch(String),
     /// A header of its own.
     #[error(
         "its frames begin with a header that sipguard does not read ({0}); name the device that brings its packets as IP or Ethernet"
     )]
     Header(String),
+}
+
+/// Finds the devices that switches are connected by: the tag that tells the switch's port stands where the EtherType or the end of the frame should
+/// be (net/dsa/tag_*.c), and neither XDP nor TC ingress sees the packet before the port's own device has it. Linux says so from 6.1 on.
+pub(super) fn find_switches(devices: &mut [Device]) {
+    let ports: Vec<_> = devices
+        .iter()
+        .filter(|device| device.kind.as_deref() == Some("dsa"))
+        .filter_map(|port| Some((port.below?, port.name.clone())))
+        .collect();
+    for device in devices {
+        let own = ports.iter().filter(|(conduit, _)| *conduit == device.index);
+        let own: Vec<_> = own.map(|(_, name)| name).collect();
+        if !own.is_empty() {
+            device.link = Err(Unfit::Switch(joined(own)));
+        }
+    }
 }
 
 /// What the frames of a device begin with, by its ARPHRD type (include/uapi/linux/if_arp.h), its kind, and what is said of that.
@@ -100,6 +123,35 @@ mod tests {
         assert_eq!(gtp, Err(Unfit::Untried("gtp".into())));
         let infiniband = first_header(LinkLayerType::Infiniband, None, None);
         assert_eq!(infiniband, Err(Unfit::Header("INFINIBAND".into())));
+    }
+
+    #[test]
+    fn what_a_switch_is_connected_by_is_not_taken_for_ethernet() {
+        let device = |index, name: &str, kind: Option<&str>, below| Device {
+            name: name.to_owned(),
+            alt_names: Vec::new(),
+            index,
+            mtu: 1500,
+            queues: 1,
+            up: true,
+            link: Ok(LinkKind::Ethernet),
+            kind: kind.map(str::to_owned),
+            below,
+            controller: None,
+            received: 0,
+            xdp: Vec::new(),
+        };
+        let mut devices = [
+            device(1, "eth0", None, None),
+            device(2, "eth1", None, None),
+            device(3, "lan1", Some("dsa"), Some(1)),
+            device(4, "lan2", Some("dsa"), Some(1)),
+            device(5, "eth1.7", Some("vlan"), Some(2)),
+        ];
+        find_switches(&mut devices);
+        let links = devices.map(|device| device.link);
+        assert_eq!(links[0], Err(Unfit::Switch("lan1 and lan2".into())));
+        assert_eq!(links[1..], [const { Ok(LinkKind::Ethernet) }; 4]);
     }
 
     #[test]
