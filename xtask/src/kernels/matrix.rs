@@ -125,6 +125,11 @@ pub(super) const BINARIES: &[Binary] = &[
         ..PLAIN
     },
     Binary {
+        name: "proof",
+        only: &["receive_queues_that_come_later"],
+        ..PLAIN
+    },
+    Binary {
         name: "tc",
         modules: &["tun"],
         ..PLAIN
@@ -244,8 +249,8 @@ pub(super) const MODULES: &[&str] = &["veth", "sch_ingress", "cls_bpf", "crc32c_
 
 /// The programs that the tests call.
 pub(super) const PROGRAMS: &[&str] = &[
-    "ip", "ls", "mount", "nft", "nsenter", "ping", "sh", "sleep", "stat", "sysctl", "tc", "umount",
-    "unshare", "wg",
+    "ethtool", "ip", "ls", "mount", "nft", "nsenter", "ping", "sh", "sleep", "stat", "sysctl",
+    "tc", "umount", "unshare", "wg",
 ];
 
 /// A test that has nothing to show on some kernels.
@@ -272,6 +277,8 @@ const ABOVE: &str = "before 5.15 a device that has a program keeps none from tho
 
 const PANIC: &str =
     "before 5.19 the kernel panics in its own IPv6 code on this device, with or without a filter";
+
+const QUEUES: &str = "before 5.15 a veth pair has the queues that it was made with";
 
 const NETKIT: &str = "before 6.7 there is no netkit";
 
@@ -320,6 +327,11 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         "differential::without_ethernet_header::gre_to_whom_each_route_says",
         Kind::Before(5, 19),
         PANIC,
+    ),
+    except(
+        "proof::receive_queues_that_come_later",
+        Kind::Before(5, 15),
+        QUEUES,
     ),
     except("modules::netkit", Kind::Before(6, 7), NETKIT),
     except("handed_on::by_redirect_peer", Kind::Before(6, 6), TCX),

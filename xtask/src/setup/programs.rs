@@ -65,7 +65,7 @@ const PROGRAMS: &[Program] = &[
     program("ss", "iproute2", "tells who listens", &[Demo, Bench]),
     program("ping", "iputils-ping", "shows that ICMP goes on", &[Demo, Test, Kernels]),
     program("curl", "curl", "fetches the gateway's web page", &[Demo]),
-    program("ethtool", "ethtool", "changes queues, and has a cable deliver frames as a driver does", &[Test, Bench, Devices]),
+    program("ethtool", "ethtool", "changes queues, and has a cable deliver frames as a driver does", &[Test, Bench, Kernels, Devices]),
     program("sysctl", "procps", "changes settings of the kernel as an administrator would", &[Test, Kernels]),
     program("wg", "wireguard-tools", "sets a WireGuard tunnel up", &[Kernels]),
     // Captures
