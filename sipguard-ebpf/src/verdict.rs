@@ -122,7 +122,7 @@ pub fn judge_general(
 
 /// The verdict on what was found in a frame.
 #[inline(always)]
-pub fn judged(parsed: Result<Packet, Reason>, tables: &impl Tables) -> (Option<Packet>, Verdict) {
+fn judged(parsed: Result<Packet, Reason>, tables: &impl Tables) -> (Option<Packet>, Verdict) {
     match parsed {
         Ok(packet) => (Some(packet), decide(&packet, tables)),
         Err(reason) => (None, Verdict::without_service(reason)),

@@ -170,7 +170,7 @@ pub fn climb(
 /// moves behind the driver.
 ///
 /// # Errors
-/// Where it can't move, or `mode` forbids it.
+/// Where it can't move, or `mode` forbids it: it filters there all the same, for else nothing would.
 pub fn revive(
     number: u64,
     role: Role,
@@ -203,14 +203,13 @@ pub fn revive(
             fallback: None,
         }));
     };
+    xdp::detach(device)?;
     if interface.mode == AttachMode::Native {
-        tc::detach(&device.name)?;
         return Err(LinkError::NoNative {
             interface: interface.name.clone(),
             cause,
         });
     }
-    xdp::detach(device)?;
     Ok(Some(Switched {
         hook: Some(Hook::Tc),
         fallback: Some(cause),
