@@ -1,4 +1,6 @@
-//! Which kernel this is.
+//! Which kernel this is, and how it is set.
+
+use std::fs;
 
 use rustix::system::uname;
 
@@ -10,6 +12,13 @@ pub fn release() -> String {
 /// Whether it is of this version or a later one. Where it does not tell, it is taken to be: what it lacks, it will say.
 pub fn at_least(major: u32, minor: u32) -> bool {
     version(&release()).is_none_or(|running| running >= (major, minor))
+}
+
+/// A setting, by its path below `/proc/sys` (the names of interfaces have dots); nothing where this kernel or this network namespace has
+/// none.
+pub fn setting(path: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/sys/{path}")).ok()?;
+    Some(text.trim().to_owned())
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {

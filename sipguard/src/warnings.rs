@@ -19,7 +19,10 @@ use sipguard_ebpf::abi::{self, Protocol, Reason, Value};
 
 pub(crate) use self::doubts::nobody_allowed;
 pub use self::doubts::{Doubt, doubts};
-use crate::policy::{Action, Mode, Policy, Ports, Service};
+use crate::{
+    kernel,
+    policy::{Action, Mode, Policy, Ports, Service},
+};
 
 /// Who is logged in: the far end of the SSH session that this process belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -177,10 +180,9 @@ pub struct Ephemeral {
 /// The guarded ports that are inside `net.ipv4.ip_local_port_range` and not in `net.ipv4.ip_local_reserved_ports`
 /// (Documentation/networking/ip-sysctl.rst; both hold for IPv6, too), if there are any.
 pub fn ephemeral(policy: &Policy) -> Option<Ephemeral> {
-    let read = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok();
-    let range = read("ip_local_port_range")?;
-    let reserved = read("ip_local_reserved_ports")?;
-    unreserved(policy, &range, reserved.trim())
+    let range = kernel::setting("net/ipv4/ip_local_port_range")?;
+    let reserved = kernel::setting("net/ipv4/ip_local_reserved_ports")?;
+    unreserved(policy, &range, &reserved)
 }
 
 fn unreserved(policy: &Policy, range: &str, reserved: &str) -> Option<Ephemeral> {

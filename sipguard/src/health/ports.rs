@@ -1,15 +1,13 @@
 //! Ports of guarded bridges, bonds and the like: some frames stay with the port that they come in by, and the device that is guarded never gets
 //! them.
 
-use std::{fs, path::Path};
-
+use super::{Evidence, Finding, Kind};
 use crate::{
     device::{Device, Hook},
+    kernel,
+    prose::joined,
     report::InterfaceReport,
 };
-
-use super::{Evidence, Finding, Kind};
-use crate::prose::joined;
 
 pub(super) const FINDS: &[Kind] = &[Kind::PortKeepsFrames];
 
@@ -83,14 +81,11 @@ fn finding(interface: &InterfaceReport, evidence: &Evidence) -> Option<Finding> 
 /// Whether this host takes IP packets from a port that has no address of its own: IPv4 unless the way back to the sender is asked for, which
 /// never is by a port (`__fib_validate_source` in net/ipv4/fib_frontend.c), IPv6 unless it is off.
 fn takes_packets(port: &str) -> bool {
-    let set = |path: &str| {
-        let path = Path::new("/proc/sys/net").join(path);
-        fs::read_to_string(path).is_ok_and(|text| text.trim() != "0")
-    };
+    let setting = |family, conf, name| kernel::setting(&format!("net/{family}/conf/{conf}/{name}"));
     // The larger one of the two counts.
-    let asks = ["all", port].map(|conf| set(&format!("ipv4/conf/{conf}/rp_filter")));
+    let asks = ["all", port].map(|conf| setting("ipv4", conf, "rp_filter"));
+    let asks = asks.iter().flatten().any(|asks| asks != "0");
     // Where there is no IPv6 at all, there is no setting of it.
-    let no_v6 =
-        !Path::new("/proc/sys/net/ipv6").exists() || set(&format!("ipv6/conf/{port}/disable_ipv6"));
-    asks == [false; 2] || !no_v6
+    let takes_v6 = setting("ipv6", port, "disable_ipv6").is_some_and(|off| off == "0");
+    !asks || takes_v6
 }
