@@ -5,11 +5,11 @@
 
 use core::mem::size_of;
 
-pub use crate::lengths::Lengths;
+pub use crate::lengths::{Layer, LayerLengths, Lengths};
 use crate::prefix::{Prefix, V4, V6};
 
 /// Changes with every change of what is in this file; pinned maps of another version are never adopted.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The most services a policy may have. A service's number is also its place among the counters.
 pub const SERVICES: usize = 16;
@@ -148,16 +148,27 @@ pub const OLD: u32 = 1;
 pub struct Key<A: Prefix> {
     /// The prefix's address, host bits zero.
     pub address: A,
-    /// The service's number in the lowest byte, the prefix's length in the next one.
+    /// The service's number in the lowest byte, the prefix's length in the next one, the layer's number in the third.
     tag: A::Tag,
 }
 
 impl<A: Prefix> Key<A> {
-    /// The key of `address/length` in `service`; the address's host bits must be zero.
+    /// The key of `address/length` in a layer of `service`; the address's host bits must be zero.
     #[inline(always)]
-    pub fn new(service: u8, address: A, length: u8) -> Self {
-        let tag = A::Tag::from(u32::from(service) | u32::from(length) << 8);
-        Self { address, tag }
+    pub fn new(service: u8, layer: Layer, address: A, length: u8) -> Self {
+        let tag = u32::from(service) | u32::from(length) << 8 | (layer as u32) << 16;
+        Self {
+            address,
+            tag: A::Tag::from(tag),
+        }
+    }
+
+    /// The layer.
+    pub fn layer(&self) -> Layer {
+        match (self.tag.into() >> 16) as u8 {
+            0 => Layer::Hand,
+            _ => Layer::Live,
+        }
     }
 
     /// The service's number.
@@ -267,8 +278,8 @@ pub struct Answer {
     pub family: u8,
     /// A [`Protocol`] as its number.
     pub protocol: u8,
-    /// Always zero.
-    pub padding: u8,
+    /// The [`Layer`] of the entry that decided, as its number; 0 where none did.
+    pub layer: u8,
     /// Destination port.
     pub port: u16,
     /// The source address; an IPv4 address stands in the second word.

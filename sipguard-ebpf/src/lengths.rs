@@ -1,17 +1,49 @@
-//! Which lengths the prefixes of a service's entries have.
+//! Which lengths the prefixes of a service's entries have, in which layer.
 
-/// The prefix lengths that a service has entries of, longest first: bit `n` counted from the lowest of the first word stands
-/// for the length `BITS - n`. A length may stay here after its last entry is gone.
+/// Who has said something of a prefix. Each layer is asked for its most specific entry by itself, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Layer {
+    /// A person: the config file and its lists, `allow` and `deny`. What is said of `any` is asked for last, behind all layers.
+    Hand = 0,
+    /// What moves by itself: bans by other programs.
+    Live = 1,
+}
+
+/// The prefix lengths that a service has entries of, by layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Lengths {
-    /// Of IPv4 prefixes: 32 to 0.
-    pub v4: [u64; 1],
-    /// Of IPv6 prefixes: 128 to 0.
-    pub v6: [u64; 3],
+    /// Of [`Layer::Hand`].
+    pub hand: LayerLengths,
+    /// Of [`Layer::Live`].
+    pub live: LayerLengths,
 }
 
-const _: () = assert!(size_of::<Lengths>() == 32);
+impl Lengths {
+    /// Those of one layer.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(&self, layer: Layer) -> &LayerLengths {
+        match layer {
+            Layer::Hand => &self.hand,
+            Layer::Live => &self.live,
+        }
+    }
+}
+
+/// The prefix lengths of one layer, longest first: bit `n` counted from the lowest of the first word stands for the length `BITS - n`. A length
+/// may stay here after its last entry is gone. 0 is not among them: `any` is asked for by itself, behind both layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct LayerLengths {
+    /// Of IPv4 prefixes: 32 to 1.
+    pub v4: [u64; 1],
+    /// Of IPv6 prefixes: 128 to 1.
+    pub v6: [u64; 2],
+}
+
+const _: () = assert!(size_of::<Lengths>() == 48);
 
 /// How many bits there are from the lowest one that is set up to the highest. BPF has no instruction for it, so it comes from a table, and the
 /// compiler's own would do but for this: the compiler knows that its numbers end at 64, and leaves out what shows the verifier, which does

@@ -6,7 +6,7 @@
 
 use core::{fmt::Debug, hash::Hash};
 
-use crate::lengths::Lengths;
+use crate::lengths::{Layer, LayerLengths};
 
 /// An odd number near 2^32 divided by the golden ratio: multiplying by it spreads neighbours, and on the upper bits of a word it
 /// is one to one, so that a full-sized region has a bit of its own for every IPv4 cell (Knuth, TAOCP 3, section 6.4). It stands in
@@ -19,7 +19,7 @@ pub trait Prefix: Copy {
     const BITS: u8;
     /// How long a cell's prefix is, in bits.
     const CELL: u8;
-    /// How many words of [`Lengths`] this family has.
+    /// How many words of [`LayerLengths`] this family has.
     const WORDS: usize;
     /// As wide as the address is aligned, so that a key has no padding.
     type Tag: Copy + Debug + Ord + Hash + From<u32> + Into<u64>;
@@ -32,7 +32,7 @@ pub trait Prefix: Copy {
     /// All bits folded into the lower 32; the upper ones mean nothing.
     fn folded(self) -> u64;
     /// This family's words.
-    fn lengths(lengths: &Lengths) -> &[u64];
+    fn lengths(lengths: &LayerLengths) -> &[u64];
 }
 
 /// An IPv4 address in host byte order.
@@ -80,7 +80,7 @@ impl Prefix for V4 {
     }
 
     #[inline(always)]
-    fn lengths(lengths: &Lengths) -> &[u64] {
+    fn lengths(lengths: &LayerLengths) -> &[u64] {
         &lengths.v4
     }
 }
@@ -102,7 +102,7 @@ static MASKS: [V6; 256] = {
 impl Prefix for V6 {
     const BITS: u8 = 128;
     const CELL: u8 = 32;
-    const WORDS: usize = 3;
+    const WORDS: usize = 2;
     type Tag = u64;
 
     #[inline(always)]
@@ -128,7 +128,7 @@ impl Prefix for V6 {
     }
 
     #[inline(always)]
-    fn lengths(lengths: &Lengths) -> &[u64] {
+    fn lengths(lengths: &LayerLengths) -> &[u64] {
         &lengths.v6
     }
 }
@@ -152,10 +152,10 @@ pub const fn cell_bit(cell: u32, shift: u32) -> u64 {
     (cell as u64).wrapping_mul(SPREAD) >> ((32 + shift) & 63)
 }
 
-/// Where the marker of `prefix/length` is in a region of 2^(32 - `shift`) bits; the prefix's host bits must be zero.
+/// Where the marker of `prefix/length` in a layer is in a region of 2^(32 - `shift`) bits; the prefix's host bits must be zero.
 #[inline(always)]
-pub fn marker_bit<A: Prefix>(prefix: A, length: u8, shift: u32) -> u64 {
-    let length = u64::from(length).wrapping_mul(0x85EB_CA6B);
+pub fn marker_bit<A: Prefix>(layer: Layer, prefix: A, length: u8, shift: u32) -> u64 {
+    let length = (u64::from(length) | (layer as u64) << 8).wrapping_mul(0x85EB_CA6B);
     (prefix.folded() ^ length).wrapping_mul(SPREAD) >> ((32 + shift) & 63)
 }
 
@@ -191,7 +191,9 @@ mod tests {
     /// As many bits as there are prefixes, but for a few that meet by chance.
     fn spread<A: Prefix>(prefixes: impl Iterator<Item = (A, u8)>) {
         let bits: Vec<_> = prefixes
-            .map(|(prefix, length)| marker_bit(prefix.masked(length), length, 32 - REGION_MAX))
+            .map(|(prefix, length)| {
+                marker_bit(Layer::Hand, prefix.masked(length), length, 32 - REGION_MAX)
+            })
             .collect();
         let different = bits.iter().collect::<BTreeSet<_>>().len();
         assert!(different + 8 >= bits.len(), "{different} of {}", bits.len());

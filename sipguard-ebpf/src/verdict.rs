@@ -1,7 +1,7 @@
 //! The decision: from what a frame is about to pass or drop, and why. No map, no pointer, no clock of its own.
 
 use crate::{
-    abi::{Action, Key, Lengths, LinkKind, NO_SERVICE, Protocol, Reason, Value},
+    abi::{Action, Key, Layer, Lengths, LinkKind, NO_SERVICE, Protocol, Reason, Value},
     datagram::Datagram,
     frame::Frame,
     header::Family,
@@ -46,12 +46,32 @@ pub trait Entries<A: Prefix> {
 
     /// As [`most_specific`], which may be a function by itself.
     #[inline(always)]
-    fn most_specific(&self, service: u8, address: A) -> Option<(Reason, u8)>
+    fn most_specific(&self, service: u8, layer: Layer, address: A) -> Option<Decided>
     where
         Self: Tables + Sized,
     {
-        most_specific(self, service, address)
+        most_specific(self, service, layer, address)
     }
+
+    /// As [`behind_hand`], which may be a function by itself.
+    #[inline(always)]
+    fn behind_hand(&self, service: u8, address: A) -> Option<Decided>
+    where
+        Self: Tables + Sized,
+    {
+        behind_hand(self, service, address)
+    }
+}
+
+/// What an entry decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// [`Reason::Allowed`] or [`Reason::Denied`].
+    pub reason: Reason,
+    /// The length of its prefix.
+    pub length: u8,
+    /// Its layer.
+    pub layer: Layer,
 }
 
 /// What happens to a frame, and why.
@@ -63,6 +83,8 @@ pub struct Verdict {
     pub service: u8,
     /// The length of the prefix whose entry decided; 0 where none did.
     pub length: u8,
+    /// The layer of that entry; [`Layer::Hand`] where none did.
+    pub layer: Layer,
 }
 
 impl Verdict {
@@ -74,6 +96,7 @@ impl Verdict {
             reason,
             service: NO_SERVICE,
             length: 0,
+            layer: Layer::Hand,
         }
     }
 
@@ -140,50 +163,68 @@ pub fn decide(packet: &Packet, tables: &impl Tables) -> Verdict {
         Family::V4 => look_up(tables, service, V4(words[1] as u32)),
         Family::V6 => look_up(tables, service, V6(words)),
     };
-    let (reason, length) = found.unwrap_or_else(|| {
-        let reason = if tables.allows_by_default(service) {
+    let Decided {
+        reason,
+        length,
+        layer,
+    } = found.unwrap_or_else(|| Decided {
+        reason: if tables.allows_by_default(service) {
             Reason::Open
         } else {
             Reason::Unlisted
-        };
-        (reason, 0)
+        },
+        length: 0,
+        layer: Layer::Hand,
     });
     Verdict {
         reason,
         service,
         length,
+        layer,
     }
 }
 
-/// What the entries say of an address, and the length of the prefix that decides.
+/// What the entries say of an address.
 #[inline(always)]
 fn look_up<A: Prefix>(
     tables: &(impl Tables + Entries<A>),
     service: u8,
     address: A,
-) -> Option<(Reason, u8)> {
+) -> Option<Decided> {
     let shift = tables.prefilter_shift();
     if !tables.prefilter(region(service, shift) | cell_bit(address.cell(), shift)) {
         return None;
     }
-    tables.most_specific(service, address)
+    let by_hand = tables.most_specific(service, Layer::Hand, address);
+    by_hand.or_else(|| tables.behind_hand(service, address))
 }
 
-/// The most specific entry in force, and its prefix length. An entry of which nothing is in force is as if it were not there.
+/// The most specific live entry that is in force, or else what is said of `any` by hand.
+#[inline(always)]
+pub fn behind_hand<A: Prefix>(
+    tables: &(impl Tables + Entries<A>),
+    service: u8,
+    address: A,
+) -> Option<Decided> {
+    let live = tables.most_specific(service, Layer::Live, address);
+    live.or_else(|| exactly(tables, service, Layer::Hand, address, 0))
+}
+
+/// The most specific entry of one layer that is in force; `any` is none of them. An entry of which nothing is in force is as if it were not
+/// there.
 #[inline(always)]
 pub fn most_specific<A: Prefix>(
     tables: &(impl Tables + Entries<A>),
     service: u8,
+    layer: Layer,
     address: A,
-) -> Option<(Reason, u8)> {
-    let shift = tables.prefilter_shift();
-    let region = region(service, shift);
-    let lengths = A::lengths(tables.lengths(service)?);
+) -> Option<Decided> {
+    let lengths = A::lengths(tables.lengths(service)?.of(layer));
     let mut word = 0;
     while word < A::WORDS {
         let mut in_use = lengths[word];
-        // A bound that the verifier sees: as many as there are lengths left, from the address's down to 0.
-        let turns = (usize::from(A::BITS) + 1 - word * 64).min(64);
+        // A bound that the verifier sees: as many as there are lengths left, from the address's down to 1.
+        let turns = (usize::from(A::BITS) - word * 64).min(64);
         let mut turn = 0;
         while in_use != 0 && turn < turns {
             turn += 1;
@@ -191,18 +232,34 @@ pub fn most_specific<A: Prefix>(
                 .wrapping_sub(word as u8 * 64 + 64)
                 .wrapping_add(from_lowest(in_use));
             in_use &= in_use - 1;
-            let prefix = address.masked(length);
-            if !tables.prefilter(region | marker_bit(prefix, length, shift)) {
-                continue;
-            }
-            let Some(value) = tables.entry(&Key::new(service, prefix, length)) else {
-                continue;
-            };
-            if let Some(reason) = value.live(|| tables.now()) {
-                return Some((reason, length));
+            if let Some(decided) = exactly(tables, service, layer, address, length) {
+                return Some(decided);
             }
         }
         word += 1;
     }
     None
+}
+
+/// What the entry of a layer decides that has the address's first `length` bits for its prefix.
+#[inline(always)]
+fn exactly<A: Prefix>(
+    tables: &(impl Tables + Entries<A>),
+    service: u8,
+    layer: Layer,
+    address: A,
+    length: u8,
+) -> Option<Decided> {
+    let shift = tables.prefilter_shift();
+    let prefix = address.masked(length);
+    let marker = region(service, shift) | marker_bit(layer, prefix, length, shift);
+    if !tables.prefilter(marker) {
+        return None;
+    }
+    let value = tables.entry(&Key::new(service, layer, prefix, length))?;
+    Some(Decided {
+        reason: value.live(|| tables.now())?,
+        length,
+        layer,
+    })
 }

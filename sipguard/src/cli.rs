@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::{
     arguments::{
-        Against, Apply, Check, Completions, Import, List, ListFormat, Man, Remove, Say, Stats,
-        Status,
+        Against, Apply, Ban, Check, Completions, Import, List, ListFormat, Man, Remove, Say, Stats,
+        Status, Unban,
     },
     values::{Lasts, Prefixes, flat},
 };
@@ -267,6 +267,26 @@ Examples:
   sipguard remove 203.0.113.66
   sipguard remove 198.51.100.0/24 --service sip")]
     Remove(Remove),
+
+    /// Ban addresses for another program
+    ///
+    /// Drops packets from these addresses to all guarded ports, for so long. It is meant for programs that watch logs, such as fail2ban: what a
+    /// person has allowed or denied by hand, in the config file, its lists or with `allow` and `deny`, comes before every ban, and is told of.
+    /// The newest ban of an address by the same name replaces the one before.
+    #[command(after_help = "\
+Examples:
+  sipguard ban 198.51.100.7 --for 600 --by fail2ban      ten minutes
+  sipguard ban 198.51.100.0/24 --for 2h")]
+    Ban(Ban),
+
+    /// Take back bans
+    ///
+    /// Takes back what `ban` said of exactly these addresses or networks. What is not banned is done, with exit code 0.
+    #[command(after_help = "\
+Examples:
+  sipguard unban 198.51.100.7
+  sipguard unban --by fail2ban --all")]
+    Unban(Unban),
 
     /// Ask whether an address gets through, and why
     ///

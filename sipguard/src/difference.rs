@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
-use sipguard_ebpf::abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, SERVICES, Value};
+use sipguard_ebpf::abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Layer, SERVICES, Value};
 
 use crate::{
     datapath::{self, Description},
@@ -208,6 +208,10 @@ impl<'a> Comparison<'a> {
     }
 
     fn before(&mut self, description: &Description, entry: datapath::Entry) {
+        // Bans are as they are, whatever the policy says.
+        if entry.layer == Layer::Live {
+            return;
+        }
         let Some(found) = description.service_at(entry.service) else {
             return;
         };
@@ -218,7 +222,7 @@ impl<'a> Comparison<'a> {
         let value = number.and_then(|number| {
             // There are 16 services.
             let number = u8::try_from(number).ok()?;
-            match PrefixKey::new(entry.prefix, number) {
+            match PrefixKey::new(entry.prefix, number, Layer::Hand) {
                 PrefixKey::V4(key) => known(&tables.entries4, &mut self.known4, &key),
                 PrefixKey::V6(key) => known(&tables.entries6, &mut self.known6, &key),
             }
@@ -250,7 +254,10 @@ impl<'a> Comparison<'a> {
 
     fn new_ones<A: Family>(&mut self, entries: &Entries<A>, known: &[bool]) {
         for ((key, value), known) in entries.keys.iter().zip(&entries.values).zip(known) {
-            if !known && let Some(name) = self.names[usize::from(key.service())] {
+            if !known
+                && key.layer() == Layer::Hand
+                && let Some(name) = self.names[usize::from(key.service())]
+            {
                 self.compare(A::net(key).into(), name, Value::default(), *value);
             }
         }

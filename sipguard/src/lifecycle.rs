@@ -7,6 +7,7 @@
 //! [`Host`]: crate::host::Host
 
 mod apply;
+mod ban;
 mod change;
 mod clock;
 mod config_file;
@@ -32,6 +33,7 @@ mod unconfirmed;
 
 pub use self::{
     apply::{Applied, apply},
+    ban::{Banned, ban, bans, unban},
     change::{Changed, End, NewEntry, Removed, add, remove},
     clock::{Clocks, clock},
     confirm::{Decided, confirm, rollback},

@@ -18,6 +18,14 @@ pub const MAX_PORTS: usize = PORT_PAGES;
 /// The most sources a policy may have: entries name theirs by a 16-bit number.
 pub const MAX_SOURCES: usize = 1 << 16;
 
+/// The shortest prefix that another program may ban: what is wider is a person's decision.
+pub const fn least_specific_ban(prefix: IpNet) -> u8 {
+    match prefix {
+        IpNet::V4(_) => 16,
+        IpNet::V6(_) => 32,
+    }
+}
+
 /// Everything the config file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {

@@ -12,7 +12,7 @@ mod status;
 pub use self::{
     confirmation::ConfirmationReport,
     counters::{CountedInterface, CounterReport, CountersReport, PacketsAndBytes, Totals},
-    entry::{EntryOrigin, EntryReport, OwnEntries, said_of},
+    entry::{EntryOrigin, EntryReport, OwnEntries, banned_by, said_of},
     interface::{ForeignProgram, InterfaceReport, InterfaceState, interfaces},
     listing::Listing,
     status::{EntryCounts, StatusReport},

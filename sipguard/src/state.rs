@@ -1,6 +1,7 @@
 //! What must survive every process and every reboot besides the config file: the command line's entries, which counters belong to
 //! which service, and how far the numbers of generations have got.
 
+mod bans;
 mod confirmed;
 mod ended;
 mod reckoning;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::{
+    bans::{Ban, BanLine, Bans, Unban},
     confirmed::{ConfirmStage, Confirmed, Kept, Unconfirmed},
     ended::{Ended, EndedEntry},
     reckoning::{HOLDS, Moved, Reckoning, TOLERANCE},
@@ -176,20 +178,26 @@ impl State {
     /// Takes out the entries that have ended by themselves, for good; what they were is known for a while.
     pub fn drop_ended(&mut self, boot_ns: u64) -> Vec<OwnEntry> {
         let clock = self.clock.clone();
-        let ended = self.take(|entry| clock.is_over(entry, boot_ns));
+        let ended = self.take(|entry| clock.is_over(entry.until, entry.added, boot_ns));
         self.ended.note(&ended, self.now(boot_ns).wall);
         ended
     }
 
-    /// Looks at the clocks. Where the time is not what it was reckoned to be, all ends are reckoned anew.
-    pub fn look_at_the_clock(&mut self, now: Now, boot: &str) {
-        if let Some(moved) = self.clock.look(now, boot) {
-            for entry in &mut self.entries {
-                self.clock.move_with(entry, &moved);
-            }
-            // So that what is in the kernel follows.
-            self.revision += 1;
+    /// Looks at the clocks. Where the time is not what it was reckoned to be, all ends are reckoned anew; returns how far it moved.
+    pub fn look_at_the_clock(&mut self, now: Now, boot: &str) -> Option<Moved> {
+        let moved = self.clock.look(now, boot)?;
+        for entry in &mut self.entries {
+            let OwnEntry {
+                until,
+                lasts_in,
+                added,
+                ..
+            } = entry;
+            self.clock.move_with(until, lasts_in, added, &moved);
         }
+        // So that what is in the kernel follows.
+        self.revision += 1;
+        Some(moved)
     }
 
     /// The time as it is reckoned to be.

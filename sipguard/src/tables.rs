@@ -5,13 +5,14 @@
 
 mod entries;
 mod host;
+mod live;
 mod own;
 mod ports;
 mod prefilter;
 
 use ipnet::IpNet;
 use sipguard_ebpf::{
-    abi::{Key, Lengths, SERVICES},
+    abi::{Key, Layer, Lengths, SERVICES},
     prefix::{V4, V6},
 };
 use thiserror::Error;
@@ -19,6 +20,7 @@ use thiserror::Error;
 pub use self::{
     entries::{Entries, Family},
     host::HostTables,
+    live::banned,
     own::with_own,
     ports::{Constants, PortServices},
     prefilter::{Region, fills_region, prefilter_words, region_words},
@@ -26,7 +28,7 @@ pub use self::{
 pub use crate::clock::Now;
 use crate::{
     policy::Policy,
-    state::{OwnEntry, Slots},
+    state::{Bans, OwnEntry, Slots},
 };
 
 /// Why a policy can't become tables.
@@ -56,12 +58,13 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Compiles a policy with the command line's entries. Entries of services that the policy has not are left out, as are those
-    /// that have ended.
+    /// Compiles a policy with the command line's entries and the bans of other programs, which are for all services. Entries of services
+    /// that the policy has not are left out, as is what has ended.
     pub fn compile(
         policy: &Policy,
         slots: &Slots,
         own: &[OwnEntry],
+        bans: &Bans,
         now: Now,
     ) -> Result<Self, CompileError> {
         let numbers = policy
@@ -72,16 +75,22 @@ impl Tables {
                 number.ok_or_else(|| CompileError::NoSlot(service.name.clone()))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let own: Vec<_> = own
+        let mut own: Vec<_> = own
             .iter()
             .filter_map(|entry| {
                 let index = policy
                     .services
                     .iter()
                     .position(|service| service.name == entry.service)?;
-                Some((entry.prefix, numbers[index], own::alone(entry, now)?))
+                let value = own::alone(entry, now)?;
+                Some((entry.prefix, numbers[index], Layer::Hand, value))
             })
             .collect();
+        let live = live::values(bans.iter(), now).flat_map(|(prefix, value)| {
+            let numbers = numbers.iter();
+            numbers.map(move |&number| (prefix, number, Layer::Live, value))
+        });
+        own.extend(live);
         let entries4 = Entries::<V4>::merge(&policy.entries, &numbers, &own);
         let entries6 = Entries::<V6>::merge(&policy.entries, &numbers, &own);
         let mut lengths = [Lengths::default(); SERVICES];
@@ -110,11 +119,11 @@ pub enum PrefixKey {
 }
 
 impl PrefixKey {
-    /// The key of a prefix in a service, whose number is its slot.
-    pub fn new(prefix: IpNet, service: u8) -> Self {
+    /// The key of a prefix in a layer of a service, whose number is its slot.
+    pub fn new(prefix: IpNet, service: u8, layer: Layer) -> Self {
         match prefix {
-            IpNet::V4(net) => Self::V4(V4::key(net, service)),
-            IpNet::V6(net) => Self::V6(V6::key(net, service)),
+            IpNet::V4(net) => Self::V4(V4::key(net, service, layer)),
+            IpNet::V6(net) => Self::V6(V6::key(net, service, layer)),
         }
     }
 }

@@ -101,13 +101,16 @@ impl<'c> ByteCode<'c> {
             .machine
             .memory
             .bytes(self.answer.start, size_of::<Answer>());
-        let [reason, service, length, ..] = *answer.expect("the element is there") else {
+        // As `Answer` has them.
+        let [reason, service, length, _, _, layer, ..] = *answer.expect("the element is there")
+        else {
             unreachable!("an answer is longer");
         };
         self.compiled.answered(Answer {
             reason,
             service,
             length,
+            layer,
             ..Answer::default()
         })
     }
@@ -170,6 +173,7 @@ impl<'c> ByteCode<'c> {
             verdict: Verdict {
                 action,
                 length: None,
+                layer: None,
                 ..self.compiled.answered(answer)
             },
             bytes,

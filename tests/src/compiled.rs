@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use sipguard::{
     datapath::{Checker, Description, ServiceDescription},
     policy::Policy,
-    state::{OwnEntry, Slots},
+    state::{Bans, OwnEntry, Slots},
     tables::{HostTables, Now, Tables},
 };
 use sipguard_ebpf::{
-    abi::{self, Answer, LinkKind, Reason},
+    abi::{self, Answer, Layer, LinkKind, Reason},
     verdict::{self, judge},
 };
 
@@ -35,13 +35,19 @@ impl Compiled {
     /// Compiles a policy with entries of the command line at [`NOW`].
     #[must_use]
     pub fn new(policy: Policy, own: &[OwnEntry]) -> Self {
+        Self::with_bans(policy, own, &Bans::default())
+    }
+
+    /// The same with bans of other programs.
+    #[must_use]
+    pub fn with_bans(policy: Policy, own: &[OwnEntry], bans: &Bans) -> Self {
         let mut slots = Slots::default();
         // As on a machine that had other services once: a service's number is not its place in the policy.
         slots.assign(["gone", "lost"]).expect("two services");
         slots
             .assign(policy.services.iter().map(|service| service.name.as_str()))
             .expect("few services");
-        let tables = Tables::compile(&policy, &slots, own, NOW).expect("a policy that fits");
+        let tables = Tables::compile(&policy, &slots, own, bans, NOW).expect("a policy that fits");
         Self {
             policy,
             slots,
@@ -116,6 +122,10 @@ impl Compiled {
             reason: reason.expect("the program knows no other reasons"),
             service: answer.service,
             length: answer.length,
+            layer: match answer.layer {
+                0 => Layer::Hand,
+                _ => Layer::Live,
+            },
         })
     }
 
@@ -131,6 +141,7 @@ impl Compiled {
             reason: verdict.reason,
             service: service.map(index),
             length: by_entry.then_some(verdict.length),
+            layer: by_entry.then_some(verdict.layer),
         }
     }
 }

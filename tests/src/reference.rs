@@ -22,7 +22,7 @@ use etherparse::{
 };
 use ipnet::IpNet;
 use sipguard::policy::{self, Policy};
-use sipguard_ebpf::abi::{Action, LinkKind, Protocol, Reason};
+use sipguard_ebpf::abi::{Action, Layer, LinkKind, Protocol, Reason};
 
 /// What the model says of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Verdict {
     pub service: Option<usize>,
     /// Length of the prefix whose entry decided.
     pub length: Option<u8>,
+    /// The layer of that entry.
+    pub layer: Option<Layer>,
 }
 
 impl Verdict {
@@ -44,6 +46,7 @@ impl Verdict {
             reason,
             service: None,
             length: None,
+            layer: None,
         }
     }
 }
@@ -61,6 +64,15 @@ pub struct Own {
     pub until: Option<u64>,
 }
 
+/// A ban, which is for all services.
+#[derive(Clone, Copy, Debug)]
+pub struct Banned {
+    /// Its host bits are zero.
+    pub prefix: IpNet,
+    /// When it ends, by the same clock as [`Model::now`].
+    pub until: Option<u64>,
+}
+
 /// What frames are judged by.
 #[derive(Clone, Copy, Debug)]
 pub struct Model<'a> {
@@ -68,6 +80,8 @@ pub struct Model<'a> {
     pub policy: &'a Policy,
     /// What the command line says.
     pub own: &'a [Own],
+    /// What other programs ban.
+    pub bans: &'a [Banned],
     /// The time.
     pub now: u64,
 }
@@ -337,15 +351,26 @@ fn decide(source: IpAddr, protocol: Protocol, port: u16, model: &Model<'_>) -> V
             entry.action,
         )
     });
-    let found = config
-        .chain(own)
-        .filter(|(prefix, _, _)| prefix.contains(&source))
-        .max_by_key(|(prefix, rank, action)| {
-            (prefix.prefix_len(), *rank, *action == policy::Action::Deny)
-        });
+    let by_hand = |any: bool| {
+        config
+            .clone()
+            .chain(own.clone())
+            .filter(|(prefix, _, _)| prefix.contains(&source) && (prefix.prefix_len() == 0) == any)
+            .max_by_key(|(prefix, rank, action)| {
+                (prefix.prefix_len(), *rank, *action == policy::Action::Deny)
+            })
+            .map(|(prefix, _, action)| (prefix.prefix_len(), action, Layer::Hand))
+    };
+    // Ranks: a person's word on a part of all, then bans, then a person's word on all.
+    let bans = model.bans.iter().filter(|ban| {
+        ban.prefix.contains(&source) && ban.until.is_none_or(|until| until > model.now)
+    });
+    let banned = bans.map(|ban| ban.prefix.prefix_len()).max();
+    let banned = banned.map(|length| (length, policy::Action::Deny, Layer::Live));
+    let found = by_hand(false).or(banned).or_else(|| by_hand(true));
     let (action, reason) = match (found, service.default) {
-        (Some((_, _, policy::Action::Deny)), _) => (Action::Drop, Reason::Denied),
-        (Some((_, _, policy::Action::Allow)), _) => (Action::Pass, Reason::Allowed),
+        (Some((_, policy::Action::Deny, _)), _) => (Action::Drop, Reason::Denied),
+        (Some((_, policy::Action::Allow, _)), _) => (Action::Pass, Reason::Allowed),
         (None, policy::Action::Deny) => (Action::Drop, Reason::Unlisted),
         (None, policy::Action::Allow) => (Action::Pass, Reason::Open),
     };
@@ -353,6 +378,7 @@ fn decide(source: IpAddr, protocol: Protocol, port: u16, model: &Model<'_>) -> V
         action,
         reason,
         service: Some(number),
-        length: found.map(|(prefix, _, _)| prefix.prefix_len()),
+        length: found.map(|(length, _, _)| length),
+        layer: found.map(|(_, _, layer)| layer),
     }
 }

@@ -327,6 +327,7 @@ impl Worlds {
         let model = Model {
             policy: &self.model.policy,
             own: &[],
+            bans: &[],
             now: NOW.boot_ns,
         };
         let frames = batch.iter().flat_map(|case| &case.frames);
@@ -363,6 +364,7 @@ impl Worlds {
         let model = Model {
             policy: &self.model.policy,
             own: &[],
+            bans: &[],
             now: NOW.boot_ns,
         };
         let expected = expected(frame, link, &model);

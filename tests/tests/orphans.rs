@@ -43,6 +43,7 @@ fn sequences_on_the_host() {
     let model = Model {
         policy: &compiled.policy,
         own: &[],
+        bans: &[],
         now: NOW.boot_ns,
     };
     let memory = Memory::default();

@@ -1,14 +1,17 @@
 //! The product against the naive model: over the verdict table's frames cut and mutated, and over random policies and frames built
 //! from structure.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use proptest::{collection::vec, prelude::*};
 use sipguard::{
-    policy::{Action, Entry, Mode, Origin, Policy, Ports, Service},
-    state::OwnEntry,
+    policy::{Action, Entry, Mode, Origin, Policy, Ports, Service, least_specific_ban},
+    state::{Ban, BanLine, Bans, OwnEntry},
 };
 use sipguard_ebpf::abi::{LinkKind, Protocol};
 use sipguard_tests::{
@@ -16,14 +19,22 @@ use sipguard_tests::{
     compiled::{Compiled, NOW},
     frame::{Frame, Link, TAG_9100, bare, eth},
     random::Random,
-    reference::{Model, Own, expected},
+    reference::{Banned, Model, Own, expected},
     verdict_table::{Config, rows},
 };
 
-fn agree(compiled: &Compiled, own: &[Own], frame: &[u8], link: LinkKind, boot_ns: u64) {
+fn agree(
+    compiled: &Compiled,
+    own: &[Own],
+    bans: &[Banned],
+    frame: &[u8],
+    link: LinkKind,
+    boot_ns: u64,
+) {
     let model = Model {
         policy: &compiled.policy,
         own,
+        bans,
         now: boot_ns,
     };
     let verdict = compiled.judge(frame, link, boot_ns);
@@ -40,7 +51,14 @@ fn rows_and_their_truncations() {
         let compiled = config.compiled();
         for row in rows() {
             for length in 0..=row.frame.len() {
-                agree(&compiled, &[], &row.frame[..length], row.link, NOW.boot_ns);
+                agree(
+                    &compiled,
+                    &[],
+                    &[],
+                    &row.frame[..length],
+                    row.link,
+                    NOW.boot_ns,
+                );
             }
         }
     }
@@ -55,7 +73,14 @@ fn mutated_rows() {
         let row = random.choose(&rows);
         let mut frame = row.frame.clone();
         random.mutate(&mut frame);
-        agree(random.choose(&compiled), &[], &frame, row.link, NOW.boot_ns);
+        agree(
+            random.choose(&compiled),
+            &[],
+            &[],
+            &frame,
+            row.link,
+            NOW.boot_ns,
+        );
     }
 }
 
@@ -67,6 +92,7 @@ fn the_model_knows_the_table() {
         let model = Model {
             policy: &compiled.policy,
             own: &[],
+            bans: &[],
             now: NOW.boot_ns,
         };
         for row in rows().into_iter().filter(|row| row.config == config) {
@@ -134,7 +160,7 @@ fn every_length_at_once() {
     let mut loaded = compiled.loaded(LinkKind::Ethernet);
     for (source, length) in all.iter().flat_map(|(_, sources)| sources) {
         let frame = eth().ip(&source.to_string()).udp(5060).bytes();
-        agree(&compiled, &[], &frame, LinkKind::Ethernet, NOW.boot_ns);
+        agree(&compiled, &[], &[], &frame, LinkKind::Ethernet, NOW.boot_ns);
         let verdict = compiled.judge(&frame, LinkKind::Ethernet, NOW.boot_ns);
         assert_eq!(verdict.length, Some(*length), "{source}");
         assert_eq!(loaded.judge(&frame), verdict, "{source}");
@@ -211,6 +237,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
 struct World {
     policy: Policy,
     own: Vec<Own>,
+    bans: Vec<Banned>,
 }
 
 /// Services need ports of their own, so there are at most as many as remain; entries name any of them.
@@ -222,50 +249,82 @@ fn world() -> impl Strategy<Value = World> {
         prop::option::of(0..6_u64),
     );
     let entry = (prefix(), any::<prop::sample::Index>(), action());
-    (services(), vec(entry, 0..40), vec(own, 0..20)).prop_map(|(services, entries, own)| {
-        let entries = entries.into_iter().map(|(prefix, service, action)| Entry {
-            prefix,
-            service: u8::try_from(service.index(services.len())).expect("at most 16"),
-            action,
-            origin: 0,
-        });
-        let own = own.into_iter().map(|(prefix, service, action, until)| Own {
-            prefix,
-            service: service.index(services.len()),
-            action,
-            // An even number of seconds, so that no moment asked about is the very end.
-            until: until.map(|turns| NOW.boot_ns + turns * 2_000_000_000),
-        });
-        let (entries, own) = (entries.collect(), own.collect());
-        let policy = Policy {
-            services,
-            entries,
-            origins: vec![Origin {
-                source: "all".to_owned(),
-                file: None,
-                prefixes: None,
-            }],
-            ..Policy::default()
-        };
-        World { policy, own }
-    })
+    let ban = (prefix(), prop::option::of(1..4_u64)).prop_filter("wide", |(prefix, _)| {
+        prefix.prefix_len() >= least_specific_ban(*prefix)
+    });
+    (
+        services(),
+        vec(entry, 0..40),
+        vec(own, 0..20),
+        vec(ban, 0..20),
+    )
+        .prop_map(|(services, entries, own, bans)| {
+            let entries = entries.into_iter().map(|(prefix, service, action)| Entry {
+                prefix,
+                service: u8::try_from(service.index(services.len())).expect("at most 16"),
+                action,
+                origin: 0,
+            });
+            let own = own.into_iter().map(|(prefix, service, action, until)| Own {
+                prefix,
+                service: service.index(services.len()),
+                action,
+                // An even number of seconds, so that no moment asked about is the very end.
+                until: until.map(|turns| NOW.boot_ns + turns * 2_000_000_000),
+            });
+            let (entries, own) = (entries.collect(), own.collect());
+            let policy = Policy {
+                services,
+                entries,
+                origins: vec![Origin {
+                    source: "all".to_owned(),
+                    file: None,
+                    prefixes: None,
+                }],
+                ..Policy::default()
+            };
+            // The newest of one prefix counts, as they are all the same one's.
+            let mut newest = BTreeMap::new();
+            for (prefix, until) in bans {
+                newest.insert(
+                    prefix,
+                    until.map(|turns| NOW.boot_ns + turns * 2_000_000_000),
+                );
+            }
+            let bans = newest.into_iter();
+            let bans = bans
+                .map(|(prefix, until)| Banned { prefix, until })
+                .collect();
+            World { policy, own, bans }
+        })
 }
 
 impl World {
     fn compiled(&self) -> Compiled {
+        let wall = |until: u64| {
+            let left = i64::try_from(until - NOW.boot_ns).expect("a few seconds");
+            NOW.wall + SignedDuration::from_nanos(left)
+        };
         let own = self.own.iter().map(|entry| OwnEntry {
             prefix: entry.prefix,
             service: self.policy.services[entry.service].name.clone(),
             action: entry.action,
-            until: entry.until.map(|until| {
-                let left = i64::try_from(until - NOW.boot_ns).expect("a few seconds");
-                NOW.wall + SignedDuration::from_nanos(left)
-            }),
+            until: entry.until.map(wall),
             lasts_in: None,
             comment: None,
             added: NOW.wall,
         });
-        Compiled::new(self.policy.clone(), &own.collect::<Vec<_>>())
+        let mut bans = Bans::default();
+        for ban in &self.bans {
+            bans.say(BanLine::Ban(Ban {
+                prefix: ban.prefix,
+                by: Some("jail".to_owned()),
+                until: ban.until.map(wall),
+                lasts_in: String::new(),
+                added: NOW.wall,
+            }));
+        }
+        Compiled::with_bans(self.policy.clone(), &own.collect::<Vec<_>>(), &bans)
     }
 }
 
@@ -373,7 +432,7 @@ proptest! {
             // While all timed entries last, after some, after all; and at the very end of some.
             for seconds in [0, 1, 2, 5, 60] {
                 let boot_ns = NOW.boot_ns + seconds * 1_000_000_000;
-                agree(&compiled, &world.own, &frame.bytes(), link, boot_ns);
+                agree(&compiled, &world.own, &world.bans, &frame.bytes(), link, boot_ns);
             }
         }
     }
@@ -387,10 +446,12 @@ proptest! {
     fn random_policies_in_the_kernel(mut world in world(), frames in vec(frame(), 512)) {
         // The kernel's clock can't be chosen.
         world.own.retain(|entry| entry.until.is_none());
+        world.bans.retain(|ban| ban.until.is_none());
         let compiled = world.compiled();
         let model = Model {
             policy: &compiled.policy,
             own: &world.own,
+            bans: &world.bans,
             now: NOW.boot_ns,
         };
         for (begins, link) in [(Link::Ethernet, LinkKind::Ethernet), (Link::Bare, LinkKind::Ip)] {
@@ -418,6 +479,7 @@ proptest! {
                 let model = Model {
                     policy: &compiled.policy,
                     own: &world.own,
+            bans: &world.bans,
                     now: NOW.boot_ns + [0, 1, 2, 5, 60][turn % 5] * 1_000_000_000,
                 };
                 program.set_clock(model.now);

@@ -11,7 +11,7 @@ use sipguard::{
     prefix,
     state::Store,
 };
-use sipguard_ebpf::abi::{self, LinkKind};
+use sipguard_ebpf::abi::{self, Layer, LinkKind};
 use sipguard_tests::{
     frame::eth,
     netns::{BPFFS, Sandbox, sandbox, until},
@@ -59,7 +59,7 @@ fn own(scene: &Scene) -> Vec<Own> {
     let entries = state.entries.iter().map(|entry| {
         let slot = live.generation.description.service(&entry.service);
         let slot = slot.expect("a service of the config").slot;
-        let value = live.generation.value(slot, entry.prefix);
+        let value = live.generation.value(slot, Layer::Hand, entry.prefix);
         let value = value
             .expect("readable")
             .expect("every entry is in the kernel");
@@ -82,7 +82,12 @@ fn own(scene: &Scene) -> Vec<Own> {
 /// Whether the naive model lets a packet pass.
 fn model(policy: &Policy, own: &[Own], source: &str, port: u16, now: u64) -> bool {
     let frame = eth().ip(source).udp(port).bytes();
-    let model = Model { policy, own, now };
+    let model = Model {
+        policy,
+        own,
+        bans: &[],
+        now,
+    };
     expected(&frame, LinkKind::Ethernet, &model).action == abi::Action::Pass
 }
 
@@ -500,7 +505,12 @@ fn the_next_change_forgets_what_has_ended() {
             .service("sip")
             .expect("sip")
             .slot;
-        assert_eq!(live.generation.value(slot, prefix).expect("readable"), None);
+        assert_eq!(
+            live.generation
+                .value(slot, Layer::Hand, prefix)
+                .expect("readable"),
+            None
+        );
     });
 }
 

@@ -8,14 +8,14 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 use sipguard::{
     policy::{Action, Entry, Origin, Policy},
-    state::{HOLDS, OwnEntry, Slots, State},
+    state::{Bans, HOLDS, OwnEntry, Slots, State},
     tables::{
         Entries, Family, HostTables, Now, PrefixKey, Region, Tables, fills_region, prefilter_words,
         with_own,
     },
 };
 use sipguard_ebpf::{
-    abi::{self, Key, LinkKind, Value},
+    abi::{self, Key, Layer, LinkKind, Value},
     verdict::judge,
 };
 use sipguard_tests::{
@@ -108,7 +108,7 @@ impl Machine {
             boot_ns: 1_000 * SECOND,
             wall: Timestamp::constant(1_700_000_000, 0),
         };
-        let tables = Tables::compile(&policy, &slots, &[], now).expect("it fits");
+        let tables = Tables::compile(&policy, &slots, &[], &Bans::default(), now).expect("it fits");
         Self {
             now,
             boots: 0,
@@ -133,8 +133,14 @@ impl Machine {
         self.look();
         self.state.drop_ended(self.now.boot_ns);
         let State { entries, .. } = &self.state;
-        self.tables =
-            Tables::compile(&self.policy, &self.slots, entries, self.now).expect("it fits");
+        self.tables = Tables::compile(
+            &self.policy,
+            &self.slots,
+            entries,
+            &Bans::default(),
+            self.now,
+        )
+        .expect("it fits");
     }
 
     /// The clock is always right here; see `clocks.rs`.
@@ -157,7 +163,7 @@ impl Machine {
         let state = self.state.clone();
         for ((service, prefix), own) in state.of(&changes) {
             let slot = self.slots.get(service).expect("a known service");
-            match PrefixKey::new(prefix, slot) {
+            match PrefixKey::new(prefix, slot, Layer::Hand) {
                 PrefixKey::V4(key) => {
                     let value = with_own(self.tables.entries4.get(&key), own, self.now);
                     set(&mut self.tables, |tables| &mut tables.entries4, key, value);
@@ -210,7 +216,7 @@ fn set<A: Family>(
             tables.prefilter[word as usize] |= bits;
         }
         let service = usize::from(key.service());
-        A::mark_length(&mut tables.lengths[service], key.length());
+        A::mark_length(&mut tables.lengths[service], &key);
     }
     let Entries { keys, values } = entries(tables);
     match (keys.binary_search(&key), value) {
@@ -287,6 +293,7 @@ fn run(steps: &[Step], sources: &[IpAddr]) -> Result<(), TestCaseError> {
         let model = Model {
             policy: &machine.policy,
             own: &in_force,
+            bans: &[],
             now: machine.wall(),
         };
         let tables = HostTables::new(&machine.tables, machine.now.boot_ns);

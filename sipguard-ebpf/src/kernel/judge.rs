@@ -71,6 +71,7 @@ pub(super) fn answer(frame: &impl Received) {
         reason: verdict.reason as u8,
         service: verdict.service,
         length: verdict.length,
+        layer: verdict.layer as u8,
         ..Answer::default()
     };
     if let Some(parsed) = parsed {

@@ -9,9 +9,9 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use sipguard_ebpf::{
-    abi::{Key, Lengths, LinkKind, Protocol, Reason, SERVICES, Value},
+    abi::{Key, Layer, Lengths, LinkKind, Protocol, Reason, SERVICES, Value},
     prefix::{V4, V6},
-    verdict::{Entries, Tables, most_specific},
+    verdict::{Decided, Entries, Tables, behind_hand, most_specific},
 };
 
 use super::constants;
@@ -36,6 +36,22 @@ impl Entries<V4> for Policy {
         // SAFETY: the map is not preallocated, so an element's memory stays what it was while the program runs.
         unsafe { ENTRIES4.get(key) }.copied()
     }
+
+    #[inline(always)]
+    fn most_specific(&self, service: u8, layer: Layer, address: V4) -> Option<Decided> {
+        match layer {
+            Layer::Hand => most_specific(self, service, layer, address),
+            Layer::Live => {
+                let V4(address) = address;
+                unpack(most_specific_v4(service.into(), layer as u32, address))
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn behind_hand(&self, service: u8, V4(address): V4) -> Option<Decided> {
+        unpack(behind_hand_v4(service.into(), address))
+    }
 }
 
 impl Entries<V6> for Policy {
@@ -46,8 +62,13 @@ impl Entries<V6> for Policy {
     }
 
     #[inline(always)]
-    fn most_specific(&self, service: u8, address: V6) -> Option<(Reason, u8)> {
-        look_up_v6(service, address)
+    fn most_specific(&self, service: u8, layer: Layer, V6([high, low]): V6) -> Option<Decided> {
+        unpack(most_specific_v6(service.into(), layer as u32, high, low))
+    }
+
+    #[inline(always)]
+    fn behind_hand(&self, service: u8, V6([high, low]): V6) -> Option<Decided> {
+        unpack(behind_hand_v6(service.into(), high, low))
     }
 }
 
@@ -110,30 +131,73 @@ fn element<T>(array: &'static Array<T>, index: u64) -> Option<&'static T> {
     }
 }
 
-/// As [`most_specific`].
-#[inline(always)]
-fn look_up_v6(service: u8, V6([high, low]): V6) -> Option<(Reason, u8)> {
-    let found = most_specific_v6(service.into(), high, low);
-    let length = (found >> 8) as u8;
-    // An entry allows or denies.
-    match found as u8 {
-        0 => None,
-        reason if reason == Reason::Allowed as u8 => Some((Reason::Allowed, length)),
-        _ => Some((Reason::Denied, length)),
-    }
-}
+// With a turn of a loop for each prefix length, 128 for IPv6, look-ups are the dearest that the verifier meets. In line they are gone through
+// again in each place that asks. A global function (kernel/bpf/verifier.c, `do_check_subprogs`, since Linux 5.6) is gone through once, whatever
+// it is called with. So these take and return numbers only, and have names of their own in the object. What has not passed the prefilter does
+// not pay for the call, nor does what an entry by hand lets in over IPv4.
 
-/// The reason's number in the lowest byte, 0 where nothing was found, and the prefix's length in the next one.
-///
-/// With a turn of a loop for each of 129 lengths this is the dearest that the verifier meets. In line it is gone through again in each place
-/// that asks. A global function (kernel/bpf/verifier.c, `do_check_subprogs`, since Linux 5.6) is gone through once, whatever it is called with.
-/// So it takes and returns numbers only, and has a name of its own in the object. What has not passed the prefilter does not pay for the
-/// call.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn most_specific_v6(service: u32, high: u64, low: u64) -> u32 {
-    match most_specific(&Policy, service as u8, V6([high, low])) {
-        Some((reason, length)) => reason as u32 | u32::from(length) << 8,
-        None => 0,
+extern "C" fn most_specific_v4(service: u32, layer: u32, address: u32) -> u32 {
+    pack(most_specific(
+        &Policy,
+        service as u8,
+        numbered(layer),
+        V4(address),
+    ))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn most_specific_v6(service: u32, layer: u32, high: u64, low: u64) -> u32 {
+    pack(most_specific(
+        &Policy,
+        service as u8,
+        numbered(layer),
+        V6([high, low]),
+    ))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn behind_hand_v4(service: u32, address: u32) -> u32 {
+    pack(behind_hand(&Policy, service as u8, V4(address)))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn behind_hand_v6(service: u32, high: u64, low: u64) -> u32 {
+    pack(behind_hand(&Policy, service as u8, V6([high, low])))
+}
+
+/// The reason's number in the lowest byte, 0 where nothing was found, the prefix's length in the next one, the layer's number in the third.
+#[inline(always)]
+fn pack(found: Option<Decided>) -> u32 {
+    found.map_or(0, |decided| {
+        decided.reason as u32 | u32::from(decided.length) << 8 | (decided.layer as u32) << 16
+    })
+}
+
+/// What [`pack`] has packed.
+#[inline(always)]
+fn unpack(found: u32) -> Option<Decided> {
+    let reason = match found as u8 {
+        0 => return None,
+        allowed if allowed == Reason::Allowed as u8 => Reason::Allowed,
+        _ => Reason::Denied,
+    };
+    Some(Decided {
+        reason,
+        length: (found >> 8) as u8,
+        layer: numbered(found >> 16),
+    })
+}
+
+#[inline(always)]
+fn numbered(layer: u32) -> Layer {
+    if layer == Layer::Hand as u32 {
+        Layer::Hand
+    } else {
+        Layer::Live
     }
 }

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use sipguard_ebpf::abi::Protocol;
 
 use super::values::{
-    Lasts, Prefixes, address, comment, lasts, moment, protocol, service, service_or_all,
-    time_to_confirm,
+    Lasts, Prefixes, address, ban_lasts, banned, banning, comment, lasts, moment, protocol,
+    service, service_or_all, time_to_confirm,
 };
 
 #[derive(Args, Debug)]
@@ -181,6 +181,37 @@ pub(crate) struct Say {
     /// Why, in your words; `list` shows it
     #[arg(short, long, value_name = "TEXT", value_parser = comment)]
     pub(crate) comment: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Ban {
+    /// Addresses or networks, such as 203.0.113.7, 203.0.113.0/24, 2001:db8::/32; no wider than /16 and /32
+    #[arg(required = true, value_name = "PREFIX", value_parser = banned)]
+    pub(crate) prefixes: Vec<Prefixes>,
+    /// How long: 600 (seconds), 15m, 2h, 7d; never (or -1) is for good
+    #[arg(
+        long = "for",
+        value_name = "DURATION",
+        value_parser = ban_lasts,
+        allow_hyphen_values = true
+    )]
+    pub(crate) lasts: Lasts,
+    /// Who bans, such as a jail of fail2ban
+    #[arg(long, value_name = "NAME", value_parser = banning)]
+    pub(crate) by: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Unban {
+    /// Addresses or networks as they were banned
+    #[arg(required_unless_present = "all", value_name = "PREFIX", value_parser = banned)]
+    pub(crate) prefixes: Vec<Prefixes>,
+    /// Only what this one has banned [default: everybody's]
+    #[arg(long, value_name = "NAME", value_parser = banning)]
+    pub(crate) by: Option<String>,
+    /// All that --by has banned
+    #[arg(long, requires = "by", conflicts_with = "prefixes")]
+    pub(crate) all: bool,
 }
 
 #[derive(Args, Debug)]

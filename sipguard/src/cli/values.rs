@@ -75,6 +75,32 @@ pub(super) fn lasts(text: &str) -> Result<Lasts, WhenError> {
     }
 }
 
+/// As [`lasts`], and plain seconds, as programs that ban say them.
+pub(super) fn ban_lasts(text: &str) -> Result<Lasts, WhenError> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return lasts(&format!("{text}s"));
+    }
+    lasts(text)
+}
+
+/// A prefix that is not `any`.
+pub(super) fn banned(text: &str) -> Result<Prefixes, PrefixError> {
+    prefix::parse(text).map(|one| Prefixes(vec![one]))
+}
+
+/// Who bans.
+pub(super) fn banning(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 40;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=LONGEST).contains(&text.len()) && text.bytes().all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "write 1 to {LONGEST} of a-z, A-Z, 0-9, '.', '_' and '-'"
+        ))
+    }
+}
+
 pub(super) fn service(text: &str) -> Result<String, String> {
     if is_service_name(text) {
         Ok(text.to_owned())

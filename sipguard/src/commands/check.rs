@@ -18,12 +18,12 @@ use sipguard::{
     lifecycle,
     policy::{Mode, Ports, protocol_name},
     rehearsal::Compiled,
-    report::{EntryReport, OwnEntries, said_of},
+    report::{EntryReport, OwnEntries, banned_by, said_of},
     state::State,
     tables::{HostTables, Now, PrefixKey, Tables},
 };
 use sipguard_ebpf::{
-    abi::{Action, LinkKind, Protocol, Reason, Value},
+    abi::{Action, Layer, LinkKind, Protocol, Reason, Value},
     verdict::judge,
 };
 
@@ -68,6 +68,11 @@ impl Asked {
                         .find(|reason| *reason as u8 == answer.reason),
                     slot: answer.service,
                     length: answer.length,
+                    layer: if answer.layer == Layer::Hand as u8 {
+                        Layer::Hand
+                    } else {
+                        Layer::Live
+                    },
                 }
             }
             Self::File(tables, now) => {
@@ -76,16 +81,17 @@ impl Asked {
                     reason: Some(verdict.reason).filter(|reason| *reason != Reason::None),
                     slot: verdict.service,
                     length: verdict.length,
+                    layer: verdict.layer,
                 }
             }
         })
     }
 
-    /// What is said of exactly this prefix.
+    /// What is said by hand of exactly this prefix.
     fn value(&self, slot: u8, prefix: IpNet) -> Result<Option<Value>> {
         Ok(match self {
-            Self::Live(checker) => checker.generation.value(slot, prefix)?,
-            Self::File(tables, _) => match PrefixKey::new(prefix, slot) {
+            Self::Live(checker) => checker.generation.value(slot, Layer::Hand, prefix)?,
+            Self::File(tables, _) => match PrefixKey::new(prefix, slot, Layer::Hand) {
                 PrefixKey::V4(key) => tables.entries4.get(&key),
                 PrefixKey::V6(key) => tables.entries6.get(&key),
             },
@@ -101,6 +107,8 @@ struct Judged {
     slot: u8,
     /// The length of the prefix whose entry decided.
     length: u8,
+    /// The layer of that entry.
+    layer: Layer,
 }
 
 pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Result<Outcome> {
@@ -133,12 +141,16 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
         )
     };
     let own = OwnEntries::new(&state);
+    let bans = lifecycle::bans(&context.host);
     let mut verdicts = Vec::new();
     for (n, (protocol, port)) in (1..).zip(ports(check, &description)?) {
         let frame = frame(address, protocol, port)?;
         let judged = asked.judge(&frame)?;
         let service = description.service_at(judged.slot);
         let entry = match (decided_by(&judged, address), service) {
+            (Some(prefix), Some(found)) if judged.layer == Layer::Live => {
+                banned_by(prefix, &found.service.name, &bans, now).next()
+            }
             (Some(prefix), Some(found)) => asked.value(found.slot, prefix)?.and_then(|value| {
                 let name = &found.service.name;
                 said_of(prefix, value, name, &description, &own, now).next()

@@ -39,7 +39,8 @@ pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result
         wanted.known(live)?;
     }
     let now = lifecycle::now(&context.host, &state);
-    let entries = Listing::take(live.as_ref(), &state, now, |entry| {
+    let bans = lifecycle::bans(&context.host);
+    let entries = Listing::take(live.as_ref(), &state, &bans, now, |entry| {
         wanted.may_have(live.as_ref(), entry)
     })?;
     let listing = Selection {
@@ -327,6 +328,9 @@ fn command(out: &mut dyn Write, entry: &EntryReport<'_>) -> Result<()> {
         service,
         ..
     } = entry;
+    if entry.origin == EntryOrigin::Ban {
+        return ban(out, entry);
+    }
     write!(
         out,
         "sipguard {action} {} --service {service}",
@@ -341,9 +345,22 @@ fn command(out: &mut dyn Write, entry: &EntryReport<'_>) -> Result<()> {
     match (entry.origin, entry.source) {
         (EntryOrigin::Config, Some(source)) => writeln!(out, "  # config: {source}")?,
         (EntryOrigin::Config, None) => writeln!(out, "  # config")?,
-        (EntryOrigin::CommandLine, _) => writeln!(out)?,
+        (EntryOrigin::CommandLine | EntryOrigin::Ban, _) => writeln!(out)?,
     }
     Ok(())
+}
+
+/// The same for a ban, which is for all services.
+fn ban(out: &mut dyn Write, entry: &EntryReport<'_>) -> Result<()> {
+    write!(out, "sipguard ban {}", prefix::format(entry.prefix))?;
+    match entry.seconds_left {
+        Some(left) => write!(out, " --for {left}s")?,
+        None => write!(out, " --for never")?,
+    }
+    if let Some(by) = entry.source {
+        write!(out, " --by {}", quoted(by))?;
+    }
+    Ok(writeln!(out)?)
 }
 
 /// As one word of a shell.

@@ -2,6 +2,7 @@
 
 mod allow;
 mod apply;
+mod ban;
 mod capture;
 mod check;
 mod clock;
@@ -55,6 +56,8 @@ pub(crate) fn run(
         Some(Command::Allow(say)) => allow::run(&say, Action::Allow, context, out)?,
         Some(Command::Deny(say)) => allow::run(&say, Action::Deny, context, out)?,
         Some(Command::Remove(remove)) => remove::run(&remove, context, out)?,
+        Some(Command::Ban(ban)) => ban::ban(&ban, context, out)?,
+        Some(Command::Unban(unban)) => ban::unban(&unban, context, out)?,
         Some(Command::Check(check)) => return check::run(&check, context, out),
         Some(Command::Clock) => clock::run(context, out)?,
         Some(Command::Doctor) => return doctor::run(context, out),

@@ -106,12 +106,18 @@ impl Status<'_> {
         let EntryCounts {
             config,
             command_line,
+            bans,
         } = self.report.entries;
         writeln!(
             out,
-            "\n{} of the config, {} of the command line",
+            "\n{} of the config, {} of the command line{}",
             count(config, "entry", "entries"),
-            Grouped(command_line as u64)
+            Grouped(command_line as u64),
+            if bans == 0 {
+                String::new()
+            } else {
+                format!(", {}", count(bans, "ban", "bans"))
+            }
         )?;
         Ok(())
     }

@@ -8,7 +8,7 @@ use sipguard_ebpf::{
 };
 
 use super::{
-    Description, Error, Generation, Place,
+    Description, Error, Generation, Place, Revisions,
     load::{self, Plan},
     pins,
     table::Table,
@@ -57,7 +57,8 @@ impl Checker {
     /// # Errors
     /// What the kernel refused.
     pub fn of(tables: &Tables, description: Description, link: LinkKind) -> Result<Self, Error> {
-        let (generation, ebpf) = Generation::load(tables, description, link, 0, Vec::new())?;
+        let (generation, ebpf) =
+            Generation::load(tables, description, link, Revisions::default(), Vec::new())?;
         Self::start(ebpf, generation, Place::Xdp, link, &tables.constants)
     }
 
@@ -67,7 +68,8 @@ impl Checker {
     /// What the kernel refused.
     pub fn at_tc(tables: &Tables, description: Description) -> Result<Self, Error> {
         let link = LinkKind::Ethernet;
-        let (generation, ebpf) = Generation::load(tables, description, link, 0, Vec::new())?;
+        let (generation, ebpf) =
+            Generation::load(tables, description, link, Revisions::default(), Vec::new())?;
         Self::start(ebpf, generation, Place::Tc, link, &tables.constants)
     }
 

@@ -11,8 +11,8 @@ use std::{
 use aya::{Ebpf, pin::PinError};
 use ipnet::IpNet;
 use sipguard_ebpf::{
-    abi::{Key, Lengths, LinkKind, VERSION, Value},
-    prefix::{V4, V6},
+    abi::{Key, Layer, Lengths, LinkKind, VERSION, Value},
+    prefix::{REGION_MAX, V4, V6},
 };
 
 use super::{
@@ -39,7 +39,21 @@ pub struct Generation {
     entries6: Table<Key<V6>, Value>,
     prefilter: Table<u32, u64>,
     lengths: Table<u32, Lengths>,
-    revision: Table<u32, u64>,
+    revisions: Table<u32, u64>,
+}
+
+/// Up to where a generation has followed what is said outside of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revisions {
+    /// Up to which change of the command line's own entries; [`Generation::BEHIND`] where it can't.
+    pub own: u64,
+    /// How many bytes the log of bans had.
+    pub bans: u64,
+}
+
+impl Revisions {
+    const OWN: u32 = 0;
+    const BANS: u32 = 1;
 }
 
 /// One entry of a generation.
@@ -47,6 +61,8 @@ pub struct Generation {
 pub struct Entry {
     /// The service's number in the kernel.
     pub service: u8,
+    /// Who has said it.
+    pub layer: Layer,
     /// The prefix.
     pub prefix: IpNet,
     /// What is said of it.
@@ -72,7 +88,7 @@ impl Generation {
         tables: &Tables,
         description: Description,
         targets: &[Target],
-        revision: u64,
+        revisions: Revisions,
     ) -> Result<Self, Error> {
         let folder = pins::generation(number);
         pins::remove_folder(&folder)?;
@@ -87,7 +103,7 @@ impl Generation {
                 tables,
                 description,
                 link,
-                revision,
+                revisions,
                 counters.into_iter().collect(),
             )?;
             made.pin(&folder)?;
@@ -113,7 +129,7 @@ impl Generation {
         tables: &Tables,
         description: Description,
         link: LinkKind,
-        revision: u64,
+        revisions: Revisions,
         pins: Vec<(&'static str, PathBuf)>,
     ) -> Result<(Self, Ebpf), Error> {
         let size = |used: usize| u32::try_from(used + ROOM).unwrap_or(u32::MAX);
@@ -135,14 +151,14 @@ impl Generation {
             entries6: load::take(&mut ebpf, "ENTRIES6")?,
             prefilter: load::take(&mut ebpf, "PREFILTER")?,
             lengths: load::take(&mut ebpf, "LENGTHS")?,
-            revision: Table::array("revision", 1)?,
+            revisions: Table::array("revision", 2)?,
         };
-        made.fill(tables, revision)
+        made.fill(tables, revisions)
             .map_err(|error| Error::io("can't fill the maps", &error))?;
         Ok((made, ebpf))
     }
 
-    fn fill(&self, tables: &Tables, revision: u64) -> io::Result<()> {
+    fn fill(&self, tables: &Tables, revisions: Revisions) -> io::Result<()> {
         let words: Vec<u32> = (0..).take(tables.prefilter.len()).collect();
         let slots: Vec<u32> = (0..).take(tables.lengths.len()).collect();
         self.prefilter.update(&words, &tables.prefilter)?;
@@ -151,7 +167,10 @@ impl Generation {
             .update(&tables.entries4.keys, &tables.entries4.values)?;
         self.entries6
             .update(&tables.entries6.keys, &tables.entries6.values)?;
-        self.revision.update(&[0], &[revision])
+        self.revisions.update(
+            &[Revisions::OWN, Revisions::BANS],
+            &[revisions.own, revisions.bans],
+        )
     }
 
     fn pin(&self, folder: &Path) -> Result<(), Error> {
@@ -168,7 +187,7 @@ impl Generation {
         self.entries6.pin(&folder.join("entries6"))?;
         self.prefilter.pin(&folder.join("prefilter"))?;
         self.lengths.pin(&folder.join("lengths"))?;
-        self.revision.pin(&folder.join("revision"))
+        self.revisions.pin(&folder.join("revision"))
     }
 
     /// An object whose programs look into this generation's pinned maps.
@@ -247,7 +266,7 @@ impl Generation {
             entries6: Table::open(&folder.join("entries6"))?,
             prefilter: Table::open(&folder.join("prefilter"))?,
             lengths: Table::open(&folder.join("lengths"))?,
-            revision: Table::open(&folder.join("revision"))?,
+            revisions: Table::open(&folder.join("revision"))?,
         })
     }
 
@@ -275,36 +294,54 @@ impl Generation {
     /// The revision of a generation that has no room for all of the command line's own entries.
     pub const BEHIND: u64 = u64::MAX;
 
-    /// Up to which change of the command line's own entries the maps have followed; [`Self::BEHIND`] where they can't.
+    /// Up to where the maps have followed.
     ///
     /// # Errors
     /// Where the map can't be read.
-    pub fn revision(&self) -> Result<u64, Error> {
-        let revision = self
-            .revision
-            .get(&0)
-            .map_err(|error| Error::io("can't read the revision", &error))?;
-        Ok(revision.unwrap_or_default())
+    pub fn revisions(&self) -> Result<Revisions, Error> {
+        let read = |place| -> Result<u64, Error> {
+            let revision = self
+                .revisions
+                .get(&place)
+                .map_err(|error| Error::io("can't read the revision", &error))?;
+            Ok(revision.unwrap_or_default())
+        };
+        Ok(Revisions {
+            own: read(Revisions::OWN)?,
+            bans: read(Revisions::BANS)?,
+        })
     }
 
-    /// Notes that the maps have followed up to `revision`.
+    /// Notes that the maps have followed the command line's own entries up to this change.
     ///
     /// # Errors
     /// Where the map can't be written.
-    pub fn set_revision(&self, revision: u64) -> Result<(), Error> {
-        self.revision
-            .update(&[0], &[revision])
+    pub fn set_revision(&self, own: u64) -> Result<(), Error> {
+        self.note_revision(Revisions::OWN, own)
+    }
+
+    /// Notes that the maps have followed the log of bans up to this length.
+    ///
+    /// # Errors
+    /// Where the map can't be written.
+    pub fn set_revision_of_bans(&self, bans: u64) -> Result<(), Error> {
+        self.note_revision(Revisions::BANS, bans)
+    }
+
+    fn note_revision(&self, place: u32, revision: u64) -> Result<(), Error> {
+        self.revisions
+            .update(&[place], &[revision])
             .map_err(|error| Error::io("can't write the revision", &error))
     }
 
-    /// What is said of exactly this prefix.
+    /// What is said of exactly this prefix in a layer.
     ///
     /// # Errors
     /// Where the map can't be read.
-    pub fn value(&self, service: u8, prefix: IpNet) -> Result<Option<Value>, Error> {
+    pub fn value(&self, service: u8, layer: Layer, prefix: IpNet) -> Result<Option<Value>, Error> {
         match prefix {
-            IpNet::V4(prefix) => self.entries4.get(&V4::key(prefix, service)),
-            IpNet::V6(prefix) => self.entries6.get(&V6::key(prefix, service)),
+            IpNet::V4(prefix) => self.entries4.get(&V4::key(prefix, service, layer)),
+            IpNet::V6(prefix) => self.entries6.get(&V6::key(prefix, service, layer)),
         }
         .map_err(|error| Error::io("can't look up an entry", &error))
     }
@@ -314,10 +351,16 @@ impl Generation {
     ///
     /// # Errors
     /// [`Error::Full`] where there is no room for another entry; nothing has changed then that matters.
-    pub fn set(&self, service: u8, prefix: IpNet, value: Option<Value>) -> Result<(), Error> {
+    pub fn set(
+        &self,
+        service: u8,
+        layer: Layer,
+        prefix: IpNet,
+        value: Option<Value>,
+    ) -> Result<(), Error> {
         match prefix {
-            IpNet::V4(prefix) => self.put(&self.entries4, V4::key(prefix, service), value),
-            IpNet::V6(prefix) => self.put(&self.entries6, V6::key(prefix, service), value),
+            IpNet::V4(prefix) => self.put(&self.entries4, V4::key(prefix, service, layer), value),
+            IpNet::V6(prefix) => self.put(&self.entries6, V6::key(prefix, service, layer), value),
         }
         .map_err(|error| match error.raw_os_error() {
             Some(libc::E2BIG) => Error::Full,
@@ -349,7 +392,7 @@ impl Generation {
 
         let slot = u32::from(key.service());
         let mut lengths = self.lengths.get(&slot)?.unwrap_or_default();
-        A::mark_length(&mut lengths, key.length());
+        A::mark_length(&mut lengths, &key);
         self.lengths.update(&[slot], &[lengths])?;
 
         entries.update(&[key], &[value])
@@ -384,6 +427,35 @@ impl Generation {
             .map_err(|error| Error::io("can't clear up behind an entry", &error))
     }
 
+    /// Whether so many bits of the prefilter are set that more than one in eight of unlisted sources is looked up for nothing. Reads a part
+    /// of each service's bits: they are spread evenly.
+    ///
+    /// # Errors
+    /// Where the map can't be read.
+    pub fn is_crowded(&self) -> Result<bool, Error> {
+        const READ: u32 = 256;
+        if self.description.prefilter_shift == 32 - REGION_MAX {
+            // There are no larger ones.
+            return Ok(false);
+        }
+        let words = region_words(self.description.prefilter_shift);
+        let read = words.min(READ);
+        for found in &self.description.services {
+            let first = u32::from(found.slot) * words;
+            let mut set = 0;
+            for place in 0..read {
+                let word = self.prefilter.get(&(first + place * (words / read)));
+                let word = word.map_err(|error| Error::io("can't read the prefilter", &error))?;
+                set += word.unwrap_or_default().count_ones();
+            }
+            // A service that has said something of `any` has all of them set, and another generation would be no better.
+            if set > read * 64 / 8 && set < read * 64 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Hands every entry to `each`, in no order.
     ///
     /// # Errors
@@ -392,6 +464,7 @@ impl Generation {
         fn entry<A: Family>(key: &Key<A>, value: Value) -> Entry {
             Entry {
                 service: key.service(),
+                layer: key.layer(),
                 prefix: A::net(key).into(),
                 value,
             }

@@ -40,7 +40,7 @@ pub use self::{
     },
     description::{Description, ServiceDescription},
     error::Error,
-    generation::{Entry, Generation, Target},
+    generation::{Entry, Generation, Revisions, Target},
     link_error::{LinkError, program_name},
     load::object_bytes,
     pending::Pending,

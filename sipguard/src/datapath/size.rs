@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aya::programs::{Program, ProgramError, Xdp};
 use sipguard_ebpf::abi::LinkKind;
 
-use super::{Description, Error, Generation, load};
+use super::{Description, Error, Generation, Revisions, load};
 use crate::tables::Tables;
 
 /// The kernel's figures of a loaded program.
@@ -27,7 +27,8 @@ pub fn program_sizes(
     description: Description,
     link: LinkKind,
 ) -> Result<BTreeMap<String, ProgramSize>, Error> {
-    let (_generation, mut ebpf) = Generation::load(tables, description, link, 0, Vec::new())?;
+    let (_generation, mut ebpf) =
+        Generation::load(tables, description, link, Revisions::default(), Vec::new())?;
     let programs = ebpf.programs_mut().filter(|(name, _)| {
         let judges = !name.starts_with("pending");
         judges && (load::has_frags() || !name.ends_with(load::FRAGS))

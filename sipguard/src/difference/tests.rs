@@ -1,9 +1,10 @@
 use std::convert::Infallible;
 
 use jiff::Timestamp;
-use sipguard_ebpf::abi::VERSION;
+use sipguard_ebpf::abi::{Layer, VERSION};
 
 use super::*;
+use crate::state::Bans;
 use crate::{
     datapath::ServiceDescription,
     policy::Entry,
@@ -28,7 +29,7 @@ fn compiled(policy: Policy, first: &[&str]) -> Compiled {
     slots
         .assign(policy.services.iter().map(|service| &*service.name))
         .unwrap();
-    let tables = Tables::compile(&policy, &slots, &[], NOW).unwrap();
+    let tables = Tables::compile(&policy, &slots, &[], &Bans::default(), NOW).unwrap();
     let services = policy.services.iter().map(|service| ServiceDescription {
         slot: slots.get(&service.name).unwrap(),
         service: service.clone(),
@@ -101,12 +102,13 @@ fn difference(before: Option<&Compiled>, after: &Compiled) -> Difference {
             for entry in &policy.entries {
                 let service = &policy.services[usize::from(entry.service)].name;
                 let service = slots.get(service).unwrap();
-                let value = match PrefixKey::new(entry.prefix, service) {
+                let value = match PrefixKey::new(entry.prefix, service, Layer::Hand) {
                     PrefixKey::V4(key) => tables.entries4.get(&key),
                     PrefixKey::V6(key) => tables.entries6.get(&key),
                 };
                 each(datapath::Entry {
                     service,
+                    layer: Layer::Hand,
                     prefix: entry.prefix,
                     value: value.unwrap(),
                 });

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
-use sipguard_ebpf::abi::{ALLOW_CONFIG, ALLOW_OWN, Reason, Value};
+use sipguard_ebpf::abi::{ALLOW_CONFIG, ALLOW_OWN, Layer, Reason, Value};
 
 use super::{Evidence, Finding, Kind, evidence::edit};
 use crate::{
@@ -61,7 +61,7 @@ fn of_service(evidence: &Evidence, live: &Live, found: &ServiceDescription) -> V
         .zip(ANY)
         .filter_map(|(family, any)| {
             // What can't be looked up is not there.
-            let value = live.generation.value(found.slot, any).ok()??;
+            let value = live.generation.value(found.slot, Layer::Hand, any).ok()??;
             let word = Word::of(value, evidence.now.boot_ns)?;
             let origins = &live.generation.description.origins;
             let origin = word

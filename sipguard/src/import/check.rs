@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config,
-    state::Slots,
+    state::{Bans, Slots},
     tables::{HostTables, Now, Tables},
 };
 
@@ -35,7 +35,8 @@ pub(super) fn ask(config: &str, answers: &[Answered]) -> Result<(), String> {
         boot_ns: 1,
         wall: Timestamp::UNIX_EPOCH,
     };
-    let tables = Tables::compile(&policy, &slots, &[], now).map_err(|error| error.to_string())?;
+    let tables = Tables::compile(&policy, &slots, &[], &Bans::default(), now)
+        .map_err(|error| error.to_string())?;
     let tables = HostTables::new(&tables, now.boot_ns);
     let mut asked: Vec<&Rc<Judged>> = Vec::new();
     for answer in answers {

@@ -158,8 +158,9 @@ fn put_in_force(
     applied: &mut Applied,
 ) -> Result<(), Error> {
     let Survey { policy, now, .. } = survey;
+    let bans = session.bans();
     let state = &session.state;
-    let tables = Tables::compile(policy, &state.slots, &state.entries, *now)?;
+    let tables = Tables::compile(policy, &state.slots, &state.entries, &bans, *now)?;
     applied.outlook = survey.outlook(&state.slots, &tables)?;
     let number = session.next_number()?;
     applied.generation = None;
@@ -175,8 +176,8 @@ fn put_in_force(
         }
         let targets = survey.targets.iter().map(|(target, _)| target.clone());
         let targets: Vec<_> = targets.collect();
-        let revision = session.state.revision;
-        Generation::create(number, &tables, description, &targets, revision)?;
+        let revisions = session.revisions();
+        Generation::create(number, &tables, description, &targets, revisions)?;
         applied.generation = Some(number);
     }
     let swap = Swap {

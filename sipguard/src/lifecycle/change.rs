@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
+use sipguard_ebpf::abi::Layer;
 
 use super::{
     error::Error,
@@ -186,7 +187,7 @@ fn nothing_to_remove(
             let Some(service) = description.service(name) else {
                 continue;
             };
-            let value = live.generation.value(service.slot, prefix)?;
+            let value = live.generation.value(service.slot, Layer::Hand, prefix)?;
             // What has ended may still be there.
             let config = value.filter(|value| value.config() != 0);
             if let Some(value) = config {
@@ -262,7 +263,7 @@ pub(super) fn commit(
             Err(Error::Datapath(datapath::Error::Full)) => behind = true,
             done => done?,
         }
-        behind |= generation.revision()? == Generation::BEHIND;
+        behind |= generation.revisions()?.own == Generation::BEHIND;
     }
     match (behind, live.pending) {
         (false, _) => {}
@@ -285,18 +286,18 @@ fn change(
         let Some(service) = generation.description.service(name) else {
             continue;
         };
-        let value = generation.value(service.slot, prefix)?;
+        let value = generation.value(service.slot, Layer::Hand, prefix)?;
         let becomes = with_own(value, said, now);
         // `any` leads everything to the entries, and would slow the drops of its service down long after it has ended.
         if value.is_some() && becomes.is_none() && fills_region(prefix, shift) {
             crowded.insert(service.slot);
         }
-        generation.set(service.slot, prefix, becomes)?;
+        generation.set(service.slot, Layer::Hand, prefix, becomes)?;
     }
     for slot in crowded {
         generation.tidy(slot)?;
     }
-    if generation.revision()? != Generation::BEHIND {
+    if generation.revisions()?.own != Generation::BEHIND {
         generation.set_revision(session.state.revision)?;
     }
     Ok(())

@@ -1,10 +1,11 @@
 //! What packets from a prefix meet now, asked of the kernel: what a change came to, and not what it meant to do.
 
 use ipnet::IpNet;
-use sipguard_ebpf::abi::Reason;
+use sipguard_ebpf::abi::{Layer, Reason};
 
 use super::{error::Error, live::Live};
 use crate::{
+    datapath::Generation,
     policy::{Action, Mode},
     tables::Now,
 };
@@ -20,6 +21,8 @@ pub struct Effect {
     pub action: Action,
     /// The prefix of the entry that decides; `None` where none does, so that the service's default counts.
     pub by: Option<IpNet>,
+    /// The layer of that entry.
+    pub layer: Layer,
     /// How many more specific entries in force do the opposite for addresses of the prefix.
     pub exceptions: usize,
     /// Whether the action is carried out; in monitor mode everything passes.
@@ -45,21 +48,13 @@ pub fn effects(
             let Some(found) = generation.description.service(name) else {
                 continue;
             };
-            let mut decided = None;
-            let mut covering = Some(prefix);
-            while let Some(net) = covering {
-                let value = generation.value(found.slot, net)?;
-                if let Some(reason) = value.and_then(|value| value.live(|| now.boot_ns)) {
-                    decided = Some((net, reason));
-                    break;
-                }
-                covering = net.supernet();
-            }
+            let decided = decides(generation, found.slot, prefix, now)?;
             effects.push(Effect {
                 prefix,
                 service: name.clone(),
-                action: decided.map_or(found.service.default, |(_, reason)| action(reason)),
-                by: decided.map(|(net, _)| net),
+                action: decided.map_or(found.service.default, |by| action(by.reason)),
+                by: decided.map(|by| by.prefix),
+                layer: decided.map_or(Layer::Hand, |by| by.layer),
                 exceptions: 0,
                 enforced: found.service.mode == Mode::Enforce,
             });
@@ -77,7 +72,12 @@ pub fn effects(
             return;
         };
         for (effect, &slot) in effects.iter_mut().zip(&slots) {
+            // What is said by hand of the whole prefix, but for `any`, comes before all that lives in it.
+            let is_under_hand = entry.layer == Layer::Live
+                && effect.layer == Layer::Hand
+                && effect.by.is_some_and(|by| by.prefix_len() > 0);
             let is_inside = entry.service == slot
+                && !is_under_hand
                 && entry.prefix != effect.prefix
                 && effect.prefix.contains(&entry.prefix);
             if is_inside && action(reason) != effect.action {
@@ -86,6 +86,46 @@ pub fn effects(
         }
     })?;
     Ok(effects)
+}
+
+/// The entry that decides.
+#[derive(Clone, Copy)]
+struct By {
+    prefix: IpNet,
+    layer: Layer,
+    reason: Reason,
+}
+
+/// As the kernel's program looks it up: the most specific entry by hand, the most specific live one, `any` by hand.
+fn decides(
+    generation: &Generation,
+    slot: u8,
+    prefix: IpNet,
+    now: Now,
+) -> Result<Option<By>, Error> {
+    let said = |layer, prefix| -> Result<Option<By>, Error> {
+        let value = generation.value(slot, layer, prefix)?;
+        let reason = value.and_then(|value| value.live(|| now.boot_ns));
+        Ok(reason.map(|reason| By {
+            prefix,
+            layer,
+            reason,
+        }))
+    };
+    let mut any = prefix;
+    for layer in [Layer::Hand, Layer::Live] {
+        let mut covering = Some(prefix);
+        while let Some(net) = covering {
+            any = net;
+            covering = net.supernet();
+            if net.prefix_len() > 0
+                && let Some(by) = said(layer, net)?
+            {
+                return Ok(Some(by));
+            }
+        }
+    }
+    said(Layer::Hand, any)
 }
 
 fn action(reason: Reason) -> Action {

@@ -16,6 +16,16 @@ use crate::{
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A ban of too many.
+    #[error(
+        "{prefix} is too large a network to ban: /{least} is the largest; `sipguard deny` takes any"
+    )]
+    TooWide {
+        /// What was to be banned.
+        prefix: String,
+        /// The shortest prefix length.
+        least: u8,
+    },
     /// The config file is not right.
     #[error(transparent)]
     Config(Arc<ConfigError>),

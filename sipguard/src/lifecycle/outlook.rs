@@ -1,5 +1,7 @@
 //! What becomes of this host where a policy comes in force.
 
+use sipguard_ebpf::abi::Layer;
+
 use super::{error::Error, live::Live};
 use crate::{
     datapath::Target,
@@ -117,7 +119,9 @@ fn side_before(live: &Live, now: Now) -> Side<'_, Error> {
             .iter()
             .map(|found| (&found.service, found.slot))
             .collect(),
-        value: Box::new(|service, prefix| Ok(live.generation.value(service, prefix)?)),
+        value: Box::new(|service, prefix| {
+            Ok(live.generation.value(service, Layer::Hand, prefix)?)
+        }),
         boot_ns: now.boot_ns,
     }
 }
@@ -135,7 +139,7 @@ fn side_after<'s>(
             .filter_map(|service| Some((service, slots.get(&service.name)?)))
             .collect(),
         value: Box::new(|service, prefix| {
-            Ok(match PrefixKey::new(prefix, service) {
+            Ok(match PrefixKey::new(prefix, service, Layer::Hand) {
                 PrefixKey::V4(key) => tables.entries4.get(&key),
                 PrefixKey::V6(key) => tables.entries6.get(&key),
             })

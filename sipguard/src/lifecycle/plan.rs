@@ -50,7 +50,13 @@ pub fn plan(host: &Host, file: &Path, options: Options) -> Result<Planned, Error
     }
     let State { slots, entries, .. } = &state;
     let outlook = if changes {
-        let tables = Tables::compile(&survey.policy, slots, entries, survey.now)?;
+        let tables = Tables::compile(
+            &survey.policy,
+            slots,
+            entries,
+            &super::bans(host),
+            survey.now,
+        )?;
         survey.outlook(slots, &tables)?
     } else {
         Outlook::unchanged(&survey.policy, survey.doubts)

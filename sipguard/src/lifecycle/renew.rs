@@ -14,8 +14,9 @@ pub(super) fn renew(session: &mut Session<'_>, live: &Live) -> Result<(), Error>
     let before = &live.generation.description;
     let policy = confirmed(&live.generation)?.policy;
     let slots = before.slots();
+    let bans = session.bans();
     let entries = &session.state.entries;
-    let tables = Tables::compile(&policy, &slots, entries, session.now())?;
+    let tables = Tables::compile(&policy, &slots, entries, &bans, session.now())?;
     let description = Description {
         prefilter_shift: tables.constants.prefilter_shift,
         ..before.clone()
@@ -25,8 +26,8 @@ pub(super) fn renew(session: &mut Session<'_>, live: &Live) -> Result<(), Error>
     let (targets, _) = targets(&policy.interfaces, &devices, &live.links);
     let number = session.next_number()?;
     let programs: Vec<_> = targets.iter().map(|(target, _)| target.clone()).collect();
-    let revision = session.state.revision;
-    Generation::create(number, &tables, description, &programs, revision)?;
+    let revisions = session.revisions();
+    Generation::create(number, &tables, description, &programs, revisions)?;
     let swap = Swap {
         host: session.host,
         number,

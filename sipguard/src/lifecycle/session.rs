@@ -8,7 +8,7 @@ use super::error::Error;
 use crate::{
     datapath::{self, Generation, Pins, Switched, Text},
     host::{Host, Trouble},
-    state::{Lock, State, StateError},
+    state::{Lock, Moved, Staged, State, StateError},
     tables::Now,
 };
 
@@ -20,7 +20,7 @@ pub struct Session<'h> {
     pub(super) guarded: Vec<(String, Switched)>,
     // In this order: who waits for the first gets it when the other is free, too.
     _pins: Pins,
-    _lock: Lock,
+    pub(super) lock: Lock,
 }
 
 impl<'h> Session<'h> {
@@ -42,18 +42,41 @@ impl<'h> Session<'h> {
             let _ = host.store.save(&mut state);
         }
         let before = state.clock.clone();
-        state.look_at_the_clock(host.now(), host.boot());
+        let moved = state.look_at_the_clock(host.now(), host.boot());
         let mut session = Self {
             host,
             state,
             guarded: Vec::new(),
             _pins: pins,
-            _lock: lock,
+            lock,
         };
+        if let Some(moved) = moved {
+            session.move_bans(&moved)?;
+        }
         if session.state.clock.is_news_after(&before) {
             session.save();
         }
         Ok(session)
+    }
+
+    /// Moves the ends of bans with the time.
+    fn move_bans(&self, moved: &Moved) -> Result<(), Error> {
+        let mut bans = self.bans();
+        if bans.iter().next().is_none() {
+            return Ok(());
+        }
+        bans.move_with(&self.state.clock, moved);
+        // What the kernel has of them follows, whatever the log's length is then.
+        for number in Generation::all()? {
+            if let Ok(generation) = Generation::open(number) {
+                generation.set_revision_of_bans(u64::MAX)?;
+            }
+        }
+        let store = &self.host.store;
+        if let Err(error) = store.stage_bans(&bans).and_then(Staged::commit) {
+            self.host.note(Trouble::Unsaved(error));
+        }
+        Ok(())
     }
 
     /// The boot clock, and the time as it is reckoned to be.

@@ -10,6 +10,8 @@ use super::{
     session::Session,
     unconfirmed::confirmed,
 };
+use sipguard_ebpf::abi::Layer;
+
 use crate::{
     datapath::{
         self, Attachment, Generation, LinkError, Pending, Role, Switched, Target, attachments,
@@ -113,10 +115,15 @@ impl<'h> Session<'h> {
             }
         }
         for number in needed {
-            if let Ok(generation) = Generation::open(number)
-                && generation.revision()? != self.state.revision
-            {
-                match follow(&generation, &self.state, now) {
+            if let Ok(generation) = Generation::open(number) {
+                let revisions = generation.revisions()?;
+                let followed = if revisions.own == self.state.revision {
+                    Ok(())
+                } else {
+                    follow(&generation, &self.state, now)
+                };
+                let followed = followed.and_then(|()| self.follow_bans(&generation, revisions));
+                match followed {
                     // The next change makes room, and must not be kept from it.
                     Err(Error::Datapath(datapath::Error::Full)) => {
                         generation.set_revision(Generation::BEHIND)?;
@@ -301,6 +308,9 @@ fn release<'l>(links: impl Iterator<Item = &'l Attachment>) -> Result<(), Error>
 fn follow(generation: &Generation, state: &State, now: Now) -> Result<(), Error> {
     let mut own = Vec::new();
     generation.for_each(|entry| {
+        if entry.layer != Layer::Hand {
+            return;
+        }
         let timed = entry.value.allow_until | entry.value.deny_until != 0;
         if timed
             || entry.value.permanent
@@ -320,9 +330,9 @@ fn follow(generation: &Generation, state: &State, now: Now) -> Result<(), Error>
     }
     for key in own {
         let (slot, prefix) = key;
-        let value = generation.value(slot, prefix)?;
+        let value = generation.value(slot, Layer::Hand, prefix)?;
         let words = words.get(&key).into_iter().flatten().copied();
-        generation.set(slot, prefix, with_own(value, words, now))?;
+        generation.set(slot, Layer::Hand, prefix, with_own(value, words, now))?;
     }
     Ok(generation.set_revision(state.revision)?)
 }

@@ -134,7 +134,10 @@ impl Survey {
         let Some(live) = &self.before else {
             return self.targets.is_empty() && self.links.is_empty();
         };
-        let behind = live.generation.revision().ok() == Some(Generation::BEHIND);
+        let behind = live
+            .generation
+            .revisions()
+            .is_ok_and(|revisions| revisions.own == Generation::BEHIND);
         !behind
             && live.generation.description.digest == self.digest
             && live.links.len() == self.targets.len()

@@ -11,7 +11,7 @@ use crate::{
     datapath::Description,
     policy::Action,
     prefix,
-    state::{OwnEntry, State},
+    state::{Bans, OwnEntry, State},
     tables::Now,
 };
 
@@ -24,6 +24,9 @@ pub enum EntryOrigin {
     /// `allow` and `deny`.
     #[serde(rename = "command line")]
     CommandLine,
+    /// Another program, with `ban`.
+    #[serde(rename = "ban")]
+    Ban,
 }
 
 /// One word of the config file or the command line on one prefix, in the JSON of `list` and `check`.
@@ -40,9 +43,9 @@ pub struct EntryReport<'a> {
     pub until: Option<Timestamp>,
     /// How long that is from now.
     pub seconds_left: Option<i64>,
-    /// `config` or `command line`.
+    /// `config`, `command line` or `ban`.
     pub origin: EntryOrigin,
-    /// The config's source that has it.
+    /// The config's source that has it; of a ban, who has said it.
     pub source: Option<&'a str>,
     /// The list file that has it.
     pub file: Option<&'a Path>,
@@ -50,7 +53,8 @@ pub struct EntryReport<'a> {
     pub comment: Option<&'a str>,
     /// False where it waits for the next apply.
     pub in_force: bool,
-    /// Something else that is said of the same prefix counts now, for good or until that ends. Only there where it is so.
+    /// Something else counts now, for good or until that ends: another word on the same prefix, or for a ban an entry by hand that covers it.
+    /// Only there where it is so.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub overruled: bool,
 }
@@ -82,6 +86,8 @@ impl<'a> EntryReport<'a> {
     pub fn says_who(&self) -> String {
         let mut text = match (self.origin, self.source, self.file) {
             (EntryOrigin::CommandLine, ..) => "command line".to_owned(),
+            (EntryOrigin::Ban, Some(by), _) => format!("banned by {by}"),
+            (EntryOrigin::Ban, None, _) => "banned".to_owned(),
             (EntryOrigin::Config, Some(source), Some(file)) => {
                 format!("config: {source} ({})", file.display())
             }
@@ -120,7 +126,33 @@ impl<'a> OwnEntries<'a> {
     }
 }
 
-/// Everything in force that is said of one prefix in one service; what comes first decides.
+/// Every ban of one prefix that is in force, in one service.
+pub fn banned_by<'a>(
+    prefix: IpNet,
+    service: &'a str,
+    bans: &'a Bans,
+    now: Now,
+) -> impl Iterator<Item = EntryReport<'a>> {
+    let in_force = bans.of(prefix);
+    let in_force = in_force.filter(move |ban| ban.until.is_none_or(|until| until > now.wall));
+    in_force.map(move |ban| EntryReport {
+        prefix,
+        service,
+        action: Action::Deny,
+        until: ban.until,
+        seconds_left: ban
+            .until
+            .map(|until| until.duration_since(now.wall).as_secs()),
+        origin: EntryOrigin::Ban,
+        source: ban.by.as_deref(),
+        file: None,
+        comment: None,
+        in_force: true,
+        overruled: false,
+    })
+}
+
+/// Everything in force that is said by hand of one prefix in one service; what comes first decides.
 pub fn said_of<'a>(
     prefix: IpNet,
     value: Value,

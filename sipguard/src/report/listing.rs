@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::{EntryOrigin, EntryReport, OwnEntries, said_of};
+use sipguard_ebpf::abi::Layer;
+
+use super::{EntryOrigin, EntryReport, OwnEntries, banned_by, said_of};
 use crate::{
     datapath,
     lifecycle::Live,
-    state::{OwnEntry, State},
+    state::{Bans, OwnEntry, State},
     tables::Now,
 };
 
@@ -14,6 +16,7 @@ use crate::{
 pub struct Listing<'a> {
     live: Option<&'a Live>,
     state: &'a State,
+    bans: &'a Bans,
     entries: Vec<datapath::Entry>,
     now: Now,
 }
@@ -26,6 +29,7 @@ impl<'a> Listing<'a> {
     pub fn take(
         live: Option<&'a Live>,
         state: &'a State,
+        bans: &'a Bans,
         now: Now,
         is_wanted: impl Fn(&datapath::Entry) -> bool,
     ) -> Result<Self, datapath::Error> {
@@ -36,11 +40,12 @@ impl<'a> Listing<'a> {
                     entries.push(entry);
                 }
             })?;
-            entries.sort_unstable_by_key(|entry| (entry.prefix, entry.service));
+            entries.sort_unstable_by_key(|entry| (entry.prefix, entry.service, entry.layer));
         }
         Ok(Self {
             live,
             state,
+            bans,
             entries,
             now,
         })
@@ -64,6 +69,13 @@ impl<'a> Listing<'a> {
                 };
                 let name = &service.service.name;
                 let (prefix, value) = (found.prefix, found.value);
+                if found.layer == Layer::Live {
+                    for mut entry in banned_by(prefix, name, self.bans, self.now) {
+                        entry.overruled = self.is_under_hand(live, found);
+                        each(&entry)?;
+                    }
+                    continue;
+                }
                 for entry in said_of(prefix, value, name, description, &own, self.now) {
                     if entry.origin == EntryOrigin::CommandLine {
                         seen.insert((
@@ -89,5 +101,20 @@ impl<'a> Listing<'a> {
         waiting
             .into_iter()
             .try_for_each(|own| each(&EntryReport::waiting(own, self.now)))
+    }
+
+    /// Whether an entry by hand covers a live one and is in force, so that the live one decides nothing.
+    fn is_under_hand(&self, live: &Live, entry: &datapath::Entry) -> bool {
+        let mut covering = Some(entry.prefix);
+        while let Some(prefix) = covering.filter(|prefix| prefix.prefix_len() > 0) {
+            let said = live.generation.value(entry.service, Layer::Hand, prefix);
+            if let Ok(Some(value)) = said
+                && value.live(|| self.now.boot_ns).is_some()
+            {
+                return true;
+            }
+            covering = prefix.supernet();
+        }
+        false
     }
 }

@@ -54,6 +54,8 @@ pub struct EntryCounts {
     pub config: usize,
     /// Of the command line, in force or waiting for it.
     pub command_line: usize,
+    /// Bans of other programs, in force or waiting for it.
+    pub bans: usize,
 }
 
 impl StatusReport {
@@ -75,7 +77,17 @@ impl StatusReport {
         // Also where nothing is in force any more.
         let pending = lifecycle::pending(host)?;
         let pending = pending.map(|pending| ConfirmationReport::new(pending, now));
-        let described = Self::of(live.as_ref(), interfaces, &state, now.wall, health);
+        let bans = lifecycle::bans(host);
+        let bans = bans.iter();
+        let bans = bans.filter(|ban| ban.until.is_none_or(|until| until > now.wall));
+        let described = Self::of(
+            live.as_ref(),
+            interfaces,
+            &state,
+            bans.count(),
+            now.wall,
+            health,
+        );
         Ok(Self {
             pending,
             open,
@@ -87,6 +99,7 @@ impl StatusReport {
         live: Option<&Live>,
         interfaces: Vec<InterfaceReport>,
         state: &State,
+        bans: usize,
         now: Timestamp,
         health: Health,
     ) -> Self {
@@ -111,6 +124,7 @@ impl StatusReport {
             entries: EntryCounts {
                 config: description.map_or(0, |description| description.entries),
                 command_line: waits_or_counts.count(),
+                bans,
             },
             interfaces,
             services,

@@ -15,7 +15,6 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::OwnEntry;
 use crate::clock::Now;
 
 /// How long a clock that is ahead has to go on saying the same.
@@ -168,25 +167,31 @@ impl Reckoning {
     }
 
     /// Whether an entry has ended for good: nothing that a clock says later brings it back.
-    pub fn is_over(&self, entry: &OwnEntry, boot_ns: u64) -> bool {
-        let Some(until) = entry.until else {
+    pub fn is_over(&self, until: Option<Timestamp>, added: Timestamp, boot_ns: u64) -> bool {
+        let Some(until) = until else {
             return false;
         };
         // What was said by this clock, and is over by it, is over by the boot clock.
         let by_this_clock = match self.trial {
-            Some(trial) if !self.sure => entry.added >= trial.wall,
+            Some(trial) if !self.sure => added >= trial.wall,
             _ => true,
         };
         until <= self.least(boot_ns) || by_this_clock && until <= self.time(boot_ns)
     }
 
     /// Moves an entry with the time that was said to last so long: what was left of it is left, from now on by this boot's clock.
-    pub fn move_with(&self, entry: &mut OwnEntry, moved: &Moved) {
-        if entry.lasts_in.as_ref() == Some(&moved.boot) {
-            entry.lasts_in = Some(self.boot.clone());
+    pub fn move_with(
+        &self,
+        until: &mut Option<Timestamp>,
+        lasts_in: &mut Option<String>,
+        added: &mut Timestamp,
+        moved: &Moved,
+    ) {
+        if lasts_in.as_ref() == Some(&moved.boot) {
+            *lasts_in = Some(self.boot.clone());
             let at = |time: Timestamp| time.checked_add(moved.by).unwrap_or(time);
-            entry.until = entry.until.map(at);
-            entry.added = at(entry.added);
+            *until = until.map(at);
+            *added = at(*added);
         }
     }
 }

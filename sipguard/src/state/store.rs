@@ -20,6 +20,8 @@ const FILE: &str = "state.json";
 const CONFIRMED: &str = "confirmed.json";
 /// What a file is called before it takes the other's place; what a crash leaves of it is removed.
 const NEW: &str = ".new";
+/// What other programs ban.
+pub(super) const BANS: &str = "bans.jsonl";
 const LOCK: &str = "lock";
 /// What is appended to the name of a file that can't be used.
 const DAMAGED: &str = ".damaged";
@@ -119,6 +121,10 @@ impl Store {
         self.folder.join(FILE)
     }
 
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Waits until no other process writes here, and keeps it so until the guard is dropped, or the process ends in whatever way. Where
     /// the disk is read-only, the lock file that is there will do; where there is none and none can be made, there is no lock: what is in
     /// the kernel has a lock of its own ([`Pins::make`](crate::datapath::Pins::make)), which everybody takes after this one.
@@ -144,7 +150,7 @@ impl Store {
         if lock.file.is_none() {
             return;
         }
-        for name in [FILE, CONFIRMED] {
+        for name in [FILE, CONFIRMED, BANS] {
             // Where that can't be done, nothing can be written either, which is told where it matters.
             let _ = fs::remove_file(self.folder.join([name, NEW].concat()));
         }
@@ -257,7 +263,7 @@ impl Store {
         }
     }
 
-    fn stage_as(
+    pub(super) fn stage_as(
         &self,
         name: &'static str,
         write: impl FnOnce(&mut File) -> io::Result<()>,
@@ -284,7 +290,7 @@ impl Store {
         }
     }
 
-    fn make_folder(&self) -> io::Result<()> {
+    pub(super) fn make_folder(&self) -> io::Result<()> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

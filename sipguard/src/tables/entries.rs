@@ -2,7 +2,10 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sipguard_ebpf::{
-    abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Key, Lengths, SERVICES, Value},
+    abi::{
+        ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Key, Layer, LayerLengths, Lengths,
+        SERVICES, Value,
+    },
     prefix::{Prefix, V4, V6},
 };
 
@@ -15,17 +18,24 @@ pub trait Family: Prefix + Ord {
 
     /// The prefix, where it is of this family.
     fn of(prefix: IpNet) -> Option<Self::Net>;
-    /// The key of a prefix in a service, whose number is its slot.
-    fn key(prefix: Self::Net, service: u8) -> Key<Self>;
+    /// The key of a prefix in a layer of a service, whose number is its slot.
+    fn key(prefix: Self::Net, service: u8, layer: Layer) -> Key<Self>;
     /// The prefix of a key.
     fn net(key: &Key<Self>) -> Self::Net;
     /// This family's words.
-    fn lengths_mut(lengths: &mut Lengths) -> &mut [u64];
+    fn lengths_mut(lengths: &mut LayerLengths) -> &mut [u64];
 
-    /// Records that a service has entries of this length.
-    fn mark_length(lengths: &mut Lengths, length: u8) {
-        let place = usize::from(Self::BITS - length);
-        Self::lengths_mut(lengths)[place / 64] |= 1 << (place % 64);
+    /// Records that a service has an entry of this key's layer and length. Of `any` there is nothing to record.
+    fn mark_length(lengths: &mut Lengths, key: &Key<Self>) {
+        if key.length() == 0 {
+            return;
+        }
+        let layer = match key.layer() {
+            Layer::Hand => &mut lengths.hand,
+            Layer::Live => &mut lengths.live,
+        };
+        let place = usize::from(Self::BITS - key.length());
+        Self::lengths_mut(layer)[place / 64] |= 1 << (place % 64);
     }
 }
 
@@ -39,9 +49,10 @@ impl Family for V4 {
         }
     }
 
-    fn key(prefix: Ipv4Net, service: u8) -> Key<Self> {
+    fn key(prefix: Ipv4Net, service: u8, layer: Layer) -> Key<Self> {
         Key::new(
             service,
+            layer,
             Self(prefix.network().to_bits()),
             prefix.prefix_len(),
         )
@@ -51,7 +62,7 @@ impl Family for V4 {
         Ipv4Net::new_assert(key.address.0.into(), key.length())
     }
 
-    fn lengths_mut(lengths: &mut Lengths) -> &mut [u64] {
+    fn lengths_mut(lengths: &mut LayerLengths) -> &mut [u64] {
         &mut lengths.v4
     }
 }
@@ -66,9 +77,9 @@ impl Family for V6 {
         }
     }
 
-    fn key(prefix: Ipv6Net, service: u8) -> Key<Self> {
+    fn key(prefix: Ipv6Net, service: u8, layer: Layer) -> Key<Self> {
         let address = Self::from(prefix.network().to_bits());
-        Key::new(service, address, prefix.prefix_len())
+        Key::new(service, layer, address, prefix.prefix_len())
     }
 
     fn net(key: &Key<Self>) -> Ipv6Net {
@@ -76,7 +87,7 @@ impl Family for V6 {
         Ipv6Net::new_assert(bits.into(), key.length())
     }
 
-    fn lengths_mut(lengths: &mut Lengths) -> &mut [u64] {
+    fn lengths_mut(lengths: &mut LayerLengths) -> &mut [u64] {
         &mut lengths.v6
     }
 }
@@ -91,16 +102,21 @@ pub struct Entries<A: Prefix> {
 }
 
 impl<A: Family> Entries<A> {
-    /// Merges the config file's entries and the command line's words; `numbers` are the services' slots.
-    pub(super) fn merge(entries: &[Entry], numbers: &[u8], own: &[(IpNet, u8, Value)]) -> Self {
+    /// Merges the config file's entries and what is said besides; `numbers` are the services' slots.
+    pub(super) fn merge(
+        entries: &[Entry],
+        numbers: &[u8],
+        said: &[(IpNet, u8, Layer, Value)],
+    ) -> Self {
         let config = entries.iter().filter_map(|entry| {
-            let key = A::key(A::of(entry.prefix)?, numbers[usize::from(entry.service)]);
+            let number = numbers[usize::from(entry.service)];
+            let key = A::key(A::of(entry.prefix)?, number, Layer::Hand);
             Some((key, config_word(entry)))
         });
-        let own = own
-            .iter()
-            .filter_map(|&(prefix, service, word)| Some((A::key(A::of(prefix)?, service), word)));
-        let mut words: Vec<_> = config.chain(own).collect();
+        let said = said.iter().filter_map(|&(prefix, service, layer, word)| {
+            Some((A::key(A::of(prefix)?, service, layer), word))
+        });
+        let mut words: Vec<_> = config.chain(said).collect();
         // List files are often sorted, and then this is all.
         if !words.is_sorted_by_key(|&(key, _)| key) {
             words.sort_unstable_by_key(|&(key, _)| key);
@@ -123,7 +139,7 @@ impl<A: Family> Entries<A> {
 
     pub(super) fn mark_lengths(&self, lengths: &mut [Lengths; SERVICES]) {
         for key in &self.keys {
-            A::mark_length(&mut lengths[usize::from(key.service())], key.length());
+            A::mark_length(&mut lengths[usize::from(key.service())], key);
         }
     }
 

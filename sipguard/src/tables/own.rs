@@ -1,5 +1,6 @@
 //! The command line's words on a prefix: permanent or with an end, which becomes a time of the boot clock.
 
+use jiff::Timestamp;
 use sipguard_ebpf::abi::{ALLOW_OWN, DENY_OWN, Value};
 
 use super::{Now, entries::merge};
@@ -8,10 +9,7 @@ use crate::{policy::Action, state::OwnEntry};
 /// The value of an entry alone; none where it has ended.
 pub(super) fn alone(entry: &OwnEntry, now: Now) -> Option<Value> {
     let until = match entry.until {
-        Some(until) => Some(boot_ns(
-            until.as_nanosecond() - now.wall.as_nanosecond(),
-            now,
-        )?),
+        Some(until) => Some(until_on_the_boot_clock(until, now)?),
         None => None,
     };
     let mut value = Value::default();
@@ -24,7 +22,9 @@ pub(super) fn alone(entry: &OwnEntry, now: Now) -> Option<Value> {
     Some(value)
 }
 
-fn boot_ns(remaining: i128, now: Now) -> Option<u64> {
+/// When that is by the boot clock, in nanoseconds; none where it is over.
+pub(super) fn until_on_the_boot_clock(until: Timestamp, now: Now) -> Option<u64> {
+    let remaining = until.as_nanosecond() - now.wall.as_nanosecond();
     if remaining <= 0 {
         return None;
     }

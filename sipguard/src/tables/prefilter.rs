@@ -37,7 +37,7 @@ pub fn prefilter_words<A: Family>(key: &Key<A>, shift: u32) -> impl Iterator<Ite
     let first = key.address.cell();
     let cells = (0..some.unwrap_or(0))
         .map(move |cell| cell_bit(first.wrapping_add(cell << (32 - A::CELL)), shift));
-    let marker = some.map(|_| marker_bit(key.address, key.length(), shift));
+    let marker = some.map(|_| marker_bit(key.layer(), key.address, key.length(), shift));
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a region has at most 2^24 bits"
@@ -85,7 +85,7 @@ impl Region {
         for (word, bits) in prefilter_words(key, self.shift) {
             self.words[(word - first) as usize] |= bits;
         }
-        A::mark_length(&mut self.lengths, key.length());
+        A::mark_length(&mut self.lengths, key);
     }
 }
 

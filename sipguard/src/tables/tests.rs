@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use ipnet::Ipv6Net;
 use jiff::Timestamp;
 use sipguard_ebpf::{
-    abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Protocol, Reason, Value},
+    abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Layer, Protocol, Reason, Value},
     parse::{Packet, Source},
     prefix::{Prefix, REGION_MAX, REGION_MIN},
     verdict::{Tables as _, Verdict, decide},
@@ -12,7 +12,7 @@ use sipguard_ebpf::{
 use super::*;
 use crate::{
     policy::{Action, Entry, Mode, Service},
-    state::State,
+    state::{Bans, State},
 };
 
 mod model;
@@ -93,7 +93,7 @@ fn with_entries(entries: Vec<Entry>) -> Policy {
 }
 
 fn compile(policy: &Policy, own: &[OwnEntry]) -> Tables {
-    Tables::compile(policy, &slots(policy), own, NOW).unwrap()
+    Tables::compile(policy, &slots(policy), own, &Bans::default(), NOW).unwrap()
 }
 
 fn source(address: IpAddr) -> Source {
@@ -183,7 +183,7 @@ fn words_on_one_prefix_become_one_value_whatever_their_order() {
     own.reverse();
     assert_eq!(compile(&with_entries(config), &own), tables);
 
-    let value = |prefix: &str, service| match PrefixKey::new(net(prefix), service) {
+    let value = |prefix: &str, service| match PrefixKey::new(net(prefix), service, Layer::Hand) {
         PrefixKey::V4(key) => tables.entries4.get(&key),
         PrefixKey::V6(key) => tables.entries6.get(&key),
     };
@@ -247,10 +247,10 @@ fn services_are_known_by_their_slots() {
     policy.services[0].mode = Mode::Monitor;
     let mut slots = Slots::default();
     slots.assign(["a", "b", "web"]).unwrap();
-    let error = Tables::compile(&policy, &slots, &[], NOW).unwrap_err();
+    let error = Tables::compile(&policy, &slots, &[], &Bans::default(), NOW).unwrap_err();
     assert_eq!(error.to_string(), "the service sip has no counter slot");
     slots.assign(["sip"]).unwrap();
-    let tables = Tables::compile(&policy, &slots, &[], NOW).unwrap();
+    let tables = Tables::compile(&policy, &slots, &[], &Bans::default(), NOW).unwrap();
     let constants = &tables.constants;
     assert_eq!(constants.default_allow, 1 << 2);
     assert_eq!(constants.monitor, 1 << 3 | 1 << 16);
@@ -294,7 +294,7 @@ fn more_pages_than_there_are() {
     policy.services[0].ports.clear();
     let ports = policy.services[0].ports.entry(Protocol::Udp).or_default();
     *ports = (0..65).map(|page| page << 8 | 1).collect();
-    let error = Tables::compile(&policy, &slots(&policy), &[], NOW).unwrap_err();
+    let error = Tables::compile(&policy, &slots(&policy), &[], &Bans::default(), NOW).unwrap_err();
     assert_eq!(
         error.to_string(),
         "ports on 65 pages of 256 are guarded; at most 64 are possible"
@@ -321,7 +321,7 @@ fn the_prefilter_grows_with_the_largest_service() {
         (0..count)
             .map(|host| {
                 let address = V4(host * step);
-                let prefix = V4::net(&Key::new(0, address, 32)).into();
+                let prefix = V4::net(&Key::new(0, Layer::Hand, address, 32)).into();
                 Entry {
                     prefix,
                     service: 0,
@@ -395,7 +395,7 @@ fn a_prefix_changed_in_place_is_found() {
         "198.51.100.0/22",
     ] {
         let mut tables = tables.clone();
-        let PrefixKey::V4(key) = PrefixKey::new(net(prefix), 1) else {
+        let PrefixKey::V4(key) = PrefixKey::new(net(prefix), 1, Layer::Hand) else {
             panic!("it is IPv4");
         };
         let shift = tables.constants.prefilter_shift;
@@ -403,7 +403,7 @@ fn a_prefix_changed_in_place_is_found() {
             assert_eq!(word / region_words(shift), 1, "a word of its own region");
             tables.prefilter[word as usize] |= bits;
         }
-        V4::mark_length(&mut tables.lengths[1], key.length());
+        V4::mark_length(&mut tables.lengths[1], &key);
         tables.entries4.keys.push(key);
         let entry = own(prefix, Action::Allow, None);
         tables
@@ -473,7 +473,7 @@ fn keys_give_their_prefixes_back() {
         "::/0",
         "2001:db8:1:2:3:4:5:6/128",
     ] {
-        let back: IpNet = match PrefixKey::new(net(prefix), 3) {
+        let back: IpNet = match PrefixKey::new(net(prefix), 3, Layer::Hand) {
             PrefixKey::V4(key) => V4::net(&key).into(),
             PrefixKey::V6(key) => V6::net(&key).into(),
         };

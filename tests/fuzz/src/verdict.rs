@@ -39,6 +39,7 @@ fuzz_target!(|input: &[u8]| {
     let model = Model {
         policy: &compiled.policy,
         own: &[],
+        bans: &[],
         now: NOW.boot_ns,
     };
     let judge = |frame: Box<[u8]>| {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::policy::Action;
+use crate::state::OwnEntry;
 
 const HOUR: i64 = 3600;
 
@@ -80,8 +81,9 @@ fn what_is_over() {
         comment: None,
         added: Timestamp::from_second(added).unwrap(),
     };
-    let over =
-        |clock: &Reckoning, entry: &OwnEntry, boot: u64| clock.is_over(entry, boot * 1_000_000_000);
+    let over = |clock: &Reckoning, entry: &OwnEntry, boot: u64| {
+        clock.is_over(entry.until, entry.added, boot * 1_000_000_000)
+    };
     let before = entry(9_000_000, 10_000_000 + HOUR, None);
     let mut clock = sure();
     assert!(!over(&clock, &before, 4_000));
@@ -96,12 +98,22 @@ fn what_is_over() {
     // And goes on so when it is put right.
     let mut moving = entry(50_000_010, 50_000_000 + HOUR, Some("b"));
     let moved = clock.look(at(100, 11_000_000), "b").unwrap();
-    clock.move_with(&mut moving, &moved);
+    clock.move_with(
+        &mut moving.until,
+        &mut moving.lasts_in,
+        &mut moving.added,
+        &moved,
+    );
     assert_eq!(
         moving.until.map(Timestamp::as_second),
         Some(10_999_910 + HOUR)
     );
     let mut fixed = before.clone();
-    clock.move_with(&mut fixed, &moved);
+    clock.move_with(
+        &mut fixed.until,
+        &mut fixed.lasts_in,
+        &mut fixed.added,
+        &moved,
+    );
     assert_eq!(fixed, before);
 }

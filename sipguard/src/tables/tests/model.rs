@@ -149,7 +149,7 @@ proptest! {
             .filter(|entry| !(entry.prefix == prefix && entry.service == "sip"))
             .cloned()
             .collect();
-        let value = |tables: &Tables| match PrefixKey::new(prefix, 0) {
+        let value = |tables: &Tables| match PrefixKey::new(prefix, 0, Layer::Hand) {
             PrefixKey::V4(key) => tables.entries4.get(&key),
             PrefixKey::V6(key) => tables.entries6.get(&key),
         };
