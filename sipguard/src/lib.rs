@@ -20,7 +20,6 @@ pub mod import;
 pub mod kernel;
 pub mod lifecycle;
 pub mod policy;
-pub mod prefix;
 pub mod prose;
 pub mod rehearsal;
 pub mod report;
@@ -28,3 +27,5 @@ pub mod state;
 pub mod tables;
 pub mod warnings;
 pub mod when;
+
+pub use sipguard_lists::prefix;

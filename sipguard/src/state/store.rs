@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use sipguard_lists::replace;
 use thiserror::Error;
 
 use super::{Confirmed, State, VERSION};
@@ -18,8 +19,6 @@ pub const FOLDER: &str = "/var/lib/sipguard";
 const FILE: &str = "state.json";
 /// The last policy that was in force for good.
 const CONFIRMED: &str = "confirmed.json";
-/// What a file is called before it takes the other's place; what a crash leaves of it is removed.
-const NEW: &str = ".new";
 /// What other programs ban.
 pub(super) const BANS: &str = "bans.jsonl";
 const LOCK: &str = "lock";
@@ -152,7 +151,7 @@ impl Store {
         }
         for name in [FILE, CONFIRMED, BANS] {
             // Where that can't be done, nothing can be written either, which is told where it matters.
-            let _ = fs::remove_file(self.folder.join([name, NEW].concat()));
+            let _ = fs::remove_file(replace::staging(&self.folder, name));
         }
     }
 
@@ -268,25 +267,13 @@ impl Store {
         name: &'static str,
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<Staged, StateError> {
-        let staged = Staged {
-            folder: self.folder.clone(),
-            name,
-            committed: false,
-        };
-        let written = || {
-            self.make_folder()?;
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(staged.path())?;
-            write(&mut file)?;
-            file.sync_all()
-        };
-        match written() {
-            Ok(()) => Ok(staged),
-            Err(error) => Err(staged.failed(error)),
+        let file = replace::staging(&self.folder, name);
+        let staged = self
+            .make_folder()
+            .and_then(|()| replace::stage(&self.folder, name, 0o600, write));
+        match staged {
+            Ok(staged) => Ok(Staged { staged, file }),
+            Err(error) => Err(StateError::Write { file, error }),
         }
     }
 
@@ -311,46 +298,17 @@ fn uninterrupted(mut call: impl FnMut() -> io::Result<()>) -> io::Result<()> {
 #[derive(Debug)]
 #[must_use = "a staged state is taken away unless it is committed"]
 pub struct Staged {
-    folder: PathBuf,
-    name: &'static str,
-    committed: bool,
+    staged: replace::Staged,
+    file: PathBuf,
 }
 
 impl Staged {
     /// Puts the state in the place of the old one.
-    pub fn commit(mut self) -> Result<(), StateError> {
-        let committed = || {
-            let folder = File::open(&self.folder)?;
-            fs::rename(self.path(), self.folder.join(self.name))?;
-            folder.sync_all()
-        };
-        match committed() {
-            Ok(()) => {
-                self.committed = true;
-                Ok(())
-            }
-            Err(error) => Err(self.failed(error)),
-        }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.join(format!("{}{NEW}", self.name))
-    }
-
-    fn failed(&self, error: io::Error) -> StateError {
-        StateError::Write {
-            file: self.path(),
-            error,
-        }
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if !self.committed {
-            // It may never have been made, and a leftover is overwritten by the next one.
-            let _ = fs::remove_file(self.path());
-        }
+    pub fn commit(self) -> Result<(), StateError> {
+        let Self { staged, file } = self;
+        staged
+            .commit()
+            .map_err(|error| StateError::Write { file, error })
     }
 }
 

@@ -65,7 +65,7 @@ fn a_staged_state_changes_nothing_until_it_is_committed() {
 fn what_a_crash_left_is_overwritten() {
     let folder = TempDir::new().unwrap();
     let store = Store::at(folder.path());
-    fs::write(folder.path().join([FILE, NEW].concat()), "x".repeat(9999)).unwrap();
+    fs::write(replace::staging(folder.path(), FILE), "x".repeat(9999)).unwrap();
     assert_eq!(store.load().unwrap(), State::default());
     let mut state = some_state();
     store.save(&mut state).unwrap();
@@ -122,7 +122,7 @@ fn places_that_cannot_be_written() {
         message,
         format!(
             "cannot write {}: File exists (os error 17); move away what is in its place",
-            file.join([FILE, NEW].concat()).display()
+            replace::staging(&file, FILE).display()
         )
     );
     // What is in the kernel has a lock of its own.
@@ -142,20 +142,20 @@ fn places_that_cannot_be_written() {
         message.contains("Is a directory (os error 21)"),
         "{message}"
     );
-    assert!(!folder.path().join([FILE, NEW].concat()).exists());
+    assert!(!replace::staging(folder.path(), FILE).exists());
 }
 
 #[test]
 fn a_full_disk_is_an_error_that_leaves_the_old_state() {
     let folder = TempDir::new().unwrap();
     let store = Store::at(folder.path());
-    symlink("/dev/full", folder.path().join([FILE, NEW].concat())).unwrap();
+    symlink("/dev/full", replace::staging(folder.path(), FILE)).unwrap();
     let message = store.save(&mut some_state()).unwrap_err().to_string();
     assert_eq!(
         message,
         format!(
             "cannot write {}: No space left on device (os error 28); free some space there",
-            folder.path().join([FILE, NEW].concat()).display()
+            replace::staging(folder.path(), FILE).display()
         )
     );
     assert_eq!(store.load().unwrap(), State::default());

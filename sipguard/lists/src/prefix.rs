@@ -165,7 +165,7 @@ impl Excerpt {
     }
 
     /// The input alone, where it is known to be harmless.
-    pub(crate) fn bare(text: &str) -> Self {
+    pub fn bare(text: &str) -> Self {
         Self(Self::cut(text))
     }
 

@@ -1,0 +1,121 @@
+//! Writing what was found, one entry at a time.
+
+use std::io::{self, BufWriter, Write};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Entry, Head, MAX_BYTES, MAX_COMMENT, MAX_ENTRIES, MAX_HEAD};
+use crate::prefix;
+
+/// Writes a file. What a reader would refuse is an error here already.
+#[derive(Debug)]
+pub struct Writer<W: Write> {
+    out: Counted<BufWriter<W>>,
+    answered: Option<Timestamp>,
+    entries: usize,
+    previous: Option<IpNet>,
+    line: Vec<u8>,
+}
+
+/// As it stands in the file.
+#[derive(Serialize)]
+struct Line<'a> {
+    prefix: &'a str,
+    first: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<&'a str>,
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes the first line.
+    pub fn new(out: W, head: &Head) -> io::Result<Self> {
+        let mut line = serde_json::to_vec(head)?;
+        // The entries become the last field of the object.
+        line.pop();
+        line.extend(b",\"entries\":[");
+        if line.len() >= MAX_HEAD {
+            return Err(io::Error::other(format!(
+                "what is said of the source {} takes more than {MAX_HEAD} bytes",
+                head.source
+            )));
+        }
+        let mut out = Counted {
+            out: BufWriter::with_capacity(1 << 16, out),
+            bytes: 0,
+        };
+        out.write(&line)?;
+        Ok(Self {
+            out,
+            answered: head.answered,
+            entries: 0,
+            previous: None,
+            line,
+        })
+    }
+
+    /// Writes an entry; each is above the one before.
+    pub fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+        let Entry { prefix, .. } = *entry;
+        if self.previous.is_some_and(|previous| previous >= prefix) {
+            return Err(io::Error::other(format!("{prefix} is not in its place")));
+        }
+        if self.entries == MAX_ENTRIES {
+            return Err(io::Error::other(format!(
+                "there are more than {MAX_ENTRIES} entries"
+            )));
+        }
+        let comment = entry.comment.as_deref().map(|comment| {
+            let end = comment.char_indices().nth(MAX_COMMENT);
+            end.map_or(comment, |(end, _)| &comment[..end])
+        });
+        let line = Line {
+            prefix: &prefix::format(prefix),
+            first: entry.first.as_second(),
+            last: (Some(entry.last) != self.answered).then(|| entry.last.as_second()),
+            end: entry.end.map(Timestamp::as_second),
+            comment,
+        };
+        self.line.clear();
+        self.line.extend(if self.entries == 0 {
+            &b"\n"[..]
+        } else {
+            b",\n"
+        });
+        serde_json::to_writer(&mut self.line, &line)?;
+        self.out.write(&self.line)?;
+        self.previous = Some(prefix);
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// Writes the last line.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.out.write(b"\n]}\n")?;
+        self.out.out.flush()
+    }
+}
+
+#[derive(Debug)]
+struct Counted<W> {
+    out: W,
+    bytes: u64,
+}
+
+impl<W: Write> Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes += bytes.len() as u64;
+        if self.bytes > MAX_BYTES {
+            return Err(io::Error::other(format!(
+                "the entries take more than {} MiB",
+                MAX_BYTES >> 20
+            )));
+        }
+        self.out.write_all(bytes)
+    }
+}

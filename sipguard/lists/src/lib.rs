@@ -1,0 +1,18 @@
+//! What sipguard and its fetcher have in common. One of them may change the kernel and knows no network, the other one knows the network and
+//! may change nothing: between them are two kinds of files, and both sides read and write them with what is here.
+//!
+//! - `tasks.json` ([`task`]): sipguard says what is to be asked for.
+//! - `NAME.json` ([`found`]): the fetcher says what it found, one file a source. sipguard keeps its own copies in the same form.
+#![cfg_attr(
+    test,
+    expect(
+        clippy::unwrap_used,
+        reason = "a test that panics is a test that fails"
+    )
+)]
+
+pub mod found;
+pub mod name;
+pub mod prefix;
+pub mod replace;
+pub mod task;

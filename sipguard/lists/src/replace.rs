@@ -1,0 +1,104 @@
+//! Replacing a file as a whole: whoever reads sees the old one or the new one, after a crash at any moment, too.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+/// What is appended to a file's name while its successor is written; what a crash leaves of it is overwritten by the next one.
+pub const NEW: &str = ".new";
+
+/// A file that is written and on disk, beside the one whose place it is to take; dropped, it is taken away.
+#[derive(Debug)]
+#[must_use = "a staged file is taken away unless it is committed"]
+pub struct Staged {
+    folder: PathBuf,
+    name: String,
+    committed: bool,
+}
+
+/// Writes what is to become the file `name`, so that what can fail (a full disk, a read-only file system) fails before anything is changed.
+/// Nobody else may be writing the same file.
+pub fn stage(
+    folder: &Path,
+    name: &str,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<Staged> {
+    let staged = Staged {
+        folder: folder.to_owned(),
+        name: name.to_owned(),
+        committed: false,
+    };
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(staged.path())?;
+    write(&mut file)?;
+    file.sync_all()?;
+    Ok(staged)
+}
+
+/// Where a file is written before it takes its place.
+pub fn staging(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}{NEW}"))
+}
+
+impl Staged {
+    /// Puts it in the place of the old one.
+    pub fn commit(mut self) -> io::Result<()> {
+        let folder = File::open(&self.folder)?;
+        fs::rename(self.path(), self.folder.join(&self.name))?;
+        self.committed = true;
+        folder.sync_all()
+    }
+
+    fn path(&self) -> PathBuf {
+        staging(&self.folder, &self.name)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.committed {
+            // It may never have been made, and a leftover is overwritten by the next one.
+            let _ = fs::remove_file(self.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    #[test]
+    fn it_takes_the_place_of_the_old_one_as_a_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("one");
+        let write = |text: &'static str| {
+            stage(folder.path(), "one", 0o640, move |file| {
+                file.write_all(text.as_bytes())
+            })
+        };
+        write("first").unwrap().commit().unwrap();
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o640
+        );
+        drop(write("dropped").unwrap());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "first");
+        let failed = stage(folder.path(), "one", 0o640, |_| {
+            Err(io::Error::other("full"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "full");
+        write("second").unwrap().commit().unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "second");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is left");
+    }
+}

@@ -1,0 +1,264 @@
+//! `tasks.json`: what sipguard wants to be asked for. Only what a person put in force is in it.
+
+use std::{
+    collections::BTreeSet,
+    fs::{File, Permissions},
+    io::{self, Read as _, Write as _},
+    net::IpAddr,
+    os::unix::fs::{PermissionsExt as _, fchown},
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{name::Name, replace};
+
+/// The file's name, in sipguard's folder.
+pub const FILE: &str = "tasks.json";
+/// The form in which it is written; changes when older programs would misread it.
+pub const VERSION: u32 = 1;
+/// The most bytes that are read of it.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// Everything that is to be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tasks {
+    /// [`VERSION`]
+    pub version: u32,
+    /// Whom to ask for names.
+    pub dns: Dns,
+    /// Ports that no question may come from: the answer would have to pass the filter.
+    pub guarded_ports: BTreeSet<u16>,
+    /// One for each source; names are different.
+    pub sources: Vec<Task>,
+}
+
+/// Whom to ask for names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dns {
+    /// Servers, asked in this order; none: those of `/etc/resolv.conf`.
+    pub servers: Vec<IpAddr>,
+}
+
+/// What is to be asked for one source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// The source's name; see [`is_source_name`].
+    pub source: String,
+    /// Of what kind it is.
+    pub kind: Kind,
+}
+
+/// What is asked, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Names, in DNS.
+    Names(Names),
+}
+
+/// Names to be looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Names {
+    /// At least one.
+    pub names: BTreeSet<Name>,
+    /// How long an address stays that is not in the answers any more, in seconds.
+    pub hold: u32,
+    /// Whether a name may have addresses that are no one's own: RFC 1918, 100.64.0.0/10, fc00::/7.
+    pub private: bool,
+}
+
+impl Names {
+    /// How long an address stays unless said otherwise: a day.
+    pub const HOLD: u32 = 24 * 60 * 60;
+    /// The most addresses that one answer may have.
+    pub const MAX_ANSWER: usize = 64;
+    /// The most addresses that are kept of one name.
+    pub const MAX_HELD: usize = 512;
+}
+
+/// Why there are no tasks.
+#[derive(Debug, Error)]
+pub enum TaskError {
+    /// The file can't be read.
+    #[error("cannot read {file}: {error}")]
+    Read {
+        /// The file.
+        file: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// It says something else.
+    #[error("{file} is damaged: {error}; `sipguard apply` writes it anew")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// What does not fit.
+        error: serde_json::Error,
+    },
+    /// It is of another version of sipguard.
+    #[error(
+        "{file} has version {version}, and this program reads {VERSION}; install sipguard and sipguard-fetch of one version, then run `sipguard apply`"
+    )]
+    Version {
+        /// The file.
+        file: String,
+        /// Its version.
+        version: u32,
+    },
+}
+
+impl Tasks {
+    /// Reads the file; `None` where there is none, and so nothing to do.
+    pub fn read(path: &Path) -> Result<Option<Self>, TaskError> {
+        /// The one field that every version has.
+        #[derive(Deserialize)]
+        struct Any {
+            version: u32,
+        }
+
+        let file = || path.display().to_string();
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(TaskError::Read {
+                    file: file(),
+                    error,
+                });
+            }
+        }
+        let damaged = |error| TaskError::Damaged {
+            file: file(),
+            error,
+        };
+        let Any { version } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if version != VERSION {
+            return Err(TaskError::Version {
+                file: file(),
+                version,
+            });
+        }
+        serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    }
+
+    /// Replaces the file in `folder`; those of the group may read it.
+    pub fn write(&self, folder: &Path, group: Option<u32>) -> io::Result<()> {
+        let mut json = serde_json::to_vec_pretty(self)?;
+        json.push(b'\n');
+        let write = |file: &mut File| {
+            if let Some(group) = group {
+                fchown(&*file, None, Some(group))?;
+                // Whatever the umask says.
+                file.set_permissions(Permissions::from_mode(0o640))?;
+            }
+            file.write_all(&json)
+        };
+        replace::stage(folder, FILE, 0o600, write)?.commit()
+    }
+}
+
+/// Whether a source may have this name, which is that of its file, too: 1 to 63 letters, digits, `_` and `-`.
+pub fn is_source_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    (1..=63).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    };
+
+    use super::*;
+
+    fn tasks() -> Tasks {
+        let names = [
+            "sip.provider.example",
+            "_sip._udp.provider.example",
+            "sip:provider.example",
+        ];
+        Tasks {
+            version: VERSION,
+            dns: Dns {
+                servers: vec![
+                    "192.0.2.53".parse().unwrap(),
+                    "2001:db8::53".parse().unwrap(),
+                ],
+            },
+            guarded_ports: BTreeSet::from([5060, 50600]),
+            sources: vec![Task {
+                source: "providers".to_owned(),
+                kind: Kind::Names(Names {
+                    names: names.iter().map(|name| name.parse().unwrap()).collect(),
+                    hold: Names::HOLD,
+                    private: false,
+                }),
+            }],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE);
+        assert_eq!(Tasks::read(&file).unwrap(), None);
+        tasks().write(folder.path(), Some(12_345)).unwrap();
+        assert_eq!(Tasks::read(&file).unwrap(), Some(tasks()));
+        let metadata = fs::metadata(&file).unwrap();
+        assert_eq!(
+            (metadata.gid(), metadata.permissions().mode() & 0o777),
+            (12_345, 0o640)
+        );
+        tasks().write(folder.path(), None).unwrap();
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+
+    #[test]
+    fn what_can_not_be_understood_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE);
+        tasks().write(folder.path(), None).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        for (written, wanted) in [
+            (
+                text.replace("\"version\": 1", "\"version\": 2, \"more\": 3"),
+                "has version 2, and this program reads 1",
+            ),
+            (
+                text.replace("\"hold\"", "\"held\""),
+                "is damaged: unknown field `held`",
+            ),
+            (
+                text.replace("sip.provider.example", "sip"),
+                "is no whole name",
+            ),
+            (text[..text.len() / 2].to_owned(), "is damaged"),
+        ] {
+            fs::write(&file, written).unwrap();
+            let error = Tasks::read(&file).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_of_sources_are_names_of_files() {
+        for name in ["a", "providers", "A-1_b", &"x".repeat(63)] {
+            assert!(is_source_name(name), "{name}");
+        }
+        for name in ["", ".", "..", "a/b", "a.b", "ä", "a b", &"x".repeat(64)] {
+            assert!(!is_source_name(name), "{name}");
+        }
+    }
+}
