@@ -23,6 +23,7 @@ pub mod policy;
 pub mod prose;
 pub mod rehearsal;
 pub mod report;
+pub mod sources;
 pub mod state;
 pub mod tables;
 pub mod warnings;

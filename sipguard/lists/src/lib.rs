@@ -11,8 +11,10 @@
     )
 )]
 
+pub mod address;
 pub mod found;
 pub mod name;
 pub mod prefix;
 pub mod replace;
+pub mod said;
 pub mod task;

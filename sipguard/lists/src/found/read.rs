@@ -12,7 +12,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::{Entry, Head, MAX_BYTES, MAX_COMMENT, MAX_ENTRIES, MAX_HEAD, MAX_LINE, VERSION};
-use crate::prefix::{self, Excerpt};
+use crate::{prefix, said::Said};
 
 /// What is wrong with a file.
 #[derive(Debug, Error)]
@@ -175,7 +175,7 @@ fn entry(line: &[u8], answered: Option<Timestamp>) -> Result<Entry, String> {
     } = serde_json::from_slice(line).map_err(|error| json(&error))?;
     let time = |second| Timestamp::from_second(second).map_err(|_| format!("{second} is no time"));
     let entry = Entry {
-        prefix: prefix::parse(prefix).map_err(|error| error.to_string())?,
+        prefix: prefix::parse(prefix).map_err(|_| format!("{} is no prefix", Said(prefix)))?,
         first: time(first)?,
         last: match last {
             Some(last) => time(last)?,
@@ -205,12 +205,7 @@ fn json(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or_default();
     let text = text.split(", expected one of").next().unwrap_or_default();
-    let safe = |letter: char| letter.is_ascii_graphic() || letter == ' ';
-    if text.chars().all(safe) && text.len() <= 100 {
-        text.to_owned()
-    } else {
-        Excerpt::of(text).to_string()
-    }
+    Said(&text.replace('`', "")).to_string()
 }
 
 /// Lines of a bounded length in a file of a bounded length.

@@ -1,0 +1,539 @@
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    net::{IpAddr, Ipv4Addr},
+    os::{
+        fd::AsRawFd as _,
+        unix::{fs::symlink, net::UnixListener},
+    },
+};
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use sipguard_lists::{
+    found::{Family, Lookup, MAX_BYTES, VERSION, Writer},
+    task::{Kind, Names},
+};
+use tempfile::TempDir;
+
+use super::*;
+
+const NOW: i64 = 1_800_000_000;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn task() -> Task {
+    Task {
+        source: "trunk".to_owned(),
+        kind: Kind::Names(Names {
+            names: ["sip.provider.example", "sip:provider.example"]
+                .map(|name| name.parse().unwrap())
+                .into(),
+            hold: Names::HOLD,
+            private: false,
+        }),
+    }
+}
+
+fn head() -> Head {
+    Head {
+        version: VERSION,
+        source: "trunk".to_owned(),
+        asked: at(NOW - 10),
+        answered: Some(at(NOW - 10)),
+        changed: Some(at(NOW - 1000)),
+        next: at(NOW + 50),
+        error: None,
+        lookups: vec![Lookup {
+            name: "sip.provider.example".parse().unwrap(),
+            family: Family::Ipv4,
+            answered: Some(at(NOW - 10)),
+            said: None,
+        }],
+    }
+}
+
+fn entry(prefix: &str) -> Entry {
+    Entry {
+        prefix: prefix.parse().unwrap(),
+        first: at(NOW - 1000),
+        last: at(NOW - 10),
+        end: None,
+        comment: Some("sip.provider.example".to_owned()),
+    }
+}
+
+/// Both folders, and the last good copy.
+struct Both {
+    fetcher: TempDir,
+    own: TempDir,
+}
+
+impl Both {
+    fn new() -> Self {
+        let both = Self {
+            fetcher: TempDir::new().unwrap(),
+            own: TempDir::new().unwrap(),
+        };
+        both.find(&head(), &[entry("203.0.113.7/32")]);
+        assert_eq!(both.take().unwrap(), ["203.0.113.7/32"]);
+        both
+    }
+
+    fn file(&self) -> PathBuf {
+        self.fetcher.path().join("trunk.json")
+    }
+
+    fn copies(&self) -> Copies {
+        Copies::at(self.own.path().join("sources"))
+    }
+
+    /// The fetcher writes a file.
+    fn find(&self, head: &Head, entries: &[Entry]) {
+        let mut writer = Writer::new(File::create(self.file()).unwrap(), head).unwrap();
+        for entry in entries {
+            writer.entry(entry).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+
+    fn take(&self) -> Result<Vec<String>, String> {
+        self.take_at(NOW)
+    }
+
+    fn take_at(&self, now: i64) -> Result<Vec<String>, String> {
+        let mut taken = Vec::new();
+        let circumstances = Circumstances {
+            now: at(now),
+            own: &["198.51.100.1".parse().unwrap()],
+        };
+        let outcome = take(
+            self.fetcher.path(),
+            &self.copies(),
+            &task(),
+            circumstances,
+            |entry| {
+                taken.push(entry.prefix.to_string());
+            },
+        );
+        match outcome {
+            Ok(outcome) => {
+                let outcome = outcome.ok_or("nothing was found")?;
+                assert_eq!(outcome.entries, taken.len());
+                assert!(outcome.unsaved.is_none(), "{:?}", outcome.unsaved);
+                assert_eq!(self.last_good(), taken);
+                Ok(taken)
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn last_good(&self) -> Vec<String> {
+        let mut read = Vec::new();
+        let circumstances = Circumstances {
+            now: at(0),
+            own: &[],
+        };
+        self.copies()
+            .read(&task(), circumstances, |entry| {
+                read.push(entry.prefix.to_string());
+            })
+            .unwrap();
+        read
+    }
+
+    /// Whatever stands there is refused with these words, and the last good copy stays.
+    fn refuses(&self, wanted: &str) {
+        let error = self.take().unwrap_err();
+        let wanted = format!(
+            "what the fetcher found for trunk is refused: {} {wanted}",
+            self.file().display()
+        );
+        assert_eq!(error, wanted);
+        assert_eq!(self.last_good(), ["203.0.113.7/32"]);
+        assert_eq!(
+            fs::read_dir(self.own.path().join("sources"))
+                .unwrap()
+                .count(),
+            1
+        );
+    }
+
+    fn refuses_entry(&self, entry: Entry, wanted: &str) {
+        // Where only the last one is wrong, nothing is taken either.
+        self.find(&head(), &[self::entry("1.2.3.4/32"), entry]);
+        self.refuses(wanted);
+    }
+}
+
+#[test]
+fn what_was_found_is_taken_and_kept() {
+    let both = Both::new();
+    both.find(
+        &head(),
+        &[
+            entry("203.0.113.7/32"),
+            entry("203.0.113.8/32"),
+            entry("2001:db8::7/128"),
+        ],
+    );
+    assert_eq!(
+        both.take().unwrap(),
+        ["203.0.113.7/32", "203.0.113.8/32", "2001:db8::7/128"]
+    );
+    // An empty answer is an answer.
+    both.find(&head(), &[]);
+    assert!(both.take().unwrap().is_empty());
+    fs::remove_file(both.file()).unwrap();
+    assert_eq!(both.take().unwrap_err(), "nothing was found");
+    let elsewhere = Both {
+        fetcher: TempDir::new().unwrap(),
+        own: TempDir::new().unwrap(),
+    };
+    fs::remove_dir(elsewhere.fetcher.path()).unwrap();
+    assert_eq!(elsewhere.take().unwrap_err(), "nothing was found");
+    assert!(elsewhere.last_good().is_empty());
+}
+
+#[test]
+fn names_that_are_not_asked_for_any_more_are_left_out() {
+    let both = Both::new();
+    let old = Entry {
+        comment: Some("old.provider.example".to_owned()),
+        ..entry("203.0.113.8/32")
+    };
+    both.find(&head(), &[entry("203.0.113.7/32"), old]);
+    assert_eq!(both.take().unwrap(), ["203.0.113.7/32"]);
+}
+
+#[test]
+fn copies_go_with_their_sources() {
+    let both = Both::new();
+    both.copies().keep_only(&[task()]).unwrap();
+    assert_eq!(both.last_good(), ["203.0.113.7/32"]);
+    both.copies().keep_only(&[]).unwrap();
+    assert!(both.last_good().is_empty());
+}
+
+/// What is in force does not wait for the disk.
+#[test]
+fn what_can_not_be_copied_is_taken_all_the_same() {
+    for (target, name) in [
+        ("/dev/full", "trunk.json.new"),
+        ("/nowhere/at/all", "trunk.json.new"),
+    ] {
+        let both = Both::new();
+        symlink(target, both.own.path().join("sources").join(name)).unwrap();
+        both.find(&head(), &[entry("203.0.113.8/32")]);
+        let mut taken = Vec::new();
+        let circumstances = Circumstances {
+            now: at(NOW),
+            own: &[],
+        };
+        let outcome = take(
+            both.fetcher.path(),
+            &both.copies(),
+            &task(),
+            circumstances,
+            |entry| {
+                taken.push(entry.prefix.to_string());
+            },
+        );
+        let outcome = outcome.unwrap().unwrap();
+        assert_eq!(
+            (outcome.entries, &*taken),
+            (1, &["203.0.113.8/32".to_owned()][..])
+        );
+        let unsaved = outcome.unsaved.unwrap().to_string();
+        assert!(unsaved.starts_with("cannot write "), "{unsaved}");
+        assert_eq!(both.last_good(), ["203.0.113.7/32"]);
+    }
+}
+
+#[test]
+fn nothing_but_plain_files_is_opened() {
+    let both = Both::new();
+    let elsewhere = both.own.path().join("elsewhere");
+    both.find(&head(), &[entry("203.0.113.8/32")]);
+    fs::rename(both.file(), &elsewhere).unwrap();
+    for target in [&*elsewhere, Path::new("/dev/zero"), Path::new("/nowhere")] {
+        symlink(target, both.file()).unwrap();
+        both.refuses("is not a plain file but a link");
+        fs::remove_file(both.file()).unwrap();
+    }
+    mknodat(CWD, both.file(), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    both.refuses("is not a plain file but a FIFO");
+    fs::remove_file(both.file()).unwrap();
+    let socket = UnixListener::bind(both.file()).unwrap();
+    both.refuses("is not a plain file but a socket");
+    drop(socket);
+    fs::remove_file(both.file()).unwrap();
+    fs::create_dir(both.file()).unwrap();
+    both.refuses("is not a plain file but a folder");
+
+    let linked = both.own.path().join("fetcher");
+    symlink(both.fetcher.path(), &linked).unwrap();
+    let error = folder::open(&linked, "trunk").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "is in a folder that can't be opened: Not a directory (os error 20)"
+    );
+}
+
+/// Whoever opens a file that has a lease on it waits until its owner lets go of that, 45 seconds at most.
+#[test]
+fn nothing_is_waited_for() {
+    /// include/uapi/asm-generic/fcntl.h
+    const F_SETSIG: i32 = 10;
+
+    let both = Both::new();
+    let file = File::options().write(true).open(both.file()).unwrap();
+    let set = |command, value: i32| {
+        // SAFETY: neither command takes a pointer.
+        let outcome = unsafe { libc::fcntl(file.as_raw_fd(), command, value) };
+        assert_eq!(outcome, 0, "{}", io::Error::last_os_error());
+    };
+    // The signal that somebody waits is to be one that does nothing.
+    set(F_SETSIG, libc::SIGURG);
+    set(libc::F_SETLEASE, libc::F_WRLCK);
+    both.refuses("is held by another process");
+}
+
+#[test]
+fn sizes_that_are_refused() {
+    let both = Both::new();
+    let file = File::create(both.file()).unwrap();
+    // A hole of this size takes no room on the disk.
+    file.set_len(MAX_BYTES + 1).unwrap();
+    both.refuses("has more than 64 MiB");
+    file.set_len(1 << 40).unwrap();
+    both.refuses("has more than 64 MiB");
+    file.set_len(MAX_BYTES).unwrap();
+    both.refuses("is damaged in line 1: it has more than 1048576 bytes");
+    file.set_len(0).unwrap();
+    both.refuses("is cut off in line 1");
+
+    // Ten million of the shortest lines that could be entries.
+    both.find(&head(), &[]);
+    let mut file = File::options().append(true).open(both.file()).unwrap();
+    file.write_all(&b"{},\n".repeat(10_000_000)).unwrap();
+    both.refuses("is damaged in line 3: something comes behind the end");
+    let text = fs::read_to_string(both.file()).unwrap();
+    fs::write(both.file(), text.replacen("\n]}\n", "\n", 1)).unwrap();
+    both.refuses("is damaged in line 2: missing field prefix");
+
+    // Half a line.
+    both.find(&head(), &[entry("1.2.3.4/32"), entry("203.0.113.8/32")]);
+    let text = fs::read_to_string(both.file()).unwrap();
+    fs::write(both.file(), &text[..text.len() - 20]).unwrap();
+    both.refuses("is cut off in line 3");
+}
+
+#[test]
+fn what_the_first_line_may_not_say() {
+    let both = Both::new();
+    let refuses = |head: &Head, wanted: &str| {
+        both.find(head, &[entry("203.0.113.8/32")]);
+        both.refuses(wanted);
+    };
+    refuses(
+        &Head {
+            version: 2,
+            ..head()
+        },
+        "has version 2, and this program reads 1",
+    );
+    refuses(
+        &Head {
+            source: "providers\u{1b}".to_owned(),
+            ..head()
+        },
+        "is of the source providers\\u{1b}",
+    );
+    refuses(
+        &Head {
+            asked: at(NOW + 3601),
+            ..head()
+        },
+        "says that it was asked for at 2027-01-15T09:00:01Z, and it is 2027-01-15T08:00:00Z now",
+    );
+    // Year 9999 and 1970, as clocks that were never set have them.
+    let end = Timestamp::MAX.as_second();
+    refuses(
+        &Head {
+            asked: at(end),
+            answered: Some(at(end)),
+            changed: Some(at(end)),
+            next: at(end),
+            ..head()
+        },
+        "says that it was asked for at 9999-12-30T22:00:00Z, and it is 2027-01-15T08:00:00Z now",
+    );
+    refuses(
+        &Head {
+            asked: at(0),
+            answered: None,
+            changed: None,
+            next: at(60),
+            ..head()
+        },
+        "says that it was asked for at 1970-01-01T00:00:00Z, and it is 2027-01-15T08:00:00Z now",
+    );
+    refuses(
+        &Head {
+            changed: Some(at(-99)),
+            ..head()
+        },
+        "says that it changed at 1969-12-31T23:58:21Z, and it is 2027-01-15T08:00:00Z now",
+    );
+    refuses(
+        &Head {
+            next: at(NOW + 40 * 86_400),
+            ..head()
+        },
+        "says that it was asked for at 2027-01-15T07:59:50Z, and will be again at 2027-02-24T08:00:00Z",
+    );
+    refuses(
+        &Head {
+            next: at(NOW - 11),
+            ..head()
+        },
+        "says that it was asked for at 2027-01-15T07:59:50Z, and will be again at 2027-01-15T07:59:49Z",
+    );
+    refuses(
+        &Head {
+            error: Some("x".repeat(501)),
+            ..head()
+        },
+        "has a message of more than 500 characters",
+    );
+    let [lookup] = &head().lookups[..] else {
+        panic!("there is one")
+    };
+    refuses(
+        &Head {
+            lookups: vec![lookup.clone(), lookup.clone()],
+            ..head()
+        },
+        "says twice what became of sip.provider.example",
+    );
+    let late = Lookup {
+        answered: Some(at(NOW + 9999)),
+        ..lookup.clone()
+    };
+    refuses(
+        &Head {
+            lookups: vec![late],
+            ..head()
+        },
+        "says that a name was answered at 2027-01-15T10:46:39Z, and it is 2027-01-15T08:00:00Z now",
+    );
+    // What never was answered has no entries.
+    let text = "{\"version\":1,\"source\":\"trunk\",\"asked\":1799999990,\"next\":1799999990,\"entries\":[\n{\"prefix\":\"203.0.113.8\",\"first\":1799999990}\n]}\n";
+    fs::write(both.file(), text).unwrap();
+    both.refuses("is damaged in line 2: it was never answered, and has entries");
+}
+
+#[test]
+fn clocks_that_differ_a_little_do_no_harm() {
+    let both = Both::new();
+    both.find(&head(), &[entry("203.0.113.7/32")]);
+    assert!(both.take_at(NOW - 3600).is_ok());
+    assert!(
+        both.take_at(NOW + 365 * 86_400).is_ok(),
+        "an old answer is an answer"
+    );
+    assert!(both.take_at(Timestamp::MAX.as_second()).is_ok());
+}
+
+#[test]
+fn what_an_entry_may_not_say() {
+    let both = Both::new();
+    for (prefix, wanted) in [
+        (
+            "128.0.0.0/1",
+            "has 128.0.0.0/1, and a name has single addresses only",
+        ),
+        (
+            "203.0.113.8/31",
+            "has 203.0.113.8/31, and a name has single addresses only",
+        ),
+        ("::/0", "has ::/0, and a name has single addresses only"),
+        (
+            "2001:db8::/127",
+            "has 2001:db8::/127, and a name has single addresses only",
+        ),
+        ("127.0.0.1/32", "has 127.0.0.1, a loopback address"),
+        ("224.0.0.1/32", "has 224.0.0.1, a multicast address"),
+        (
+            "192.168.0.1/32",
+            "has 192.168.0.1, a private address, and the source does not say `private = true`",
+        ),
+        (
+            "64:ff9b::1/128",
+            "has 64:ff9b::1, a translated IPv4 address",
+        ),
+        (
+            "198.51.100.1/32",
+            "has 198.51.100.1, an address of this host",
+        ),
+    ] {
+        both.refuses_entry(entry(prefix), wanted);
+    }
+    both.find(&head(), &[entry("0.0.0.0/0")]);
+    both.refuses("has 0.0.0.0/0, and a name has single addresses only");
+    both.refuses_entry(
+        Entry {
+            comment: None,
+            ..entry("203.0.113.8/32")
+        },
+        "has 203.0.113.8, and does not say of which name",
+    );
+    both.refuses_entry(
+        Entry {
+            comment: Some("anything\u{1b}".to_owned()),
+            ..entry("203.0.113.8/32")
+        },
+        "has 203.0.113.8, and does not say of which name",
+    );
+    both.refuses_entry(
+        Entry {
+            end: Some(at(NOW + 10)),
+            ..entry("203.0.113.8/32")
+        },
+        "has 203.0.113.8 with an end, and addresses of names have none",
+    );
+    both.refuses_entry(
+        Entry {
+            first: at(0),
+            ..entry("203.0.113.8/32")
+        },
+        "says that an entry was seen at 1970-01-01T00:00:00Z, and it is 2027-01-15T08:00:00Z now",
+    );
+}
+
+#[test]
+fn more_addresses_than_are_kept_are_refused() {
+    let both = Both::new();
+    let many = |count: u32| -> Vec<Entry> {
+        let first = u32::from(Ipv4Addr::new(203, 0, 113, 0));
+        (first..first + count)
+            .map(|number| Entry {
+                prefix: IpAddr::from(number.to_be_bytes()).into(),
+                ..entry("0.0.0.0/32")
+            })
+            .collect()
+    };
+    both.find(&head(), &many(513));
+    both.refuses("has more than 512 addresses of one kind for sip.provider.example");
+    // Each name, and each family, for itself.
+    let mut all = many(512);
+    let other = Entry {
+        comment: Some("sip:provider.example".to_owned()),
+        ..entry("203.0.119.0/32")
+    };
+    all.extend([other, entry("2001:db8::7/128")]);
+    both.find(&head(), &all);
+    assert_eq!(both.take().unwrap().len(), 514);
+}
