@@ -114,6 +114,16 @@ pub enum TaskError {
 }
 
 impl Tasks {
+    /// Nothing to do.
+    pub fn none() -> Self {
+        Self {
+            version: VERSION,
+            dns: Dns::default(),
+            guarded_ports: BTreeSet::new(),
+            sources: Vec::new(),
+        }
+    }
+
     /// Reads the file; `None` where there is none, and so nothing to do.
     pub fn read(path: &Path) -> Result<Option<Self>, TaskError> {
         /// The one field that every version has.

@@ -1,0 +1,104 @@
+//! Asking for one source, from what was found before to what stands in the folder.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher as _, Hasher as _},
+    io,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use sipguard_lists::task::{Task, Tasks};
+use thiserror::Error;
+
+use crate::{
+    keep::{self, Folder},
+    kinds,
+    schedule::{after_answer, after_failure},
+};
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// What there is to tell, if it is news.
+    pub(crate) told: String,
+    pub(crate) is_news: bool,
+    /// Whether anything failed.
+    pub(crate) failed: bool,
+    /// How long to wait until it is asked for again.
+    pub(crate) pause: Duration,
+}
+
+/// What was found could not be written.
+#[derive(Debug, Error)]
+#[error("{}: cannot write what was found: {error}", source_name)]
+pub(crate) struct Unwritten {
+    source_name: String,
+    error: io::Error,
+    /// How long to wait until it is asked for again.
+    pub(crate) pause: Duration,
+}
+
+/// Asks once; it failed `failures` times before, and `asked` is the time.
+pub(crate) fn ask(
+    task: &Task,
+    tasks: &Tasks,
+    folder: &Folder,
+    failures: u32,
+    asked: Timestamp,
+) -> Result<Asked, Unwritten> {
+    let source = &task.source;
+    let before = folder.before(source).unwrap_or_else(|error| {
+        eprintln!("{source}: what was found before {error}; it is asked for anew");
+        kinds::Before::default()
+    });
+    let answer = kinds::kind(&task.kind, tasks).ask(&before, asked);
+
+    let failed = answer.error.is_some();
+    let mut pause = after_answer(answer.good, chance());
+    if failed {
+        pause = pause.min(after_failure(failures.saturating_add(1), chance()));
+    }
+    let next = asked.checked_add(pause).unwrap_or(asked);
+    let known = before.entries.iter().map(|entry| entry.prefix);
+    let is_changed = before
+        .head
+        .as_ref()
+        .is_none_or(|head| head.changed.is_none())
+        || !answer.entries.iter().map(|entry| entry.prefix).eq(known);
+    let head = keep::head(
+        source,
+        &answer,
+        before.head.as_ref(),
+        is_changed,
+        asked,
+        next,
+    );
+    if let Err(error) = folder.write(&head, &answer.entries) {
+        return Err(Unwritten {
+            source_name: source.clone(),
+            error,
+            pause,
+        });
+    }
+    let entries = match answer.entries.len() {
+        1 => "1 entry".to_owned(),
+        entries => format!("{entries} entries"),
+    };
+    Ok(Asked {
+        is_news: is_changed || before.head.is_none_or(|before| before.error != head.error),
+        told: match &head.error {
+            None => format!("{source}: {entries}"),
+            Some(error) => format!("{source}: {entries}; {error}"),
+        },
+        failed,
+        pause,
+    })
+}
+
+/// A number that nobody foresees, and that two hosts do not have alike.
+fn chance() -> u32 {
+    let random = RandomState::new().build_hasher().finish();
+    // Half of it is as random as the whole.
+    u32::try_from(random >> 32).unwrap_or_default()
+}

@@ -1,0 +1,109 @@
+//! `sipguard-fetch`: asks the network what sipguard's live sources are, and writes what it found to files. It may do nothing else: it has no
+//! rights, and sipguard reads what it writes as a stranger's.
+#![cfg_attr(
+    test,
+    expect(
+        clippy::unwrap_used,
+        reason = "a test that panics is a test that fails"
+    )
+)]
+
+mod ask;
+mod clock;
+mod dns;
+mod keep;
+mod kinds;
+mod schedule;
+mod service;
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    thread::{self, ScopedJoinHandle},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use sipguard_lists::task::{Task, Tasks};
+
+use self::keep::Folder;
+
+/// Asks for what sipguard's live sources are: each once, or again and again
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Which sources [default: all]
+    sources: Vec<String>,
+    /// Go on, and ask for each again when its answer ends
+    #[arg(long = "loop", conflicts_with = "sources")]
+    goes_on: bool,
+    /// What is to be asked for, as `sipguard apply` writes it
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/var/lib/sipguard/tasks.json"
+    )]
+    tasks: PathBuf,
+    /// Where what was found is written
+    #[arg(long, value_name = "FOLDER", default_value = keep::FOLDER)]
+    folder: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("sipguard-fetch: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all was answered.
+fn run(arguments: &Arguments) -> Result<bool> {
+    let folder = Folder::at(&arguments.folder);
+    if arguments.goes_on {
+        service::run(&arguments.tasks, &folder)
+    } else {
+        once(arguments, &folder)
+    }
+}
+
+fn once(arguments: &Arguments, folder: &Folder) -> Result<bool> {
+    let tasks = Tasks::read(&arguments.tasks)?.with_context(|| {
+        let file = arguments.tasks.display();
+        format!("{file} is not there; `sipguard apply` writes it where there are live sources")
+    })?;
+    for name in &arguments.sources {
+        let is_there = tasks.sources.iter().any(|task| task.source == *name);
+        ensure!(is_there, "no live source {name:?} is in force");
+    }
+    let tasks = &tasks;
+    let is_wanted =
+        |task: &&Task| arguments.sources.is_empty() || arguments.sources.contains(&task.source);
+    let wanted: Vec<_> = tasks.sources.iter().filter(is_wanted).collect();
+    let mut all_answered = true;
+    for some in wanted.chunks(schedule::AT_A_TIME) {
+        thread::scope(|scope| {
+            let ask = |&task| scope.spawn(move || ask::ask(task, tasks, folder, 0, clock::wall()));
+            let asked: Vec<ScopedJoinHandle<'_, _>> = some.iter().map(ask).collect();
+            for asked in asked {
+                match asked.join() {
+                    Ok(Ok(asked)) => {
+                        println!("{}", asked.told);
+                        all_answered &= !asked.failed;
+                    }
+                    Ok(Err(error)) => {
+                        eprintln!("{error}");
+                        all_answered = false;
+                    }
+                    // It said so itself.
+                    Err(_) => all_answered = false,
+                }
+            }
+        });
+    }
+    Ok(all_answered)
+}

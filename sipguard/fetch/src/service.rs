@@ -1,0 +1,152 @@
+//! `--loop`: one thread waits; each question has one of its own, which ends with it.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    panic::{self, AssertUnwindSafe},
+    path::Path,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::Result;
+use sipguard_lists::task::{Task, Tasks};
+
+use crate::{
+    ask::{Asked, Unwritten, ask},
+    clock,
+    keep::Folder,
+    kinds::Before,
+    schedule::{Due, LONGEST, Schedule, after_failure},
+};
+
+/// How often it is looked whether there is something else to ask for.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// What a question's thread says at its end: what was asked, and what came of it; `None` where it broke.
+type Done = (Task, Option<Result<Asked, Unwritten>>);
+
+/// Goes on until the process is ended; every file is whole at every moment.
+pub(crate) fn run(file: &Path, folder: &Folder) -> Result<bool> {
+    let (send, receive) = mpsc::channel::<Done>();
+    let mut schedule = Schedule::default();
+    let mut tasks: Option<Arc<Tasks>> = None;
+    let mut seen = None;
+    loop {
+        // First, so that a file that is replaced while it is read is read again.
+        let stamp = stamp(file);
+        if seen != Some(stamp) {
+            let read = Tasks::read(file);
+            match read {
+                Ok(read) => tasks = Some(plan(&mut schedule, tasks.as_deref(), read, folder)),
+                Err(error) => eprintln!("{error}"),
+            }
+            seen = Some(stamp);
+        }
+        let now = clock::boot();
+        if let Some(tasks) = &tasks {
+            for due in schedule.due(now) {
+                begin(&due, tasks, folder, &send);
+            }
+        }
+        let wait = schedule
+            .next()
+            .map_or(LOOK, |next| next.saturating_sub(now).min(LOOK));
+        // One that is due and waits for its turn is begun when another one is done.
+        let wait = if wait.is_zero() { LOOK } else { wait };
+        match receive.recv_timeout(wait) {
+            Ok((task, done)) => {
+                let still = tasks.iter().flat_map(|tasks| &tasks.sources);
+                // What is asked by now is something else, and due already.
+                if still.clone().any(|still| *still == task) {
+                    note(&mut schedule, &task, done);
+                }
+            }
+            // The loop has a sender itself.
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+    }
+}
+
+/// Which file it is: it is always replaced, never changed.
+fn stamp(file: &Path) -> Option<(u64, i64, i64)> {
+    let metadata = fs::metadata(file).ok()?;
+    Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec()))
+}
+
+/// Takes over what is to be asked for: what is new or different is due at once, or when what was found says.
+fn plan(
+    schedule: &mut Schedule,
+    before: Option<&Tasks>,
+    read: Option<Tasks>,
+    folder: &Folder,
+) -> Arc<Tasks> {
+    let tasks = read.unwrap_or_else(Tasks::none);
+    for task in &tasks.sources {
+        let is_known =
+            before.is_some_and(|before| before.dns == tasks.dns && before.sources.contains(task));
+        if !is_known {
+            let wait = if before.is_none() {
+                rest(task, folder)
+            } else {
+                Duration::ZERO
+            };
+            schedule.set(&task.source, clock::boot() + wait);
+        }
+    }
+    schedule.keep_only(|source| tasks.sources.iter().any(|task| task.source == source));
+    Arc::new(tasks)
+}
+
+/// How long what was found before this program started is still good.
+fn rest(task: &Task, folder: &Folder) -> Duration {
+    let head = folder.head(&task.source);
+    let head = head.filter(|head| Before::answers(head, &task.kind));
+    let left = head.map(|head| head.next.duration_since(clock::wall()));
+    let left = left.and_then(|left| Duration::try_from(left).ok());
+    left.unwrap_or_default().min(LONGEST)
+}
+
+/// Asks, on a thread of its own. One that can't be started, or breaks, has failed like any other.
+fn begin(due: &Due, tasks: &Arc<Tasks>, folder: &Folder, send: &Sender<Done>) {
+    // Only what is in the tasks is in the schedule.
+    let Some(task) = tasks.sources.iter().find(|task| task.source == due.source) else {
+        return;
+    };
+    let (tasks, folder, answer) = (Arc::clone(tasks), folder.clone(), send.clone());
+    let (of, failures) = (task.clone(), due.failures);
+    let question = move || {
+        let put = || ask(&of, &tasks, &folder, failures, clock::wall());
+        let asked = panic::catch_unwind(AssertUnwindSafe(put)).ok();
+        // The loop is there as long as the process.
+        let _ = answer.send((of, asked));
+    };
+    if thread::Builder::new().spawn(question).is_err() {
+        let _ = send.send((task.clone(), None));
+    }
+}
+
+/// Tells what is news, and has it asked for again.
+fn note(schedule: &mut Schedule, task: &Task, done: Option<Result<Asked, Unwritten>>) {
+    let (failed, pause) = match done {
+        Some(Ok(asked)) => {
+            if asked.is_news {
+                eprintln!("{}", asked.told);
+            }
+            (asked.failed, asked.pause)
+        }
+        Some(Err(error)) => {
+            eprintln!("{error}");
+            (true, error.pause)
+        }
+        None => {
+            eprintln!("{}: could not be asked for", task.source);
+            (true, after_failure(1, 0))
+        }
+    };
+    schedule.asked(&task.source, failed, clock::boot() + pause);
+}
