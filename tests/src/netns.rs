@@ -16,7 +16,7 @@ use std::{
         unix::process::{CommandExt as _, ExitStatusExt as _},
     },
     panic,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{self, Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU16, Ordering},
     thread,
@@ -454,18 +454,28 @@ impl Finished {
 /// The built command: `$SIPGUARD_BIN`, else the one built with the same profile as the running test.
 #[must_use]
 pub fn sipguard() -> PathBuf {
-    if let Some(path) = env::var_os("SIPGUARD_BIN") {
-        return path.into();
+    match env::var_os("SIPGUARD_BIN") {
+        Some(path) => path.into(),
+        None => built("sipguard"),
     }
+}
+
+/// The fetcher, built with the same profile as the running test.
+#[must_use]
+pub fn sipguard_fetch() -> PathBuf {
+    built("sipguard-fetch")
+}
+
+fn built(name: &str) -> PathBuf {
     let test = env::current_exe().expect("a running test has a path");
     // target/PROFILE/deps/TEST
     let profile = test
         .ancestors()
         .nth(2)
         .expect("tests are built below target/");
-    let path = profile.join("sipguard");
+    let path = profile.join(name);
     assert!(
-        Path::new(&path).exists(),
+        path.exists(),
         "{} is not built; `cargo xtask test` does that",
         path.display()
     );

@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut test = machine::cargo();
     test.arg("test");
     if chosen {
-        build.args(["--package", "sipguard"]);
+        build.args(["--package", "sipguard", "--package", "sipguard-fetch"]);
     } else {
         // Some tests are about the package.
         package::build()?;

@@ -184,6 +184,7 @@ fn network(error: &RequestError) -> Why {
         RequestError::Dgram(error) if matches!(error.kind(), dgram::QueryErrorKind::Timeout) => {
             Why::Silent
         }
+        RequestError::Dgram(error) => Why::Network(error.to_string()),
         error => Why::Network(error.to_string()),
     }
 }

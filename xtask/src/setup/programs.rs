@@ -68,6 +68,9 @@ const PROGRAMS: &[Program] = &[
     program("ethtool", "ethtool", "changes queues, and has a cable deliver frames as a driver does", &[Test, Bench, Kernels, Devices]),
     program("sysctl", "procps", "changes settings of the kernel as an administrator would", &[Test, Kernels]),
     program("wg", "wireguard-tools", "sets a WireGuard tunnel up", &[Kernels]),
+    // Name servers
+    program("dnsmasq", "dnsmasq-base", "answers for a provider's names, and lets them change", &[Test]),
+    program("nsd", "nsd", "answers for a provider's zone, and refuses all else", &[Test]),
     // Captures
     program("tcpdump", "tcpdump", "counts packets, to compare sipguard's counters with", &[Demo, Test]),
     program("editcap", "wireshark-common", "turns captures into the other formats that are read", &[Test]),

@@ -5,11 +5,16 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
 };
 
-use domain::net::client::protocol::AsyncConnect;
-use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use domain::net::client::protocol::{AsyncConnect, AsyncDgramRecv, AsyncDgramSend};
+use rustix::net::{RecvFlags, recv};
+use tokio::{
+    io::{Interest, ReadBuf, Ready},
+    net::{TcpSocket, TcpStream, UdpSocket},
+};
 
 /// How often another port is tried.
 const TRIES: usize = 100;
@@ -75,17 +80,77 @@ impl Udp {
 }
 
 impl AsyncConnect for Udp {
-    type Connection = UdpSocket;
-    type Fut = Connecting<UdpSocket>;
+    type Connection = Datagrams;
+    type Fut = Connecting<Datagrams>;
 
-    fn connect(&self) -> Connecting<UdpSocket> {
+    fn connect(&self) -> Connecting<Datagrams> {
         let to = self.0.clone();
         Box::pin(async move {
             let socket = Self::bound(&to)?;
             // Only this server's answers come in, and its refusal is told.
             socket.connect(to.server).await?;
-            Ok(socket)
+            Ok(Datagrams {
+                socket: Arc::new(socket),
+                ready: Mutex::new(None),
+            })
         })
+    }
+}
+
+/// A UDP socket that hears of errors, too: that nobody listens on the port is told by ICMP, and tokio's own way to receive waits on for a
+/// datagram.
+pub(super) struct Datagrams {
+    socket: Arc<UdpSocket>,
+    /// Waits until there is something to receive, or to be told.
+    ready: Mutex<Option<Waiting>>,
+}
+
+type Waiting = Pin<Box<dyn Future<Output = io::Result<Ready>> + Send>>;
+
+impl AsyncDgramRecv for Datagrams {
+    fn poll_recv(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        const EITHER: Interest = Interest::READABLE.add(Interest::ERROR);
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let waiting = ready.get_or_insert_with(|| {
+                let socket = Arc::clone(&self.socket);
+                Box::pin(async move { socket.ready(EITHER).await })
+            });
+            let outcome = ready!(waiting.as_mut().poll(context));
+            *ready = None;
+            let outcome = outcome?;
+            // Both at once would be taken for neither.
+            let which = if outcome.is_readable() {
+                Interest::READABLE
+            } else if outcome.is_error() {
+                Interest::ERROR
+            } else {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            };
+            let receive = || {
+                let room = buffer.initialize_unfilled();
+                let (received, _) = recv(&self.socket, room, RecvFlags::empty())?;
+                Ok(received)
+            };
+            match self.socket.try_io(which, receive) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(received) => {
+                    buffer.advance(received);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl AsyncDgramSend for Datagrams {
+    fn poll_send(&self, context: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<usize>> {
+        self.socket.poll_send(context, datagram)
     }
 }
 
