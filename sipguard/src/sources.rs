@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use self::bounds::Bounds;
 pub use self::{
-    bounds::Broken,
+    bounds::{Broken, Size},
     copies::{Copies, Unsaved, Unusable},
     folder::OpenError,
 };
@@ -38,6 +38,15 @@ pub struct Circumstances<'a> {
     pub now: Timestamp,
     /// This host's own addresses, which nobody else may have.
     pub own: &'a [IpAddr],
+}
+
+/// Whether a list may be another one than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// Less than half of it, or more than twice as much, is refused: files that were not written whole, or for somebody else, look so.
+    Alike,
+    /// A person looked at it.
+    Any,
 }
 
 /// What was taken.
@@ -81,11 +90,12 @@ pub enum Problem {
 }
 
 /// Takes what the fetcher found for one source, and hands its entries on, each above the one before. Where it is refused, what was handed on
-/// before is not to be used. `None` where the fetcher has found nothing yet.
+/// before is not to be used. `None` where the fetcher has found nothing yet of what is asked for now.
 pub fn take(
     folder: &Path,
     copies: &Copies,
     task: &Task,
+    accept: Accept,
     circumstances: Circumstances<'_>,
     mut entry: impl FnMut(Entry),
 ) -> Result<Option<Taken>, Refused> {
@@ -106,10 +116,20 @@ pub fn take(
             return Err(Problem::Source(head.source));
         }
         let bounds = Bounds::new(task, circumstances);
+        if !bounds.is_answer(&head) {
+            return Ok(None);
+        }
         bounds.head(&head)?;
-        Ok((reader, head, bounds))
+        Ok(Some((reader, head, bounds)))
     };
-    let (mut reader, head, mut bounds) = begin().map_err(refused)?;
+    let Some((mut reader, head, mut bounds)) = begin().map_err(refused)? else {
+        return Ok(None);
+    };
+    let before = match accept {
+        // Without a good copy there is nothing that it could be another one than.
+        Accept::Alike => copies.size(task, circumstances).ok().flatten(),
+        Accept::Any => None,
+    };
     let mut entries = 0;
     let mut next = || -> Result<Option<Entry>, Problem> {
         while let Some(found) = reader.next_entry()? {
@@ -120,6 +140,7 @@ pub fn take(
                 return Ok(Some(found));
             }
         }
+        bounds.whole(before)?;
         Ok(None)
     };
     let unsaved = copies.write(&head, &mut next).map_err(refused)?;

@@ -10,7 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 use rustix::process::Signal;
-use sipguard::sources::{Circumstances, Copies, take};
+use sipguard::sources::{Accept, Circumstances, Copies, take};
 use sipguard_lists::{
     found::{Head, Reader},
     task::{Dns, Kind, Names, Task, Tasks},
@@ -128,6 +128,7 @@ impl World {
             &self.folder,
             &copies,
             &self.task(),
+            Accept::Alike,
             circumstances,
             |entry| {
                 let name = entry.comment.unwrap_or_default();

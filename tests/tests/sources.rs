@@ -8,9 +8,9 @@ use std::{
 
 use jiff::Timestamp;
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
-use sipguard::sources::{Circumstances, Copies, take};
+use sipguard::sources::{Accept, Circumstances, Copies, take};
 use sipguard_lists::{
-    found::{Head, VERSION, Writer},
+    found::{Head, Writer},
     task::{Kind, Names, Task},
 };
 use tempfile::TempDir;
@@ -30,7 +30,14 @@ fn taken(folder: &Path, own: &Path) -> Result<bool, String> {
         now: "2027-01-15T08:00:00Z".parse().expect("a time"),
         own: &[],
     };
-    let taken = take(folder, &Copies::at(own), &task, circumstances, |_| {});
+    let taken = take(
+        folder,
+        &Copies::at(own),
+        &task,
+        Accept::Alike,
+        circumstances,
+        |_| {},
+    );
     taken
         .map(|taken| taken.is_some())
         .map_err(|error| error.problem.to_string())
@@ -49,14 +56,9 @@ fn files_are_read_of_the_folders_owner_only_and_devices_never() {
 
     let now = Timestamp::constant(1_799_999_990, 0);
     let head = Head {
-        version: VERSION,
-        source: "trunk".to_owned(),
-        asked: now,
         answered: Some(now),
         changed: Some(now),
-        next: now,
-        error: None,
-        lookups: Vec::new(),
+        ..Head::new("trunk", now, now)
     };
     let writer = Writer::new(File::create(&file).expect("a file"), &head).expect("room");
     writer.finish().expect("room");

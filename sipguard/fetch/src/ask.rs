@@ -60,33 +60,26 @@ pub(crate) fn ask(
         pause = pause.min(after_failure(failures.saturating_add(1), chance()));
     }
     let next = asked.checked_add(pause).unwrap_or(asked);
-    let known = before.entries.iter().map(|entry| entry.prefix);
-    let is_changed = before
-        .head
-        .as_ref()
-        .is_none_or(|head| head.changed.is_none())
-        || !answer.entries.iter().map(|entry| entry.prefix).eq(known);
-    let head = keep::head(
-        source,
-        &answer,
-        before.head.as_ref(),
-        is_changed,
-        asked,
-        next,
-    );
-    if let Err(error) = folder.write(&head, &answer.entries) {
-        return Err(Unwritten {
-            source_name: source.clone(),
-            error,
-            pause,
-        });
-    }
-    let entries = match answer.entries.len() {
+    let unwritten = |error| Unwritten {
+        source_name: source.clone(),
+        error,
+        pause,
+    };
+    // What was asked for at another place says nothing of this one.
+    let known = before.head.as_ref();
+    let known = known.filter(|head| head.url == answer.url);
+    let is_changed = known.is_none_or(|head| head.changed.is_none())
+        || keep::is_changed(&answer.entries, &before).map_err(unwritten)?;
+    let head = keep::head(source, &answer, known, is_changed, asked, next);
+    let count = folder
+        .write(&head, &answer.entries, &before)
+        .map_err(unwritten)?;
+    let entries = match count {
         1 => "1 entry".to_owned(),
         entries => format!("{entries} entries"),
     };
     Ok(Asked {
-        is_news: is_changed || before.head.is_none_or(|before| before.error != head.error),
+        is_news: is_changed || known.is_none_or(|before| before.error != head.error),
         told: match &head.error {
             None => format!("{source}: {entries}"),
             Some(error) => format!("{source}: {entries}; {error}"),

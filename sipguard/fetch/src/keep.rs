@@ -6,14 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use sipguard_lists::{
-    found::{Entry, Head, ReadError, Reader, VERSION, Writer, file_name},
+    found::{Entry, Head, ReadError, Reader, Writer, file_name},
     replace,
 };
 
-use crate::kinds::{Answer, Before};
+use crate::kinds::{Answer, Before, Entries};
 
 /// Where it is unless said otherwise.
 pub(crate) const FOLDER: &str = "/var/lib/sipguard-fetch";
@@ -31,20 +32,18 @@ impl Folder {
         }
     }
 
-    /// What was found before. A file that can't be read is as good as none: what is in force is a copy of its own.
+    /// What was found before, read to its end. A file that can't be read is as good as none: what is in force is a copy of its own.
     pub(crate) fn before(&self, source: &str) -> Result<Before, ReadError> {
-        let file = match File::open(self.path.join(file_name(source))) {
+        let path = self.path.join(file_name(source));
+        let file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Before::default()),
             file => file?,
         };
         let mut reader = Reader::new(file)?;
-        let mut entries = Vec::new();
-        while let Some(entry) = reader.next_entry()? {
-            entries.push(entry);
-        }
+        while reader.next_entry()?.is_some() {}
         Ok(Before {
             head: Some(reader.head().clone()),
-            entries,
+            file: path,
         })
     }
 
@@ -54,23 +53,137 @@ impl Folder {
         Some(Reader::new(file).ok()?.head().clone())
     }
 
-    /// Replaces what was found.
-    pub(crate) fn write(&self, head: &Head, entries: &[Entry]) -> io::Result<()> {
+    /// Replaces what was found, and tells how many entries there are.
+    pub(crate) fn write(
+        &self,
+        head: &Head,
+        entries: &Entries,
+        before: &Before,
+    ) -> io::Result<usize> {
         // The service and `sipguard refresh` may be at it at the same time.
         let lock = File::open(&self.path)?;
         flock(&lock, FlockOperation::LockExclusive)?;
+        let mut count = 0;
         let write = |file: &mut File| {
             let mut writer = Writer::new(file, head)?;
-            for entry in entries {
-                writer.entry(entry)?;
-            }
+            each(entries, before, head, |entry| {
+                count += 1;
+                writer.entry(entry)
+            })?;
             writer.finish()
         };
-        replace::stage(&self.path, &file_name(&head.source), 0o600, write)?.commit()
+        replace::stage(&self.path, &file_name(&head.source), 0o600, write)?.commit()?;
+        Ok(count)
     }
 }
 
-/// What is said of an answer: `asked` is when the question was put, `next` when it is put again, and `before` what was said before.
+/// Hands out what is to be listed, in order.
+fn each(
+    entries: &Entries,
+    before: &Before,
+    head: &Head,
+    mut hand: impl FnMut(&Entry) -> io::Result<()>,
+) -> io::Result<()> {
+    match entries {
+        Entries::All(entries) => entries.iter().try_for_each(hand),
+        Entries::List(prefixes) => {
+            let mut known = Known::of(before)?;
+            for &prefix in prefixes {
+                let first = known.find(prefix)?.map(|entry| entry.first.min(head.asked));
+                hand(&Entry {
+                    prefix,
+                    first: first.unwrap_or(head.asked),
+                    last: head.asked,
+                    end: None,
+                    comment: None,
+                })?;
+            }
+            Ok(())
+        }
+        Entries::AsBefore => {
+            let mut known = Known::of(before)?;
+            // The other side just said that these are all there still; or nothing, and they were seen when they were.
+            let is_seen = head.answered == Some(head.asked);
+            while let Some(entry) = known.next()? {
+                let last = if is_seen {
+                    head.asked
+                } else {
+                    entry.last.min(head.asked)
+                };
+                hand(&Entry {
+                    first: entry.first.min(last),
+                    last,
+                    ..entry
+                })?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The entries of before, beside a list that has the same order.
+struct Known {
+    reader: Option<Reader<File>>,
+    ahead: Option<Entry>,
+}
+
+impl Known {
+    fn of(before: &Before) -> io::Result<Self> {
+        Ok(Self {
+            reader: before.reader().map_err(io::Error::other)?,
+            ahead: None,
+        })
+    }
+
+    fn next(&mut self) -> io::Result<Option<Entry>> {
+        match &mut self.reader {
+            Some(reader) => reader.next_entry().map_err(io::Error::other),
+            None => Ok(None),
+        }
+    }
+
+    /// What was known of a prefix; the one asked for next is above it.
+    fn find(&mut self, prefix: IpNet) -> io::Result<Option<&Entry>> {
+        while self
+            .ahead
+            .as_ref()
+            .is_none_or(|ahead| ahead.prefix < prefix)
+        {
+            self.ahead = self.next()?;
+            if self.ahead.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(self.ahead.as_ref().filter(|ahead| ahead.prefix == prefix))
+    }
+}
+
+/// Whether what is to be listed is something else than before.
+pub(crate) fn is_changed(entries: &Entries, before: &Before) -> io::Result<bool> {
+    let mut known = Known::of(before)?;
+    let mut is_next =
+        |prefix: IpNet| Ok::<_, io::Error>(known.next()?.map(|it| it.prefix) == Some(prefix));
+    match entries {
+        Entries::All(entries) => {
+            for entry in entries {
+                if !is_next(entry.prefix)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Entries::List(prefixes) => {
+            for &prefix in prefixes {
+                if !is_next(prefix)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Entries::AsBefore => return Ok(false),
+    }
+    Ok(known.next()?.is_some())
+}
+
+/// What is said of an answer: `asked` is when the question was put, `next` when it is put again.
 pub(crate) fn head(
     source: &str,
     answer: &Answer,
@@ -92,13 +205,14 @@ pub(crate) fn head(
         known(before.and_then(|before| before.changed)).min(answered)
     };
     Head {
-        version: VERSION,
-        source: source.to_owned(),
-        asked,
         answered,
         changed,
-        next,
+        url: answer.url.clone(),
+        etag: answer.etag.clone(),
+        last_modified: answer.last_modified.clone(),
+        said: answer.said.clone(),
         error: answer.error.clone(),
         lookups: answer.lookups.clone(),
+        ..Head::new(source, asked, next)
     }
 }

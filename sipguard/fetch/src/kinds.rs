@@ -1,12 +1,14 @@
 //! What can be asked for: one file a kind. A kind asks once; when it is asked again, and what becomes of a failure, is not its business.
 
 mod names;
+mod url;
 
-use std::time::Duration;
+use std::{fs::File, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use sipguard_lists::{
-    found::{Entry, Head, Lookup},
+    found::{Entry, Head, Lookup, ReadError, Reader},
     name::Name,
     task::{Kind as Question, Tasks},
 };
@@ -16,16 +18,25 @@ use sipguard_lists::{
 pub(crate) struct Before {
     /// `None` where nothing was ever asked.
     pub(crate) head: Option<Head>,
-    pub(crate) entries: Vec<Entry>,
+    /// Whose entries those are.
+    pub(crate) file: PathBuf,
 }
 
 /// What is known now.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Answer {
-    /// All that is to be listed, in order; what was found before among it where the kind says so.
-    pub(crate) entries: Vec<Entry>,
+    /// All that is to be listed.
+    pub(crate) entries: Entries,
     /// Whether the other side said anything.
     pub(crate) answered: bool,
+    /// The URL that was asked for.
+    pub(crate) url: Option<String>,
+    /// What the other side calls this copy.
+    pub(crate) etag: Option<String>,
+    /// When the other side says that it changed this copy last.
+    pub(crate) last_modified: Option<String>,
+    /// What there is to say of the answer.
+    pub(crate) said: Option<String>,
     /// What became of look-ups of names.
     pub(crate) lookups: Vec<Lookup>,
     /// What failed, all or in part.
@@ -34,12 +45,64 @@ pub(crate) struct Answer {
     pub(crate) good: Duration,
 }
 
+/// What is to be listed, in order.
+#[derive(Debug)]
+pub(crate) enum Entries {
+    /// These, with what is known of them; there are not many.
+    All(Vec<Entry>),
+    /// These, seen now; what is known of them stands in the file of before. There may be a million.
+    List(Vec<IpNet>),
+    /// What there was before.
+    AsBefore,
+}
+
+impl Answer {
+    /// With nothing in it yet.
+    fn good_for(good: Duration) -> Self {
+        Self {
+            entries: Entries::AsBefore,
+            answered: false,
+            url: None,
+            etag: None,
+            last_modified: None,
+            said: None,
+            lookups: Vec::new(),
+            error: None,
+            good,
+        }
+    }
+}
+
 impl Before {
     /// Whether all this was asked for then; what is new is to be asked for at once.
     pub(crate) fn answers(head: &Head, question: &Question) -> bool {
-        let Question::Names(names) = question;
-        let was_asked = |name: &Name| head.lookups.iter().any(|lookup| lookup.name == *name);
-        names.names.iter().all(was_asked)
+        match question {
+            Question::Names(names) => {
+                let was_asked =
+                    |name: &Name| head.lookups.iter().any(|lookup| lookup.name == *name);
+                names.names.iter().all(was_asked)
+            }
+            Question::Url(list) => head.url.as_ref() == Some(&list.url),
+        }
+    }
+
+    /// The entries, one by one.
+    pub(crate) fn reader(&self) -> Result<Option<Reader<File>>, ReadError> {
+        if self.head.is_none() {
+            return Ok(None);
+        }
+        Reader::new(File::open(&self.file)?).map(Some)
+    }
+
+    /// The entries, where there are not many.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>, ReadError> {
+        let mut entries = Vec::new();
+        if let Some(mut reader) = self.reader()? {
+            while let Some(entry) = reader.next_entry()? {
+                entries.push(entry);
+            }
+        }
+        Ok(entries)
     }
 }
 
@@ -53,5 +116,6 @@ pub(crate) trait Kind {
 pub(crate) fn kind(question: &Question, tasks: &Tasks) -> Box<dyn Kind> {
     match question {
         Question::Names(names) => Box::new(names::InDns::new(names, tasks)),
+        Question::Url(list) => Box::new(url::OverHttp::new(list)),
     }
 }

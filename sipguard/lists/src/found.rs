@@ -70,6 +70,18 @@ pub struct Head {
     /// When it will be asked again.
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     pub next: Timestamp,
+    /// The URL that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// What the other side calls this copy, in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// When the other side says that it changed this copy last, in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<String>,
+    /// What there is to say of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
     /// Why the last try failed, or failed in part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -106,6 +118,26 @@ pub enum Family {
     Ipv4,
     /// AAAA records.
     Ipv6,
+}
+
+impl Head {
+    /// Of a source that was asked for, with nothing to say of it yet.
+    pub fn new(source: &str, asked: Timestamp, next: Timestamp) -> Self {
+        Self {
+            version: VERSION,
+            source: source.to_owned(),
+            asked,
+            answered: None,
+            changed: None,
+            next,
+            url: None,
+            etag: None,
+            last_modified: None,
+            said: None,
+            error: None,
+            lookups: Vec::new(),
+        }
+    }
 }
 
 impl Family {

@@ -13,6 +13,7 @@
 
 pub mod address;
 pub mod found;
+pub mod list;
 pub mod name;
 pub mod prefix;
 pub mod replace;

@@ -6,8 +6,10 @@ use std::{
     io::{self, Read as _, Write as _},
     net::IpAddr,
     os::unix::fs::{PermissionsExt as _, fchown},
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+use ipnet::IpNet;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -59,6 +61,8 @@ pub struct Task {
 pub enum Kind {
     /// Names, in DNS.
     Names(Names),
+    /// A list, at a URL.
+    Url(Url),
 }
 
 /// Names to be looked up.
@@ -80,6 +84,69 @@ impl Names {
     pub const MAX_ANSWER: usize = 64;
     /// The most addresses that are kept of one name.
     pub const MAX_HELD: usize = 512;
+}
+
+/// A list to be fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Url {
+    /// Where it is: `https://`, or `http://` on this host or where that is `insecure`.
+    pub url: String,
+    /// How often it is asked for, in seconds.
+    pub every: u32,
+    /// Whether everybody on the way may change it.
+    pub insecure: bool,
+    /// Certificates of authorities that are trusted instead of the system's, in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// How many of 1,000 lines may be wrong; they are left out.
+    pub tolerate: u16,
+    /// The shortest prefixes that are taken.
+    pub widest: Widest,
+}
+
+/// The shortest prefixes that a list may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Widest {
+    /// A prefix length.
+    pub ipv4: u8,
+    /// A prefix length.
+    pub ipv6: u8,
+}
+
+impl Widest {
+    /// Whether a prefix is shorter.
+    pub fn is_beyond(self, prefix: IpNet) -> bool {
+        let shortest = match prefix {
+            IpNet::V4(_) => self.ipv4,
+            IpNet::V6(_) => self.ipv6,
+        };
+        prefix.prefix_len() < shortest
+    }
+}
+
+/// What nobody says otherwise of.
+impl Default for Widest {
+    fn default() -> Self {
+        Self { ipv4: 12, ipv6: 28 }
+    }
+}
+
+impl Url {
+    /// How often a list is asked for unless said otherwise: every hour.
+    pub const EVERY: u32 = 60 * 60;
+
+    /// Whether the list may come over a way on which everybody can change it: from this host, or where a person said so.
+    pub fn may_be_plain(&self) -> bool {
+        let host = self.url.strip_prefix("http://").unwrap_or_default();
+        let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+        let is_number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+        let is_port = |rest: &str| rest.is_empty() || rest.strip_prefix(':').is_some_and(is_number);
+        let local = ["127.0.0.1", "[::1]", "localhost"];
+        let is_local = |local: &str| host.strip_prefix(local).is_some_and(is_port);
+        self.insecure || local.into_iter().any(is_local)
+    }
 }
 
 /// Why there are no tasks.
@@ -259,6 +326,40 @@ mod tests {
             fs::write(&file, written).unwrap();
             let error = Tasks::read(&file).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_what_comes_from_this_host_may_be_plain() {
+        let may_be_plain = |url: &str, insecure| {
+            let list = Url {
+                url: url.to_owned(),
+                every: Url::EVERY,
+                insecure,
+                ca_file: None,
+                tolerate: 0,
+                widest: Widest::default(),
+            };
+            list.may_be_plain()
+        };
+        for url in [
+            "http://127.0.0.1/",
+            "http://127.0.0.1:8080/x",
+            "http://[::1]:8080",
+            "http://localhost?x",
+        ] {
+            assert!(may_be_plain(url, false), "{url}");
+        }
+        for url in [
+            "http://feeds.example/",
+            "http://localhost.example/",
+            "http://127.0.0.1.example/",
+            "http://localhost@feeds.example/",
+            "http://localhost:x@feeds.example/",
+            "https://127.0.0.1/",
+        ] {
+            assert!(may_be_plain(url, true), "{url}");
+            assert!(!may_be_plain(url, false), "{url}");
         }
     }
 

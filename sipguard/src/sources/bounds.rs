@@ -1,14 +1,14 @@
-//! What a live source may say, by its kind.
+//! What a live source may say. This is what all may say of themselves; a file a kind says what its entries may be.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    net::IpAddr,
-};
+mod list;
+mod names;
 
+use std::{collections::BTreeSet, net::IpAddr};
+
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use sipguard_lists::{
-    address,
-    found::{Entry, Family, Head},
+    found::{Entry, Head},
     name::Name,
     prefix,
     said::Said,
@@ -16,6 +16,8 @@ use sipguard_lists::{
 };
 use thiserror::Error;
 
+pub use self::list::Size;
+use self::{list::OfAList, names::OfNames};
 use super::Circumstances;
 
 /// Nothing was found before there was a fetcher: 2026-01-01.
@@ -55,8 +57,8 @@ pub enum Broken {
     #[error("says twice what became of {}", Said(&.0.to_string()))]
     Twice(Name),
     /// A name has hosts only.
-    #[error("has {prefix}, and a name has single addresses only", prefix = prefix::format(*.0))]
-    Wide(ipnet::IpNet),
+    #[error("has {}, and a name has single addresses only", prefix::format(*.0))]
+    NotOne(IpNet),
     /// An address that no name may have.
     #[error("has {address}, {what}")]
     Address {
@@ -71,35 +73,67 @@ pub enum Broken {
         /// The address.
         address: IpAddr,
     },
-    /// An address of a name with an end of its own.
-    #[error("has {address} with an end, and addresses of names have none")]
-    End {
-        /// The address.
-        address: IpAddr,
-    },
     /// More than are kept.
     #[error("has more than {} addresses of one kind for {name}", Names::MAX_HELD)]
     Held {
         /// Which name.
         name: Name,
     },
+    /// An entry with an end of its own.
+    #[error("has {} with an end, and entries of this kind have none", prefix::format(*.0))]
+    End(IpNet),
+    /// A prefix that lets too many in, or keeps too many out.
+    #[error("has {}, which is wider than this source may be; `widest` in the config says how wide that is", prefix::format(*.0))]
+    Wide(IpNet),
+    /// A prefix with this host in it.
+    #[error("has {}, which holds this host's own address {address}", prefix::format(*prefix))]
+    Own {
+        /// The prefix.
+        prefix: IpNet,
+        /// The address.
+        address: IpAddr,
+    },
+    /// A list that is not what it was.
+    #[error(
+        "has {now}, and had {before}; if that is right, `sipguard refresh NAME --accept` takes it"
+    )]
+    Size {
+        /// The last good one.
+        before: Box<Size>,
+        /// This one.
+        now: Box<Size>,
+    },
 }
 
 /// What one source may say.
 pub(super) struct Bounds<'a> {
-    names: &'a Names,
     circumstances: Circumstances<'a>,
-    held: HashMap<(&'a Name, Family), usize>,
+    /// The URL that is asked for.
+    url: Option<&'a str>,
+    entries: Entries<'a>,
+}
+
+enum Entries<'a> {
+    Names(OfNames<'a>),
+    List(OfAList<'a>),
 }
 
 impl<'a> Bounds<'a> {
     pub(super) fn new(task: &'a Task, circumstances: Circumstances<'a>) -> Self {
-        let Kind::Names(names) = &task.kind;
+        let (url, entries) = match &task.kind {
+            Kind::Names(names) => (None, Entries::Names(OfNames::new(names))),
+            Kind::Url(list) => (Some(&*list.url), Entries::List(OfAList::new(list))),
+        };
         Self {
-            names,
             circumstances,
-            held: HashMap::new(),
+            url,
+            entries,
         }
+    }
+
+    /// Whether it is the answer to what is asked now.
+    pub(super) fn is_answer(&self, head: &Head) -> bool {
+        head.url.as_deref() == self.url
     }
 
     /// Whether the file may say so of itself.
@@ -121,11 +155,9 @@ impl<'a> Bounds<'a> {
                 next: head.next,
             });
         }
-        let said = head
-            .lookups
-            .iter()
-            .filter_map(|lookup| lookup.said.as_ref());
-        for message in said.chain(&head.error) {
+        let looked_up = head.lookups.iter().map(|lookup| &lookup.said);
+        let said = [&head.error, &head.said, &head.etag, &head.last_modified];
+        for message in looked_up.chain(said).flatten() {
             if message.chars().count() > MAX_MESSAGE {
                 return Err(Broken::Message);
             }
@@ -147,38 +179,20 @@ impl<'a> Bounds<'a> {
         self.time("an entry was seen", entry.first)
     }
 
-    /// Whether an entry is to be kept: those of names that are not asked for any more are left out.
+    /// Whether an entry is to be kept.
     pub(super) fn entry(&mut self, entry: &Entry) -> Result<bool, Broken> {
-        let address = entry.prefix.addr();
-        if entry.prefix.prefix_len() != entry.prefix.max_prefix_len() {
-            return Err(Broken::Wide(entry.prefix));
+        match &mut self.entries {
+            Entries::Names(names) => names.entry(entry, self.circumstances),
+            Entries::List(list) => list.entry(entry, self.circumstances),
         }
-        if let Some(what) = address::refused(address, self.names.private) {
-            return Err(Broken::Address { address, what });
+    }
+
+    /// Whether all entries together may be what was this big before.
+    pub(super) fn whole(&self, before: Option<Size>) -> Result<(), Broken> {
+        match &self.entries {
+            Entries::Names(_) => Ok(()),
+            Entries::List(list) => list.whole(before),
         }
-        if self.circumstances.own.contains(&address) {
-            let what = "an address of this host";
-            return Err(Broken::Address { address, what });
-        }
-        if entry.end.is_some() {
-            return Err(Broken::End { address });
-        }
-        let name = entry.comment.as_deref().and_then(|name| name.parse().ok());
-        let Some(name) = name else {
-            return Err(Broken::Nameless { address });
-        };
-        let Some(name) = self.names.names.get(&name) else {
-            return Ok(false);
-        };
-        let held = self
-            .held
-            .entry((name, Family::of(entry.prefix)))
-            .or_default();
-        *held += 1;
-        if *held > Names::MAX_HELD {
-            return Err(Broken::Held { name: name.clone() });
-        }
-        Ok(true)
     }
 
     fn time(&self, what: &'static str, time: Timestamp) -> Result<(), Broken> {

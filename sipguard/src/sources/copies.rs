@@ -14,7 +14,10 @@ use sipguard_lists::{
 };
 use thiserror::Error;
 
-use super::{Circumstances, Problem, bounds::Bounds};
+use super::{
+    Circumstances, Problem,
+    bounds::{Bounds, Size},
+};
 
 /// Where they are.
 const FOLDER: &str = "/var/lib/sipguard/sources";
@@ -59,7 +62,7 @@ impl Copies {
     }
 
     /// Hands on the entries of the last good copy, whatever the clock says by now. What would be refused today (the host may have another address by now) is left out.
-    /// `None` where there is no copy.
+    /// `None` where there is no copy of what is asked for now.
     pub fn read(
         &self,
         task: &Task,
@@ -74,6 +77,9 @@ impl Copies {
             };
             let mut reader = Reader::new(opened)?;
             let mut bounds = Bounds::new(task, circumstances);
+            if !bounds.is_answer(reader.head()) {
+                return Ok(None);
+            }
             while let Some(found) = reader.next_entry()? {
                 if bounds.entry(&found).unwrap_or(false) {
                     entry(found);
@@ -82,6 +88,17 @@ impl Copies {
             Ok(Some(reader.head().clone()))
         };
         read().map_err(|error| Unusable { file, error })
+    }
+
+    /// How much is on the last good copy.
+    pub(super) fn size(
+        &self,
+        task: &Task,
+        circumstances: Circumstances<'_>,
+    ) -> Result<Option<Size>, Unusable> {
+        let mut size = Size::default();
+        let head = self.read(task, circumstances, |entry| size.add(entry.prefix))?;
+        Ok(head.map(|_| size))
     }
 
     /// Replaces a copy by what `next` hands out. Where that ends in an error, the old copy stays; where the disk does not take it, the rest is

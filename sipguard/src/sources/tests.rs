@@ -10,8 +10,8 @@ use std::{
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use sipguard_lists::{
-    found::{Family, Lookup, MAX_BYTES, VERSION, Writer},
-    task::{Kind, Names},
+    found::{Family, Lookup, MAX_BYTES, Writer},
+    task::{Kind, Names, Url, Widest},
 };
 use tempfile::TempDir;
 
@@ -38,19 +38,15 @@ fn task() -> Task {
 
 fn head() -> Head {
     Head {
-        version: VERSION,
-        source: "trunk".to_owned(),
-        asked: at(NOW - 10),
         answered: Some(at(NOW - 10)),
         changed: Some(at(NOW - 1000)),
-        next: at(NOW + 50),
-        error: None,
         lookups: vec![Lookup {
             name: "sip.provider.example".parse().unwrap(),
             family: Family::Ipv4,
             answered: Some(at(NOW - 10)),
             said: None,
         }],
+        ..Head::new("trunk", at(NOW - 10), at(NOW + 50))
     }
 }
 
@@ -66,16 +62,22 @@ fn entry(prefix: &str) -> Entry {
 
 /// Both folders, and the last good copy.
 struct Both {
+    task: Task,
     fetcher: TempDir,
     own: TempDir,
 }
 
 impl Both {
-    fn new() -> Self {
-        let both = Self {
+    fn empty(task: Task) -> Self {
+        Self {
+            task,
             fetcher: TempDir::new().unwrap(),
             own: TempDir::new().unwrap(),
-        };
+        }
+    }
+
+    fn new() -> Self {
+        let both = Self::empty(task());
         both.find(&head(), &[entry("203.0.113.7/32")]);
         assert_eq!(both.take().unwrap(), ["203.0.113.7/32"]);
         both
@@ -103,6 +105,10 @@ impl Both {
     }
 
     fn take_at(&self, now: i64) -> Result<Vec<String>, String> {
+        self.take_as(Accept::Alike, now)
+    }
+
+    fn take_as(&self, accept: Accept, now: i64) -> Result<Vec<String>, String> {
         let mut taken = Vec::new();
         let circumstances = Circumstances {
             now: at(now),
@@ -111,7 +117,8 @@ impl Both {
         let outcome = take(
             self.fetcher.path(),
             &self.copies(),
-            &task(),
+            &self.task,
+            accept,
             circumstances,
             |entry| {
                 taken.push(entry.prefix.to_string());
@@ -136,7 +143,7 @@ impl Both {
             own: &[],
         };
         self.copies()
-            .read(&task(), circumstances, |entry| {
+            .read(&self.task, circumstances, |entry| {
                 read.push(entry.prefix.to_string());
             })
             .unwrap();
@@ -187,10 +194,7 @@ fn what_was_found_is_taken_and_kept() {
     assert!(both.take().unwrap().is_empty());
     fs::remove_file(both.file()).unwrap();
     assert_eq!(both.take().unwrap_err(), "nothing was found");
-    let elsewhere = Both {
-        fetcher: TempDir::new().unwrap(),
-        own: TempDir::new().unwrap(),
-    };
+    let elsewhere = Both::empty(task());
     fs::remove_dir(elsewhere.fetcher.path()).unwrap();
     assert_eq!(elsewhere.take().unwrap_err(), "nothing was found");
     assert!(elsewhere.last_good().is_empty());
@@ -235,6 +239,7 @@ fn what_can_not_be_copied_is_taken_all_the_same() {
             both.fetcher.path(),
             &both.copies(),
             &task(),
+            Accept::Alike,
             circumstances,
             |entry| {
                 taken.push(entry.prefix.to_string());
@@ -502,7 +507,7 @@ fn what_an_entry_may_not_say() {
             end: Some(at(NOW + 10)),
             ..entry("203.0.113.8/32")
         },
-        "has 203.0.113.8 with an end, and addresses of names have none",
+        "has 203.0.113.8 with an end, and entries of this kind have none",
     );
     both.refuses_entry(
         Entry {
@@ -536,4 +541,161 @@ fn more_addresses_than_are_kept_are_refused() {
     all.extend([other, entry("2001:db8::7/128")]);
     both.find(&head(), &all);
     assert_eq!(both.take().unwrap().len(), 514);
+}
+
+const URL: &str = "https://feeds.example/voip.txt";
+
+fn list() -> Task {
+    Task {
+        source: "trunk".to_owned(),
+        kind: Kind::Url(Url {
+            url: URL.to_owned(),
+            every: Url::EVERY,
+            insecure: false,
+            ca_file: None,
+            tolerate: 0,
+            widest: Widest::default(),
+        }),
+    }
+}
+
+fn list_head() -> Head {
+    Head {
+        url: Some(URL.to_owned()),
+        lookups: Vec::new(),
+        ..head()
+    }
+}
+
+fn listed(prefixes: &[&str]) -> Vec<Entry> {
+    let listed = |prefix: &&str| Entry {
+        comment: None,
+        ..entry(prefix)
+    };
+    prefixes.iter().map(listed).collect()
+}
+
+#[test]
+fn what_a_list_may_not_have() {
+    let both = Both::empty(list());
+    both.find(&list_head(), &listed(&["203.0.112.0/20", "2001:db8::/32"]));
+    assert_eq!(both.take().unwrap().len(), 2);
+    let refuses = |head: &Head, entries: &[Entry], wanted: &str| {
+        both.find(head, entries);
+        let error = both.take().unwrap_err();
+        assert!(error.ends_with(wanted), "{error}\n{wanted}");
+        assert_eq!(both.last_good(), ["203.0.112.0/20", "2001:db8::/32"]);
+    };
+    let wide =
+        "which is wider than this source may be; `widest` in the config says how wide that is";
+    for (prefix, why) in [
+        ("0.0.0.0/0", wide),
+        ("128.0.0.0/1", wide),
+        ("203.0.0.0/11", wide),
+        ("2001:d80::/27", wide),
+        (
+            "198.51.100.0/24",
+            "which holds this host's own address 198.51.100.1",
+        ),
+    ] {
+        let prefix: ipnet::IpNet = prefix.parse().unwrap();
+        let entries = listed(&[&prefix.trunc().to_string()]);
+        refuses(
+            &list_head(),
+            &entries,
+            &format!("has {}, {why}", prefix.trunc()),
+        );
+    }
+    let ends = Entry {
+        end: Some(at(NOW + 10)),
+        ..listed(&["203.0.112.0/20"]).remove(0)
+    };
+    refuses(
+        &list_head(),
+        &[ends],
+        "has 203.0.112.0/20 with an end, and entries of this kind have none",
+    );
+    // Another list's says nothing of this one.
+    for url in [None, Some("https://feeds.example/other.txt".to_owned())] {
+        let other = Head { url, ..list_head() };
+        both.find(&other, &listed(&["203.0.112.0/20"]));
+        assert_eq!(both.take(), Err("nothing was found".to_owned()));
+    }
+    refuses(
+        &Head {
+            etag: Some("x".repeat(501)),
+            ..list_head()
+        },
+        &[],
+        "has a message of more than 500 characters",
+    );
+}
+
+#[test]
+fn a_list_that_halved_or_doubled_waits_for_somebody_to_look_at_it() {
+    let both = Both::empty(list());
+    let hosts = |count: u8| -> Vec<String> {
+        (0..count)
+            .map(|host| format!("203.0.113.{host}/32"))
+            .collect()
+    };
+    let find = |prefixes: &[String]| {
+        let prefixes: Vec<_> = prefixes.iter().map(String::as_str).collect();
+        both.find(&list_head(), &listed(&prefixes));
+    };
+    find(&hosts(10));
+    assert_eq!(
+        both.take().unwrap().len(),
+        10,
+        "the first one is taken whatever it has"
+    );
+    for (count, taken) in [
+        (0, false),
+        (5, false),
+        (6, true),
+        (10, true),
+        (19, true),
+        (20, false),
+        (200, false),
+    ] {
+        find(&hosts(10));
+        both.take_as(Accept::Any, NOW).unwrap();
+        find(&hosts(count));
+        assert_eq!(both.take().is_ok(), taken, "{count}");
+    }
+    find(&hosts(0));
+    let error = both.take().unwrap_err();
+    let wanted = "has 0 entries, and had 10 entries, 10 IPv4 addresses; if that is right, `sipguard refresh NAME --accept` takes it";
+    assert!(error.ends_with(wanted), "{error}");
+    // As many entries as before, which cover more; what is inside another one covers nothing.
+    let mut wider = hosts(10);
+    wider[9] = "203.0.113.64/26".to_owned();
+    find(&wider);
+    assert!(
+        both.take()
+            .unwrap_err()
+            .contains("has 10 entries, 73 IPv4 addresses")
+    );
+    let mut inside = hosts(10);
+    inside[0] = "203.0.113.0/29".to_owned();
+    find(&inside);
+    assert_eq!(both.take().unwrap().len(), 10);
+    // The other family may come, and not go.
+    let with_ipv6 = [hosts(10), vec!["2001:db8::/48".to_owned()]].concat();
+    find(&with_ipv6);
+    assert_eq!(both.take().unwrap().len(), 11);
+    find(&hosts(11));
+    assert!(both.take().is_err());
+    assert_eq!(both.take_as(Accept::Any, NOW).unwrap().len(), 11);
+    // A copy of another list says nothing about this one.
+    let mut other = list();
+    let Kind::Url(url) = &mut other.kind else {
+        panic!("it is one")
+    };
+    url.url = "https://feeds.example/other.txt".to_owned();
+    let both = Both {
+        task: other,
+        ..both
+    };
+    assert!(both.last_good().is_empty());
 }

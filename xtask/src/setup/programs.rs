@@ -71,6 +71,9 @@ const PROGRAMS: &[Program] = &[
     // Name servers
     program("dnsmasq", "dnsmasq-base", "answers for a provider's names, and lets them change", &[Test]),
     program("nsd", "nsd", "answers for a provider's zone, and refuses all else", &[Test]),
+    // Web servers
+    program("nginx", "nginx-light", "has lists to be fetched", &[Test]),
+    program("openssl", "openssl", "makes the web server's certificate, and an authority to trust", &[Test]),
     // Captures
     program("tcpdump", "tcpdump", "counts packets, to compare sipguard's counters with", &[Demo, Test]),
     program("editcap", "wireshark-common", "turns captures into the other formats that are read", &[Test]),

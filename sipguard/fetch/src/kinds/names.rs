@@ -20,7 +20,7 @@ use sipguard_lists::{
 };
 
 use self::find::Found;
-use super::{Answer, Before, Kind};
+use super::{Answer, Before, Entries, Kind};
 use crate::dns::{self, Resolver};
 
 /// How long all names of a source may take.
@@ -87,12 +87,14 @@ impl Kind for InDns {
             .iter()
             .map(|found| lookup(found, before, now))
             .collect();
+        // It was read a moment ago.
+        let known = before.entries().unwrap_or_default();
         Answer {
             answered: found.iter().any(Found::is_answer),
             lookups,
             error: error(&found),
-            good: Duration::from_secs(good.into()),
-            entries: merge::merge(&self.names, &before.entries, &found, now),
+            entries: Entries::All(merge::merge(&self.names, &known, &found, now)),
+            ..Answer::good_for(Duration::from_secs(good.into()))
         }
     }
 }

@@ -11,12 +11,8 @@ fn at(second: i64) -> Timestamp {
 
 fn head() -> Head {
     Head {
-        version: VERSION,
-        source: "trunk".to_owned(),
-        asked: at(1_764_365_300),
         answered: Some(at(1_764_365_253)),
         changed: Some(at(1_764_300_000)),
-        next: at(1_764_365_553),
         error: Some("no answer from 192.0.2.53".to_owned()),
         lookups: vec![Lookup {
             name: "sip.provider.example".parse().unwrap(),
@@ -24,6 +20,7 @@ fn head() -> Head {
             answered: None,
             said: Some("SERVFAIL".to_owned()),
         }],
+        ..Head::new("trunk", at(1_764_365_300), at(1_764_365_553))
     }
 }
 

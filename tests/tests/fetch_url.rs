@@ -1,0 +1,457 @@
+//! Lists that are fetched from real web servers, as sipguard reads what was found.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
+
+use jiff::Timestamp;
+use sipguard::sources::{Accept, Circumstances, Copies, take};
+use sipguard_lists::{
+    found::{Entry, Head, Reader},
+    task::{Kind, Task, Tasks, Url},
+};
+use sipguard_tests::netns::{
+    End, Finished, Host, Process, SCRATCH, STATE, Sandbox, join, sandbox, sipguard_fetch, until,
+};
+use tempfile::TempDir;
+
+const SERVER: &str = "192.0.2.53";
+
+/// A gateway with the fetcher, and a host with a web server.
+struct World {
+    gateway: Host,
+    server: Host,
+    /// The server's files, in `www`, and what it needs itself.
+    files: TempDir,
+    folder: PathBuf,
+    list: Url,
+}
+
+impl World {
+    fn new(sandbox: &Sandbox) -> Self {
+        let (gateway, server) = (sandbox.host(), sandbox.host());
+        let end = |host, address| End {
+            host,
+            interface: "eth0",
+            addresses: address,
+        };
+        join(
+            end(&gateway, &["192.0.2.1/24"]),
+            end(&server, &["192.0.2.53/24"]),
+        );
+        let folder = Path::new(SCRATCH).join("sipguard-fetch");
+        fs::create_dir(&folder).expect("an empty folder");
+        let files = TempDir::new().expect("a temporary folder");
+        fs::create_dir(files.path().join("www")).expect("an empty folder");
+        certify(files.path());
+        let list = Url {
+            url: format!("https://{SERVER}/list.txt"),
+            every: Url::EVERY,
+            insecure: false,
+            ca_file: Some(files.path().join("ca.pem")),
+            tolerate: 0,
+            widest: sipguard_lists::task::Widest::default(),
+        };
+        Self {
+            gateway,
+            server,
+            files,
+            folder,
+            list,
+        }
+    }
+
+    /// Puts a list on the server. Its time is another one than before, as with files that are not changed within a second.
+    fn put(&self, text: &str) {
+        let file = self.files.path().join("www/list.txt");
+        let before = fs::metadata(&file).and_then(|metadata| metadata.modified());
+        fs::write(&file, text).expect("a folder of ours");
+        if let Ok(before) = before {
+            let file = fs::File::open(&file).expect("it was written");
+            let later = before + std::time::Duration::from_secs(10);
+            file.set_modified(later).expect("it is ours");
+        }
+    }
+
+    fn task(&self) -> Task {
+        Task {
+            source: "blocked".to_owned(),
+            kind: Kind::Url(self.list.clone()),
+        }
+    }
+
+    fn write_tasks(&self) {
+        let tasks = Tasks {
+            sources: vec![self.task()],
+            ..Tasks::none()
+        };
+        tasks
+            .write(Path::new(STATE), None)
+            .expect("the state folder is writable");
+    }
+
+    fn fetch(&self) -> Finished {
+        self.write_tasks();
+        self.gateway.run(&mut Command::new(sipguard_fetch()))
+    }
+
+    /// What sipguard takes of it.
+    fn taken(&self) -> Vec<Entry> {
+        let circumstances = Circumstances {
+            now: Timestamp::now(),
+            own: &[],
+        };
+        let mut taken = Vec::new();
+        let copies = Copies::at(Path::new(STATE).join("sources"));
+        let outcome = take(
+            &self.folder,
+            &copies,
+            &self.task(),
+            Accept::Any,
+            circumstances,
+            |entry| {
+                taken.push(entry);
+            },
+        );
+        outcome.unwrap_or_else(|error| panic!("{error}"));
+        taken
+    }
+
+    fn prefixes(&self) -> Vec<String> {
+        self.taken()
+            .iter()
+            .map(|entry| entry.prefix.to_string())
+            .collect()
+    }
+
+    fn head(&self) -> Head {
+        let file = fs::File::open(self.folder.join("blocked.json")).expect("it was asked");
+        Reader::new(file).expect("it is whole").head().clone()
+    }
+
+    /// Wants it to fail so, and to leave what was there.
+    fn fails(&self, wanted: &str) {
+        let before = self.prefixes();
+        let finished = self.fetch().exited(1);
+        assert!(
+            finished.stdout.trim_end().ends_with(wanted),
+            "{}\n{wanted}",
+            finished.stdout
+        );
+        assert_eq!(self.prefixes(), before);
+    }
+
+    /// A web server: TLS on 443, plain on 80, compression for whoever takes it.
+    fn nginx(&self) -> Process {
+        let folder = self.files.path().display();
+        let config = format!(
+            "daemon off; master_process off; user root; pid {folder}/pid; error_log {folder}/error.log;\nevents {{}}\nhttp {{\n \
+             access_log {folder}/access.log;\n client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2;\n \
+             fastcgi_temp_path {folder}/t3; uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;\n \
+             gzip on; gzip_types text/plain; gzip_min_length 1; default_type text/plain;\n server {{\n  \
+             listen 80; listen 443 ssl; ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key;\n  \
+             root {folder}/www;\n  location = /moved {{ return 302 /list.txt; }}\n  \
+             location = /plain {{ return 302 http://{SERVER}/list.txt; }}\n  location = /round {{ return 302 /round; }}\n  \
+             location = /gone {{ return 410; }}\n  location = /down {{ return 503; }}\n  \
+             location = /page {{ return 200 '<!DOCTYPE html>\\n<title>Sign in</title>\\n'; }}\n }}\n}}\n"
+        );
+        let file = self.files.path().join("nginx.conf");
+        fs::write(&file, config).expect("a folder of ours");
+        let server = self.server.spawn(Command::new("nginx").arg("-c").arg(file));
+        self.server.wait_until_bound("tcp", 443);
+        server
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.files.path().join("access.log")).expect("the server writes it")
+    }
+
+    fn at(&mut self, path: &str) {
+        self.list.url = format!("https://{SERVER}{path}");
+    }
+}
+
+/// An authority, and a certificate of it for the server's address.
+fn certify(folder: &Path) {
+    let openssl = |words: &str| {
+        let mut command = Command::new("openssl");
+        let made = command
+            .current_dir(folder)
+            .args(words.split_whitespace())
+            .output()
+            .expect("it is declared");
+        assert!(made.status.success(), "{made:?}");
+    };
+    let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
+    openssl(&format!(
+        "{new} -subj /CN=authority -keyout ca.key -out ca.pem"
+    ));
+    openssl(&format!(
+        "{new} -subj /CN=server -addext subjectAltName=IP:{SERVER} -addext basicConstraints=critical,CA:FALSE -CA ca.pem -CAkey ca.key \
+         -keyout server.key -out server.pem"
+    ));
+    openssl(&format!(
+        "{new} -subj /CN=another -keyout another.key -out another.pem"
+    ));
+}
+
+#[test]
+fn a_list_is_fetched_and_sent_again_only_when_it_changed() {
+    sandbox(|sandbox| {
+        let world = World::new(sandbox);
+        let _server = world.nginx();
+        world.put(
+            "# a feed\n203.0.113.0/24\n198.51.100.7 ; scanner\n\n2001:db8::/32\n198.51.100.7\n",
+        );
+        world.fetch().succeeded();
+        assert_eq!(
+            world.prefixes(),
+            ["198.51.100.7/32", "203.0.113.0/24", "2001:db8::/32"]
+        );
+        let first = world.head();
+        assert!(
+            first.etag.is_some() && first.last_modified.is_some(),
+            "{first:?}"
+        );
+        assert_eq!(first.changed, Some(first.asked));
+
+        until("a second has passed, and nothing is sent again", || {
+            world.fetch().succeeded();
+            world.head().asked > first.asked
+        });
+        let log = world.log();
+        assert_eq!(log.matches("\" 200 ").count(), 1, "{log}");
+        assert!(log.matches("\" 304 ").count() >= 1, "{log}");
+        let second = world.head();
+        assert_eq!(second.changed, first.changed);
+        assert_eq!(
+            (&second.etag, &second.last_modified),
+            (&first.etag, &first.last_modified)
+        );
+        let taken = world.taken();
+        assert!(
+            taken
+                .iter()
+                .all(|entry| entry.first == first.asked && entry.last == second.asked)
+        );
+
+        world.put("203.0.113.0/24\n198.51.100.8\n");
+        world.fetch().succeeded();
+        let third = world.head();
+        assert_eq!(third.changed, Some(third.asked));
+        let seen: Vec<_> = world
+            .taken()
+            .iter()
+            .map(|entry| (entry.prefix.to_string(), entry.first))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("198.51.100.8/32".to_owned(), third.asked),
+                ("203.0.113.0/24".to_owned(), first.asked)
+            ]
+        );
+        assert!(!world.log().contains("gzip"));
+
+        // What was known of another list says nothing of this one.
+        let mut world = world;
+        world.at("/moved");
+        world.fetch().succeeded();
+        assert_eq!(world.prefixes().len(), 2);
+        assert_eq!(
+            world
+                .log()
+                .lines()
+                .last()
+                .map(|line| line.contains("\" 200 ")),
+            Some(true),
+            "{}",
+            world.log()
+        );
+    });
+}
+
+#[test]
+fn what_is_no_list_changes_nothing() {
+    sandbox(|sandbox| {
+        let mut world = World::new(sandbox);
+        let _server = world.nginx();
+        world.put("203.0.113.0/24\n");
+        world.fetch().succeeded();
+        let good = world.head();
+
+        world.put("203.0.113.0/24\n203.0.113.300\n10.0.0.0/33\n");
+        world.fails("line 2 is no prefix: 203.0.113.300 (and 1 more of 3 lines are wrong)");
+        world.put("203.0.113.0/24\n128.0.0.0/2\n");
+        world.fails("line 2 has 128.0.0.0/2, which is wider than this source may be");
+        world.put(&format!("203.0.113.0/24\n{}\n", "1".repeat(5_000)));
+        world.fails("line 2 has more than 4096 bytes");
+        // Conditional requests go on from the last good copy.
+        assert_eq!(
+            (world.head().etag, world.head().changed),
+            (good.etag, good.changed)
+        );
+
+        let mut lines = String::new();
+        for host in 0..100 {
+            writeln!(lines, "203.0.113.{host}").expect("memory");
+        }
+        world.list.tolerate = 10;
+        world.put(&format!("nonsense \u{1b}[31m\n{lines}"));
+        world.fetch().succeeded();
+        assert_eq!(world.prefixes().len(), 100);
+        let said = world.head().said.expect("something was left out");
+        assert_eq!(
+            said,
+            "1 of 101 lines are left out: line 1 is no prefix: nonsense \\u{1b}\\u{5b}31m"
+        );
+        world.put(&format!("nonsense\nnonsense\n{lines}"));
+        world.fails("line 1 is no prefix: nonsense (and 1 more of 102 lines are wrong)");
+    });
+}
+
+#[test]
+fn servers_that_do_otherwise_are_told_of() {
+    sandbox(|sandbox| {
+        let mut world = World::new(sandbox);
+        let server = world.nginx();
+        world.put("203.0.113.0/24\n");
+        for (path, wanted) in [
+            ("/gone", "the server answers 410"),
+            ("/down", "the server answers 503"),
+            (
+                "/page",
+                "line 1 is no prefix: \\u{3c}\\u{21}DOCTYPE html\\u{3e} (and 1 more of 2 lines are wrong)",
+            ),
+            ("/round", "it leads elsewhere too often"),
+            (
+                "/plain",
+                "it leads to http, where everybody on the way may change it; `insecure = true` allows that",
+            ),
+        ] {
+            world.at(path);
+            world.fails(wanted);
+        }
+        world.list.insecure = true;
+        world.fetch().succeeded();
+        world.list.insecure = false;
+        world.list.url = format!("http://{SERVER}/list.txt");
+        world.fails("it leads to http, where everybody on the way may change it; `insecure = true` allows that");
+
+        world.at("/list.txt");
+        world.fetch().succeeded();
+        let ca = world
+            .list
+            .ca_file
+            .replace(world.files.path().join("another.pem"));
+        let finished = world.fetch().exited(1);
+        assert!(finished.stdout.contains("1 entry; "), "{finished:?}");
+        assert!(finished.stdout.contains("certificate"), "{finished:?}");
+        world.list.ca_file = Some(world.files.path().join("nowhere.pem"));
+        world.fails("nowhere.pem: No such file or directory (os error 2)");
+        world.list.ca_file = ca;
+        server.stop();
+        let finished = world.fetch().exited(1);
+        assert!(
+            finished.stdout.contains("Connection refused"),
+            "{finished:?}"
+        );
+        assert_eq!(world.prefixes(), ["203.0.113.0/24"]);
+    });
+}
+
+/// Answers one request on this host with a head, and then with a piece of text again and again, as long as somebody reads.
+fn endless(host: &Host, head: &'static str, piece: &'static str) -> u16 {
+    let listener = host.enter(|| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let port = listener.local_addr().expect("it is bound").port();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("somebody asks");
+        let _ = stream.read(&mut [0; 4_096]);
+        let _ = stream.write_all(head.as_bytes());
+        let piece = piece.repeat(10_000);
+        while stream.write_all(piece.as_bytes()).is_ok() {}
+    });
+    port
+}
+
+#[test]
+fn lists_that_never_end_end() {
+    sandbox(|sandbox| {
+        let mut world = World::new(sandbox);
+        // This host alone may be asked without TLS.
+        for (head, piece, wanted) in [
+            (
+                "HTTP/1.1 200 OK\r\n\r\n",
+                "# nothing\n",
+                "it has more than 64 MiB",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\n\r\n",
+                "203.0.113.7\n",
+                "it has more than 1000000 entries",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\n\r\n",
+                "203.0.113.7",
+                "line 1 has more than 4096 bytes",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\n",
+                "X-More: more\r\n",
+                "protocol: http parse resulted in too many headers",
+            ),
+        ] {
+            let port = endless(&world.gateway, head, piece);
+            world.list.url = format!("http://127.0.0.1:{port}/");
+            world.fails(wanted);
+        }
+        let port = endless(
+            &world.gateway,
+            "HTTP/1.1 302 Found\r\nLocation: http://192.0.2.53/list.txt\r\nContent-Length: 0\r\n\r\n",
+            "",
+        );
+        world.list.url = format!("http://127.0.0.1:{port}/");
+        world.fails("the server answers 302");
+    });
+}
+
+#[test]
+fn a_million_entries_take_little_memory() {
+    sandbox(|sandbox| {
+        let world = World::new(sandbox);
+        let _server = world.nginx();
+        let mut lines = String::new();
+        // In no order.
+        for number in 0..1_000_000_u64 {
+            let number = 0x0100_0000 + number * 7_919 % 1_000_000 * 37;
+            let number = u32::try_from(number).expect("far below the end");
+            writeln!(lines, "{}", std::net::Ipv4Addr::from(number)).expect("memory");
+        }
+        world.put(&lines);
+        world.write_tasks();
+        let service = world
+            .gateway
+            .spawn(Command::new(sipguard_fetch()).arg("--loop"));
+        service.wait_for_error("blocked: 1000000 entries");
+        let peak = memory(&service, "VmHWM:");
+        assert!(peak <= 60 << 10, "{peak} kB");
+        assert_eq!(world.taken().len(), 1_000_000);
+        let idle = memory(&service, "VmRSS:");
+        println!("{peak} kB at most, {idle} kB behind it");
+        service.stop();
+    });
+}
+
+fn memory(process: &Process, what: &str) -> u64 {
+    let pid = process.pid().as_raw_nonzero();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
+        .expect("the kernel says so")
+}
