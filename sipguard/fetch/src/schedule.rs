@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 /// Nobody is asked sooner again.
-pub(crate) const SHORTEST: Duration = Duration::from_secs(30);
+const SHORTEST: Duration = Duration::from_secs(30);
 /// Everybody is asked as often.
-pub(crate) const LONGEST: Duration = Duration::from_hours(1);
+pub(crate) const LONGEST: Duration = Duration::from_hours(30 * 24);
+/// Whoever gave no answer is asked as often.
+const LONGEST_SILENT: Duration = Duration::from_hours(1);
 /// The first pause behind a failure; a tenth less is still no less than [`SHORTEST`].
 const FIRST: Duration = Duration::from_secs(40);
 /// How many sources are asked at a time.
@@ -25,7 +27,7 @@ pub(crate) fn after_failure(failures: u32, chance: u32) -> Duration {
     let doubled = 1_u32
         .checked_shl(failures.saturating_sub(1))
         .unwrap_or(u32::MAX);
-    jittered(FIRST.saturating_mul(doubled).min(LONGEST), chance)
+    jittered(FIRST.saturating_mul(doubled).min(LONGEST_SILENT), chance)
 }
 
 fn jittered(pause: Duration, chance: u32) -> Duration {

@@ -23,6 +23,8 @@ use self::find::Found;
 use super::{Answer, Before, Entries, Kind};
 use crate::dns::{self, Resolver};
 
+/// No answer is good for longer, whatever it says of itself, in seconds.
+const MAX_TTL: u32 = 60 * 60;
 /// How long all names of a source may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -78,11 +80,8 @@ impl Kind for InDns {
         for found in &mut found {
             found.leave_out(self.names.private);
         }
-        let good = found
-            .iter()
-            .map(|found| found.ttl)
-            .min()
-            .unwrap_or_default();
+        let ttls = found.iter().map(|found| found.ttl);
+        let good = ttls.min().unwrap_or_default().min(MAX_TTL);
         let lookups = found
             .iter()
             .map(|found| lookup(found, before, now))
