@@ -5,6 +5,7 @@ pub mod byte_code;
 pub mod capture_file;
 pub mod compiled;
 pub mod differential;
+pub mod fetcher;
 pub mod foreign;
 pub mod frame;
 pub mod gateway;

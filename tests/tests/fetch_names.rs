@@ -3,24 +3,19 @@
 use std::{
     fmt::Write as _,
     fs,
-    path::{Path, PathBuf},
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use rustix::process::Signal;
-use sipguard::sources::{Accept, Circumstances, Copies, take};
-use sipguard_lists::{
-    found::{Head, Reader},
-    task::{Dns, Kind, Names, Task, Tasks},
-};
-use sipguard_tests::netns::{
-    End, Finished, Host, Process, SCRATCH, STATE, Sandbox, join, sandbox, sipguard_fetch, until,
+use sipguard_lists::task::{Dns, Kind, Names, Task, Tasks};
+use sipguard_tests::{
+    fetcher::{Fetcher, SOURCE, memory},
+    netns::{End, Finished, Host, Process, Sandbox, join, sandbox, sipguard_fetch, until},
 };
 use tempfile::TempDir;
 
-const GATEWAY: &str = "192.0.2.1";
 const SERVER: &str = "192.0.2.53";
 /// Where a server refuses, where nobody listens on the port, and where no host is.
 const OTHERS: [&str; 3] = ["192.0.2.54", "192.0.2.55", "192.0.2.56"];
@@ -31,7 +26,7 @@ struct World {
     servers: Host,
     /// Configuration of the servers.
     files: TempDir,
-    folder: PathBuf,
+    fetcher: Fetcher,
     names: Names,
     dns: Dns,
 }
@@ -56,13 +51,11 @@ impl World {
                 ],
             },
         );
-        let folder = Path::new(SCRATCH).join("sipguard-fetch");
-        fs::create_dir(&folder).expect("an empty folder");
         let mut world = Self {
             gateway,
             servers,
             files: TempDir::new().expect("a temporary folder"),
-            folder,
+            fetcher: Fetcher::new(),
             names: Names {
                 names: [].into(),
                 hold: Names::HOLD,
@@ -91,62 +84,36 @@ impl World {
             .collect();
     }
 
-    fn task(&self) -> Task {
-        Task {
-            source: "trunk".to_owned(),
+    fn tasks(&self) -> Tasks {
+        let task = Task {
+            source: SOURCE.to_owned(),
             kind: Kind::Names(self.names.clone()),
+        };
+        Tasks {
+            dns: self.dns.clone(),
+            guarded_ports: [5060].into(),
+            sources: vec![task],
+            ..Tasks::none()
         }
     }
 
-    /// As `apply` does.
-    fn write_tasks(&self) {
-        let tasks = Tasks {
-            dns: self.dns.clone(),
-            guarded_ports: [5060].into(),
-            sources: vec![self.task()],
-            ..Tasks::none()
-        };
-        tasks
-            .write(Path::new(STATE), None)
-            .expect("the state folder is writable");
-    }
-
     fn fetch(&self) -> Finished {
-        self.write_tasks();
-        self.gateway.run(&mut Command::new(sipguard_fetch()))
+        self.fetcher.run(&self.gateway, &self.tasks())
     }
 
     /// What sipguard takes of it: addresses with their names, in order.
     fn taken(&self) -> Vec<String> {
-        let circumstances = Circumstances {
-            now: Timestamp::now(),
-            own: &[GATEWAY.parse().expect("an address")],
-        };
-        let mut taken = Vec::new();
-        let copies = Copies::at(Path::new(STATE).join("sources"));
-        let outcome = take(
-            &self.folder,
-            &copies,
-            &self.task(),
-            Accept::Alike,
-            circumstances,
-            |entry| {
-                let name = entry.comment.unwrap_or_default();
-                taken.push(format!("{} {name}", entry.prefix.addr()));
-            },
-        );
-        outcome.unwrap_or_else(|error| panic!("{error}"));
-        taken
-    }
-
-    fn head(&self) -> Head {
-        let file = fs::File::open(self.folder.join("trunk.json")).expect("it was asked");
-        Reader::new(file).expect("it is whole").head().clone()
+        let taken = self.fetcher.taken(&self.tasks().sources[0]).into_iter();
+        let told = taken.map(|entry| {
+            let name = entry.comment.unwrap_or_default();
+            format!("{} {name}", entry.prefix.addr())
+        });
+        told.collect()
     }
 
     /// What was said of each name, where anything was.
     fn said(&self) -> Vec<String> {
-        let head = self.head();
+        let head = self.fetcher.head();
         let said = head.lookups.iter().filter_map(|lookup| {
             let said = lookup.said.as_ref()?;
             Some(format!("{} {:?}: {said}", lookup.name, lookup.family))
@@ -351,7 +318,7 @@ fn what_a_name_has_not_is_told() {
         ] {
             world.name(&[name]);
             let finished = world.fetch().exited(1);
-            let told = format!("trunk: 0 entries; {name} A: {wanted}");
+            let told = format!("live: 0 entries; {name} A: {wanted}");
             assert!(
                 finished.stdout.starts_with(&told),
                 "{}\n{told}",
@@ -390,7 +357,7 @@ fn a_name_that_changes_is_followed_and_what_it_was_stays_for_a_while() {
         let [old, six] =
             ["203.0.113.7", "2001:db8::7"].map(|address| format!("{address} sip.provider.example"));
         assert_eq!(world.taken(), [old.clone(), six.clone()]);
-        let first = world.head();
+        let first = world.fetcher.head();
         let pause = first.next.duration_since(first.asked).as_secs();
         assert_eq!(pause, 30, "the record's time");
         assert_eq!(first.changed, Some(first.asked));
@@ -401,7 +368,7 @@ fn a_name_that_changes_is_followed_and_what_it_was_stays_for_a_while() {
         world.fetch().succeeded();
         let new = "203.0.113.8 sip.provider.example".to_owned();
         assert_eq!(world.taken(), [old, new.clone(), six.clone()]);
-        let second = world.head();
+        let second = world.fetcher.head();
         let pause = second.next.duration_since(second.asked).as_secs();
         assert!((2700..=3000).contains(&pause), "{pause}");
 
@@ -409,20 +376,20 @@ fn a_name_that_changes_is_followed_and_what_it_was_stays_for_a_while() {
         world.names.hold = 0;
         until("the clock is past the second in which it was seen", || {
             world.fetch().succeeded();
-            world.head().asked > first.asked
+            world.fetcher.head().asked > first.asked
         });
         assert_eq!(world.taken(), [new, six]);
 
         // Servers that are gone take nothing along.
         server.stop();
-        let before = (world.taken(), world.head());
+        let before = (world.taken(), world.fetcher.head());
         let finished = world.fetch().exited(1);
         assert_eq!(
             finished.stdout,
-            "trunk: 2 entries; sip.provider.example A: 192.0.2.53: reading response failed: Connection refused (os error 111) (and 1 more)\n"
+            "live: 2 entries; sip.provider.example A: 192.0.2.53: reading response failed: Connection refused (os error 111) (and 1 more)\n"
         );
         assert_eq!(world.taken(), before.0);
-        let head = world.head();
+        let head = world.fetcher.head();
         assert_eq!(
             (head.answered, head.changed),
             (before.1.answered, before.1.changed)
@@ -444,7 +411,7 @@ fn servers_are_asked_in_turn() {
             world.fetch().succeeded();
             assert_eq!(world.taken(), ["203.0.113.7 sip.other.example"], "{first}");
             assert!(begin.elapsed() < Duration::from_secs(10), "{first}");
-            fs::remove_file(world.folder.join("trunk.json")).expect("it was written");
+            fs::remove_file(world.fetcher.file()).expect("it was written");
         }
         // The last one is told of.
         for (last, wanted) in [
@@ -495,13 +462,12 @@ fn whatever_kills_it_leaves_what_was_found() {
         let takes = begin.elapsed();
         for part in 1..=30 {
             let process = world.gateway.spawn(&mut Command::new(sipguard_fetch()));
-            std::thread::sleep(takes * part / 20);
+            thread::sleep(takes * part / 20);
             drop(process);
             assert_eq!(world.taken(), ["203.0.113.7 sip.provider.example"]);
         }
         world.fetch().succeeded();
-        let left = fs::read_dir(&world.folder).expect("a folder").count();
-        assert_eq!(left, 1, "what a killed one left is gone");
+        assert_eq!(world.fetcher.files(), 1, "what a killed one left is gone");
     });
 }
 
@@ -512,17 +478,15 @@ fn the_service_follows_names_and_tasks_by_itself() {
         let record = |address| format!("host-record=sip.provider.example,{address},30");
         let other = "host-record=other.provider.example,203.0.113.20,3000";
         let server = world.dnsmasq(&[&record("203.0.113.7"), other]);
-        let service = world
-            .gateway
-            .spawn(Command::new(sipguard_fetch()).arg("--loop"));
+        let service = world.fetcher.service(&world.gateway);
         // It waits for something to do.
-        world.write_tasks();
+        world.fetcher.order(&world.tasks());
         let listed = |world: &World, address: &str| {
             world.taken().iter().any(|taken| taken.starts_with(address))
         };
         until("the name is looked up", || listed(&world, "203.0.113.7"));
         world.name(&["sip.provider.example", "other.provider.example"]);
-        world.write_tasks();
+        world.fetcher.order(&world.tasks());
         until("the other name is looked up", || {
             listed(&world, "203.0.113.20")
         });
@@ -531,15 +495,10 @@ fn the_service_follows_names_and_tasks_by_itself() {
         until("the change is noticed", || listed(&world, "203.0.113.8"));
         assert!(listed(&world, "203.0.113.7") && listed(&world, "203.0.113.20"));
 
-        let pid = service.pid().as_raw_nonzero();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes: u64 = resident
-            .and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
-            .expect("the kernel says so");
+        let kilobytes = memory(&service, "VmRSS");
         assert!(kilobytes <= 15 << 10, "{kilobytes} kB");
         service.signal(Signal::TERM);
         let finished = service.wait();
-        assert_eq!(finished.stderr.lines().next(), Some("trunk: 1 entry"));
+        assert_eq!(finished.stderr.lines().next(), Some("live: 1 entry"));
     });
 }

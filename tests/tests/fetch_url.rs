@@ -2,22 +2,22 @@
 
 use std::{
     fmt::Write as _,
-    fs,
+    fs::{self, File},
     io::{Read as _, Write as _},
-    net::TcpListener,
-    path::{Path, PathBuf},
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
     process::Command,
     thread,
+    time::Duration,
 };
 
-use jiff::Timestamp;
-use sipguard::sources::{Accept, Circumstances, Copies, take};
 use sipguard_lists::{
-    found::{Entry, Head, Reader},
-    task::{Kind, Task, Tasks, Url},
+    found::Entry,
+    task::{Kind, Task, Tasks, Url, Widest},
 };
-use sipguard_tests::netns::{
-    End, Finished, Host, Process, SCRATCH, STATE, Sandbox, join, sandbox, sipguard_fetch, until,
+use sipguard_tests::{
+    fetcher::{Fetcher, SOURCE, memory},
+    netns::{End, Finished, Host, Process, Sandbox, join, sandbox, until},
 };
 use tempfile::TempDir;
 
@@ -29,7 +29,7 @@ struct World {
     server: Host,
     /// The server's files, in `www`, and what it needs itself.
     files: TempDir,
-    folder: PathBuf,
+    fetcher: Fetcher,
     list: Url,
 }
 
@@ -45,8 +45,6 @@ impl World {
             end(&gateway, &["192.0.2.1/24"]),
             end(&server, &["192.0.2.53/24"]),
         );
-        let folder = Path::new(SCRATCH).join("sipguard-fetch");
-        fs::create_dir(&folder).expect("an empty folder");
         let files = TempDir::new().expect("a temporary folder");
         fs::create_dir(files.path().join("www")).expect("an empty folder");
         certify(files.path());
@@ -56,13 +54,13 @@ impl World {
             insecure: false,
             ca_file: Some(files.path().join("ca.pem")),
             tolerate: 0,
-            widest: sipguard_lists::task::Widest::default(),
+            widest: Widest::default(),
         };
         Self {
             gateway,
             server,
             files,
-            folder,
+            fetcher: Fetcher::new(),
             list,
         }
     }
@@ -73,54 +71,30 @@ impl World {
         let before = fs::metadata(&file).and_then(|metadata| metadata.modified());
         fs::write(&file, text).expect("a folder of ours");
         if let Ok(before) = before {
-            let file = fs::File::open(&file).expect("it was written");
-            let later = before + std::time::Duration::from_secs(10);
+            let file = File::open(&file).expect("it was written");
+            let later = before + Duration::from_secs(10);
             file.set_modified(later).expect("it is ours");
         }
     }
 
-    fn task(&self) -> Task {
-        Task {
-            source: "blocked".to_owned(),
+    fn tasks(&self) -> Tasks {
+        let task = Task {
+            source: SOURCE.to_owned(),
             kind: Kind::Url(self.list.clone()),
+        };
+        Tasks {
+            sources: vec![task],
+            ..Tasks::none()
         }
     }
 
-    fn write_tasks(&self) {
-        let tasks = Tasks {
-            sources: vec![self.task()],
-            ..Tasks::none()
-        };
-        tasks
-            .write(Path::new(STATE), None)
-            .expect("the state folder is writable");
-    }
-
     fn fetch(&self) -> Finished {
-        self.write_tasks();
-        self.gateway.run(&mut Command::new(sipguard_fetch()))
+        self.fetcher.run(&self.gateway, &self.tasks())
     }
 
     /// What sipguard takes of it.
     fn taken(&self) -> Vec<Entry> {
-        let circumstances = Circumstances {
-            now: Timestamp::now(),
-            own: &[],
-        };
-        let mut taken = Vec::new();
-        let copies = Copies::at(Path::new(STATE).join("sources"));
-        let outcome = take(
-            &self.folder,
-            &copies,
-            &self.task(),
-            Accept::Any,
-            circumstances,
-            |entry| {
-                taken.push(entry);
-            },
-        );
-        outcome.unwrap_or_else(|error| panic!("{error}"));
-        taken
+        self.fetcher.taken(&self.tasks().sources[0])
     }
 
     fn prefixes(&self) -> Vec<String> {
@@ -128,11 +102,6 @@ impl World {
             .iter()
             .map(|entry| entry.prefix.to_string())
             .collect()
-    }
-
-    fn head(&self) -> Head {
-        let file = fs::File::open(self.folder.join("blocked.json")).expect("it was asked");
-        Reader::new(file).expect("it is whole").head().clone()
     }
 
     /// Wants it to fail so, and to leave what was there.
@@ -214,7 +183,7 @@ fn a_list_is_fetched_and_sent_again_only_when_it_changed() {
             world.prefixes(),
             ["198.51.100.7/32", "203.0.113.0/24", "2001:db8::/32"]
         );
-        let first = world.head();
+        let first = world.fetcher.head();
         assert!(
             first.etag.is_some() && first.last_modified.is_some(),
             "{first:?}"
@@ -223,12 +192,12 @@ fn a_list_is_fetched_and_sent_again_only_when_it_changed() {
 
         until("a second has passed, and nothing is sent again", || {
             world.fetch().succeeded();
-            world.head().asked > first.asked
+            world.fetcher.head().asked > first.asked
         });
         let log = world.log();
         assert_eq!(log.matches("\" 200 ").count(), 1, "{log}");
         assert!(log.matches("\" 304 ").count() >= 1, "{log}");
-        let second = world.head();
+        let second = world.fetcher.head();
         assert_eq!(second.changed, first.changed);
         assert_eq!(
             (&second.etag, &second.last_modified),
@@ -243,7 +212,7 @@ fn a_list_is_fetched_and_sent_again_only_when_it_changed() {
 
         world.put("203.0.113.0/24\n198.51.100.8\n");
         world.fetch().succeeded();
-        let third = world.head();
+        let third = world.fetcher.head();
         assert_eq!(third.changed, Some(third.asked));
         let seen: Vec<_> = world
             .taken()
@@ -284,7 +253,7 @@ fn what_is_no_list_changes_nothing() {
         let _server = world.nginx();
         world.put("203.0.113.0/24\n");
         world.fetch().succeeded();
-        let good = world.head();
+        let good = world.fetcher.head();
 
         world.put("203.0.113.0/24\n203.0.113.300\n10.0.0.0/33\n");
         world.fails("line 2 is no prefix: 203.0.113.300 (and 1 more of 3 lines are wrong)");
@@ -294,7 +263,7 @@ fn what_is_no_list_changes_nothing() {
         world.fails("line 2 has more than 4096 bytes");
         // Conditional requests go on from the last good copy.
         assert_eq!(
-            (world.head().etag, world.head().changed),
+            (world.fetcher.head().etag, world.fetcher.head().changed),
             (good.etag, good.changed)
         );
 
@@ -306,7 +275,7 @@ fn what_is_no_list_changes_nothing() {
         world.put(&format!("nonsense \u{1b}[31m\n{lines}"));
         world.fetch().succeeded();
         assert_eq!(world.prefixes().len(), 100);
-        let said = world.head().said.expect("something was left out");
+        let said = world.fetcher.head().said.expect("something was left out");
         assert_eq!(
             said,
             "1 of 101 lines are left out: line 1 is no prefix: nonsense \\u{1b}\\u{5b}31m"
@@ -431,27 +400,17 @@ fn a_million_entries_take_little_memory() {
         for number in 0..1_000_000_u64 {
             let number = 0x0100_0000 + number * 7_919 % 1_000_000 * 37;
             let number = u32::try_from(number).expect("far below the end");
-            writeln!(lines, "{}", std::net::Ipv4Addr::from(number)).expect("memory");
+            writeln!(lines, "{}", Ipv4Addr::from(number)).expect("memory");
         }
         world.put(&lines);
-        world.write_tasks();
-        let service = world
-            .gateway
-            .spawn(Command::new(sipguard_fetch()).arg("--loop"));
-        service.wait_for_error("blocked: 1000000 entries");
-        let peak = memory(&service, "VmHWM:");
+        world.fetcher.order(&world.tasks());
+        let service = world.fetcher.service(&world.gateway);
+        service.wait_for_error("live: 1000000 entries");
+        let peak = memory(&service, "VmHWM");
         assert!(peak <= 60 << 10, "{peak} kB");
         assert_eq!(world.taken().len(), 1_000_000);
-        let idle = memory(&service, "VmRSS:");
+        let idle = memory(&service, "VmRSS");
         println!("{peak} kB at most, {idle} kB behind it");
         service.stop();
     });
-}
-
-fn memory(process: &Process, what: &str) -> u64 {
-    let pid = process.pid().as_raw_nonzero();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(what));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
-        .expect("the kernel says so")
 }
