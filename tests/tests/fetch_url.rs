@@ -53,6 +53,7 @@ impl World {
             every: Url::EVERY,
             insecure: false,
             ca_file: Some(files.path().join("ca.pem")),
+            path: None,
             tolerate: 0,
             widest: Widest::default(),
         };
@@ -256,7 +257,7 @@ fn what_is_no_list_changes_nothing() {
         let good = world.fetcher.head();
 
         world.put("203.0.113.0/24\n203.0.113.300\n10.0.0.0/33\n");
-        world.fails("line 2 is no prefix: 203.0.113.300 (and 1 more of 3 lines are wrong)");
+        world.fails("line 2 is no prefix: 203.0.113.300 (and 1 more of 3 entries are wrong)");
         world.put("203.0.113.0/24\n128.0.0.0/2\n");
         world.fails("line 2 has 128.0.0.0/2, which is wider than this source may be");
         world.put(&format!("203.0.113.0/24\n{}\n", "1".repeat(5_000)));
@@ -278,10 +279,10 @@ fn what_is_no_list_changes_nothing() {
         let said = world.fetcher.head().said.expect("something was left out");
         assert_eq!(
             said,
-            "1 of 101 lines are left out: line 1 is no prefix: nonsense \\u{1b}\\u{5b}31m"
+            "1 of 101 entries are left out: line 1 is no prefix: nonsense \\u{1b}\\u{5b}31m"
         );
         world.put(&format!("nonsense\nnonsense\n{lines}"));
-        world.fails("line 1 is no prefix: nonsense (and 1 more of 102 lines are wrong)");
+        world.fails("line 1 is no prefix: nonsense (and 1 more of 102 entries are wrong)");
     });
 }
 
@@ -296,7 +297,7 @@ fn servers_that_do_otherwise_are_told_of() {
             ("/down", "the server answers 503"),
             (
                 "/page",
-                "line 1 is no prefix: \\u{3c}\\u{21}DOCTYPE html\\u{3e} (and 1 more of 2 lines are wrong)",
+                "line 1 is no prefix: \\u{3c}\\u{21}DOCTYPE html\\u{3e} (and 1 more of 2 entries are wrong)",
             ),
             ("/round", "it leads elsewhere too often"),
             (

@@ -15,6 +15,7 @@ pub mod address;
 pub mod found;
 pub mod list;
 pub mod name;
+pub mod path;
 pub mod prefix;
 pub mod replace;
 pub mod said;

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{name::Name, replace};
+use crate::{name::Name, path::JsonPath, replace};
 
 /// The file's name, in sipguard's folder.
 pub const FILE: &str = "tasks.json";
@@ -99,6 +99,9 @@ pub struct Url {
     /// Certificates of authorities that are trusted instead of the system's, in PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// Where the prefixes are, if it is JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<JsonPath>,
     /// How many of 1,000 lines may be wrong; they are left out.
     pub tolerate: u16,
     /// The shortest prefixes that are taken.
@@ -337,6 +340,7 @@ mod tests {
                 every: Url::EVERY,
                 insecure,
                 ca_file: None,
+                path: None,
                 tolerate: 0,
                 widest: Widest::default(),
             };

@@ -553,6 +553,7 @@ fn list() -> Task {
             every: Url::EVERY,
             insecure: false,
             ca_file: None,
+            path: None,
             tolerate: 0,
             widest: Widest::default(),
         }),

@@ -1,15 +1,12 @@
 //! A list at a URL. It is asked for with what was said of the copy that is here, so that one that did not change is not sent again.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader, Read},
-    sync::Arc,
-    time::Duration,
-};
+mod body;
+
+use std::{fs, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use sipguard_lists::{found::MAX_ENTRIES, list, said::Said, task::Url};
+use sipguard_lists::{said::Said, task::Url};
 use ureq::{
     Agent, Error,
     http::{HeaderMap, HeaderName, Response, StatusCode, header},
@@ -21,10 +18,6 @@ use super::{Answer, Before, Entries, Kind};
 /// How long it may all take.
 const PATIENCE: Duration = Duration::from_mins(1);
 const MAX_REDIRECTS: u32 = 5;
-/// The most bytes that are read of a list.
-const MAX_BYTES: u64 = 64 << 20;
-/// The most bytes of a line.
-const MAX_LINE: u64 = 4_096;
 /// The most characters of what the other side calls a copy.
 const MAX_TAG: usize = 500;
 
@@ -124,61 +117,14 @@ impl OverHttp {
     fn read(&self, response: Response<ureq::Body>) -> Result<Got, String> {
         let tag = |name: HeaderName| tag(response.headers(), &name);
         let (etag, last_modified) = (tag(header::ETAG), tag(header::LAST_MODIFIED));
-        // What is too much is counted here.
-        let mut lines = Lines::new(response.into_body().into_reader());
-        let mut list = Vec::new();
-        let mut wrong: Option<(usize, String)> = None;
-        let (mut all, mut left_out) = (0_usize, 0_usize);
-        while lines.next()? {
-            all += 1;
-            match self.prefix(&lines.line, lines.number == 1) {
-                Ok(None) => all -= 1,
-                Ok(Some(_)) if list.len() == MAX_ENTRIES => {
-                    return Err(format!("it has more than {MAX_ENTRIES} entries"));
-                }
-                Ok(Some(prefix)) => list.push(prefix),
-                Err(problem) => {
-                    left_out += 1;
-                    wrong = wrong.or(Some((lines.number, problem)));
-                }
-            }
-        }
-        list.sort_unstable();
-        list.dedup();
-        let said = match wrong {
-            None => None,
-            Some((number, problem)) => {
-                let problem = format!("line {number} {problem}");
-                if left_out * 1_000 > all * usize::from(self.0.tolerate) {
-                    let more = match left_out {
-                        1 => String::new(),
-                        more => format!(" (and {} more of {all} lines are wrong)", more - 1),
-                    };
-                    return Err(format!("{problem}{more}"));
-                }
-                Some(format!("{left_out} of {all} lines are left out: {problem}"))
-            }
-        };
+        // What is too much of it is counted there.
+        let (list, said) = body::read(response.into_body().into_reader(), &self.0)?;
         Ok(Got {
             etag,
             last_modified,
             said,
             list: Some(list),
         })
-    }
-
-    /// The prefix of a line, or what is wrong with it.
-    fn prefix(&self, line: &[u8], first: bool) -> Result<Option<IpNet>, String> {
-        match list::line(line, first) {
-            Ok(Some(prefix)) if self.0.widest.is_beyond(prefix) => Err(format!(
-                "has {prefix}, which is wider than this source may be"
-            )),
-            Ok(prefix) => Ok(prefix),
-            Err(_) => {
-                let text = String::from_utf8_lossy(line);
-                Err(format!("is no prefix: {}", Said(text.trim())))
-            }
-        }
     }
 }
 
@@ -240,45 +186,5 @@ fn told(error: &Error) -> String {
         Error::TooManyRedirects => "it leads elsewhere too often".to_owned(),
         Error::Timeout(_) => format!("not done within {} s", PATIENCE.as_secs()),
         error => Said(&error.to_string()).to_string(),
-    }
-}
-
-/// Lines of a bounded length in a list of a bounded length.
-struct Lines<R> {
-    input: BufReader<R>,
-    line: Vec<u8>,
-    /// Of the line that was read last, counted from 1.
-    number: usize,
-    bytes: u64,
-}
-
-impl<R: Read> Lines<R> {
-    fn new(input: R) -> Self {
-        Self {
-            input: BufReader::with_capacity(1 << 16, input),
-            line: Vec::new(),
-            number: 0,
-            bytes: 0,
-        }
-    }
-
-    /// Whether there is another line, which is then read.
-    fn next(&mut self) -> Result<bool, String> {
-        self.line.clear();
-        let mut limited = self.input.by_ref().take(MAX_LINE + 1);
-        let read = limited.read_until(b'\n', &mut self.line);
-        let read = read.map_err(|error| Said(&error.to_string()).to_string())? as u64;
-        self.number += 1;
-        self.bytes += read;
-        if self.bytes > MAX_BYTES {
-            return Err(format!("it has more than {} MiB", MAX_BYTES >> 20));
-        }
-        if read > MAX_LINE {
-            return Err(format!(
-                "line {} has more than {MAX_LINE} bytes",
-                self.number
-            ));
-        }
-        Ok(read > 0)
     }
 }
