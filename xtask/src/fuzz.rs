@@ -35,6 +35,8 @@ enum Target {
     Capture,
     /// The import of other tools' output
     Import,
+    /// What the fetcher writes
+    Found,
 }
 
 impl Target {
@@ -44,6 +46,7 @@ impl Target {
             Self::Config => "config",
             Self::Capture => "capture",
             Self::Import => "import",
+            Self::Found => "found",
         }
     }
 }

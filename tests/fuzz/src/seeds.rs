@@ -25,6 +25,12 @@ const IMPORTS: [&str; 12] = [
     "f[{'asterisk': ['198.51.100.7', '2001:db8::7']}, {'sshd': []}]\n",
 ];
 
+/// As the fetcher writes it, for names and for a list.
+const FOUND: [&str; 2] = [
+    "{\"version\":1,\"source\":\"trunk\",\"asked\":1800000000,\"answered\":1800000000,\"changed\":1799999000,\"next\":1800000030,\"error\":\"SERVFAIL\",\"lookups\":[{\"name\":\"sip:provider.example\",\"family\":\"ipv4\",\"answered\":1800000000,\"said\":\"it has no A records\"}],\"entries\":[\n{\"prefix\":\"203.0.113.7\",\"first\":1799999000,\"comment\":\"sip:provider.example\"},\n{\"prefix\":\"2001:db8::7\",\"first\":1799999000,\"last\":1799999500,\"end\":1800000900,\"comment\":\"\\u001b\"}\n]}\n",
+    "{\"version\":1,\"source\":\"blocked\",\"asked\":1800000000,\"next\":1800003600,\"url\":\"https://feeds.example/\",\"etag\":\"\\\"x\\\"\",\"last_modified\":\"Fri, 15 Jan 2027 08:00:00 GMT\",\"said\":\"1 of 9 lines are left out\",\"entries\":[\n]}\n",
+];
+
 fn main() {
     let folder = env::args().nth(1).expect("a folder to write into");
     let folder = Path::new(&folder);
@@ -52,6 +58,9 @@ fn main() {
                 capture.bytes(),
             );
         }
+    }
+    for (number, found) in FOUND.iter().enumerate() {
+        write("found", &number.to_string(), found.as_bytes());
     }
     for config in Config::ALL {
         write("config", &format!("{config:?}"), config.text().as_bytes());
