@@ -8,12 +8,11 @@ use std::{
 };
 
 use jiff::Timestamp;
-use sipguard_lists::task::{Task, Tasks};
 use thiserror::Error;
 
 use crate::{
     keep::{self, Folder},
-    kinds,
+    kinds::{Entries, Kind},
     schedule::{after_answer, after_failure},
 };
 
@@ -41,32 +40,37 @@ pub(crate) struct Unwritten {
 
 /// Asks once; it failed `failures` times before, and `asked` is the time.
 pub(crate) fn ask(
-    task: &Task,
-    tasks: &Tasks,
+    source: &str,
+    kind: &mut dyn Kind,
     folder: &Folder,
     failures: u32,
     asked: Timestamp,
 ) -> Result<Asked, Unwritten> {
-    let source = &task.source;
-    let before = folder.before(source).unwrap_or_else(|error| {
-        eprintln!("{source}: what was found before {error}; it is asked for anew");
-        kinds::Before::default()
-    });
-    let answer = kinds::kind(&task.kind, tasks).ask(&before, asked);
+    let before = folder.before(source);
+    let answer = kind.ask(&before, asked);
 
     let failed = answer.error.is_some();
-    let mut pause = after_answer(answer.good, chance());
+    let mut pause = after_answer(answer.good, answer.soonest, chance());
     if failed {
         pause = pause.min(after_failure(failures.saturating_add(1), chance()));
     }
-    let next = asked.checked_add(pause).unwrap_or(asked);
+    if matches!(answer.entries, Entries::Written) {
+        return Ok(Asked {
+            is_news: false,
+            told: format!("{source}: as before"),
+            failed,
+            pause,
+        });
+    }
+    let next = asked.checked_add(pause.max(answer.silent));
+    let next = next.unwrap_or(asked);
     let unwritten = |error| Unwritten {
-        source_name: source.clone(),
+        source_name: source.to_owned(),
         error,
         pause,
     };
     // What was asked for at another place says nothing of this one.
-    let known = before.head.as_ref();
+    let known = before.head();
     let known = known.filter(|head| head.url == answer.url);
     let is_changed = known.is_none_or(|head| head.changed.is_none())
         || keep::is_changed(&answer.entries, &before).map_err(unwritten)?;

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use sipguard_lists::{
-    found::{Entry, Head, ReadError, Reader, Writer, file_name},
+    found::{Entry, Head, Reader, Writer, file_name},
     replace,
 };
 
@@ -32,19 +32,9 @@ impl Folder {
         }
     }
 
-    /// What was found before, read to its end. A file that can't be read is as good as none: what is in force is a copy of its own.
-    pub(crate) fn before(&self, source: &str) -> Result<Before, ReadError> {
-        let path = self.path.join(file_name(source));
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Before::default()),
-            file => file?,
-        };
-        let mut reader = Reader::new(file)?;
-        while reader.next_entry()?.is_some() {}
-        Ok(Before {
-            head: Some(reader.head().clone()),
-            file: path,
-        })
+    /// What was found before.
+    pub(crate) fn before(&self, source: &str) -> Before {
+        Before::of(source, self.path.join(file_name(source)))
     }
 
     /// How the last question went; `None` where there was none, or its file can't be read.
@@ -100,7 +90,7 @@ fn each(
             }
             Ok(())
         }
-        Entries::AsBefore => {
+        Entries::AsBefore | Entries::Written => {
             let mut known = Known::of(before)?;
             // The other side just said that these are all there still; or nothing, and they were seen when they were.
             let is_seen = head.answered == Some(head.asked);
@@ -178,7 +168,7 @@ pub(crate) fn is_changed(entries: &Entries, before: &Before) -> io::Result<bool>
                 }
             }
         }
-        Entries::AsBefore => return Ok(false),
+        Entries::AsBefore | Entries::Written => return Ok(false),
     }
     Ok(known.next()?.is_some())
 }

@@ -3,7 +3,7 @@
 mod names;
 mod url;
 
-use std::{fs::File, path::PathBuf, time::Duration};
+use std::{cell::OnceCell, fs::File, io, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -13,13 +13,15 @@ use sipguard_lists::{
     task::{Kind as Question, Tasks},
 };
 
-/// What was found before.
-#[derive(Debug, Default)]
+use crate::schedule::SHORTEST;
+
+/// What was found before: a file, which is read when somebody wants to know. One that can't be read is as good as none: what is in force is a
+/// copy of its own.
+#[derive(Debug)]
 pub(crate) struct Before {
-    /// `None` where nothing was ever asked.
-    pub(crate) head: Option<Head>,
-    /// Whose entries those are.
-    pub(crate) file: PathBuf,
+    source: String,
+    file: PathBuf,
+    head: OnceCell<Option<Head>>,
 }
 
 /// What is known now.
@@ -43,6 +45,10 @@ pub(crate) struct Answer {
     pub(crate) error: Option<String>,
     /// How long the answer is good.
     pub(crate) good: Duration,
+    /// The shortest time after which it may be asked for again, whatever is said of how long it is good.
+    pub(crate) soonest: Duration,
+    /// How long it may be asked for again and again without a word in the file, as long as nothing changes.
+    pub(crate) silent: Duration,
 }
 
 /// What is to be listed, in order.
@@ -54,6 +60,8 @@ pub(crate) enum Entries {
     List(Vec<IpNet>),
     /// What there was before.
     AsBefore,
+    /// What there was before, and all that is said of it: the file is not written.
+    Written,
 }
 
 impl Answer {
@@ -69,11 +77,43 @@ impl Answer {
             lookups: Vec::new(),
             error: None,
             good,
+            soonest: SHORTEST,
+            silent: Duration::ZERO,
         }
     }
 }
 
 impl Before {
+    pub(crate) fn of(source: &str, file: PathBuf) -> Self {
+        Self {
+            source: source.to_owned(),
+            file,
+            head: OnceCell::new(),
+        }
+    }
+
+    /// What is said of the entries; `None` where nothing was ever asked. The file is known to be whole then.
+    pub(crate) fn head(&self) -> Option<&Head> {
+        let read = || {
+            self.read().unwrap_or_else(|error| {
+                let source = &self.source;
+                eprintln!("{source}: what was found before {error}; it is asked for anew");
+                None
+            })
+        };
+        self.head.get_or_init(read).as_ref()
+    }
+
+    fn read(&self) -> Result<Option<Head>, ReadError> {
+        let file = match File::open(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut reader = Reader::new(file)?;
+        while reader.next_entry()?.is_some() {}
+        Ok(Some(reader.head().clone()))
+    }
+
     /// Whether all this was asked for then; what is new is to be asked for at once.
     pub(crate) fn answers(head: &Head, question: &Question) -> bool {
         match question {
@@ -88,7 +128,7 @@ impl Before {
 
     /// The entries, one by one.
     pub(crate) fn reader(&self) -> Result<Option<Reader<File>>, ReadError> {
-        if self.head.is_none() {
+        if self.head().is_none() {
             return Ok(None);
         }
         Reader::new(File::open(&self.file)?).map(Some)
@@ -106,10 +146,10 @@ impl Before {
     }
 }
 
-/// One way to ask.
-pub(crate) trait Kind {
+/// One way to ask. It may remember what it needs for the next question; whoever asks for the first time remembers nothing.
+pub(crate) trait Kind: Send {
     /// Asks once, and waits for the answer; `now` is when that begins.
-    fn ask(&self, before: &Before, now: Timestamp) -> Answer;
+    fn ask(&mut self, before: &Before, now: Timestamp) -> Answer;
 }
 
 /// The way to ask a question.

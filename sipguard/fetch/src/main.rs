@@ -87,8 +87,12 @@ fn once(arguments: &Arguments, folder: &Folder) -> Result<bool> {
     let mut all_answered = true;
     for some in wanted.chunks(schedule::AT_A_TIME) {
         thread::scope(|scope| {
-            let ask = |&task| scope.spawn(move || ask::ask(task, tasks, folder, 0, clock::wall()));
-            let asked: Vec<ScopedJoinHandle<'_, _>> = some.iter().map(ask).collect();
+            let asked = some.iter().map(|&task| {
+                let mut kind = kinds::kind(&task.kind, tasks);
+                let question = move || ask::ask(&task.source, &mut *kind, folder, 0, clock::wall());
+                scope.spawn(question)
+            });
+            let asked: Vec<ScopedJoinHandle<'_, _>> = asked.collect();
             for asked in asked {
                 match asked.join() {
                     Ok(Ok(asked)) => {

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-/// Nobody is asked sooner again.
-const SHORTEST: Duration = Duration::from_secs(30);
+/// Nobody is asked sooner again who does not allow it.
+pub(crate) const SHORTEST: Duration = Duration::from_secs(30);
 /// Everybody is asked as often.
 pub(crate) const LONGEST: Duration = Duration::from_hours(30 * 24);
 /// Whoever gave no answer is asked as often.
@@ -16,10 +16,10 @@ pub(crate) const AT_A_TIME: usize = 8;
 /// A moment, as the time since any fixed one.
 pub(crate) type Moment = Duration;
 
-/// How long to wait until a source is asked again that gave an answer which is good for `good`. `chance` is any number; it makes the pause up
-/// to a tenth shorter, so that sources, and hosts, do not ask all at once.
-pub(crate) fn after_answer(good: Duration, chance: u32) -> Duration {
-    jittered(good.clamp(SHORTEST, LONGEST), chance)
+/// How long to wait until a source is asked again that gave an answer which is good for `good`, and may not be asked before `soonest`. `chance`
+/// is any number; it makes the pause up to a tenth shorter, so that sources, and hosts, do not ask all at once.
+pub(crate) fn after_answer(good: Duration, soonest: Duration, chance: u32) -> Duration {
+    jittered(good.max(soonest).min(LONGEST), chance).max(soonest)
 }
 
 /// How long to wait until a source is asked again that gave no answer for the `failures`th time, counted from 1.
@@ -27,12 +27,12 @@ pub(crate) fn after_failure(failures: u32, chance: u32) -> Duration {
     let doubled = 1_u32
         .checked_shl(failures.saturating_sub(1))
         .unwrap_or(u32::MAX);
-    jittered(FIRST.saturating_mul(doubled).min(LONGEST_SILENT), chance)
+    jittered(FIRST.saturating_mul(doubled).min(LONGEST_SILENT), chance).max(SHORTEST)
 }
 
 fn jittered(pause: Duration, chance: u32) -> Duration {
     let less = pause / 10 * (chance % 1_000) / 1_000;
-    pause.saturating_sub(less).max(SHORTEST)
+    pause.saturating_sub(less)
 }
 
 /// Who is asked when.

@@ -1,6 +1,7 @@
 //! `--loop`: one thread waits; each question has one of its own, which ends with it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt as _,
     panic::{self, AssertUnwindSafe},
@@ -20,20 +21,31 @@ use crate::{
     ask::{Asked, Unwritten, ask},
     clock,
     keep::Folder,
-    kinds::Before,
+    kinds::{self, Before, Kind},
     schedule::{Due, LONGEST, Schedule, after_failure},
 };
 
 /// How often it is looked whether there is something else to ask for.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// What a question's thread says at its end: what was asked, and what came of it; `None` where it broke.
-type Done = (Task, Option<Result<Asked, Unwritten>>);
+/// What a question's thread says at its end.
+struct Done {
+    /// What it was asked for.
+    task: Task,
+    /// Among what.
+    tasks: Arc<Tasks>,
+    /// What came of it, and what the kind remembers; `None` where it broke.
+    asked: Option<(Result<Asked, Unwritten>, Box<dyn Kind>)>,
+}
+
+/// Kinds that are not being asked, by source, with what they remember.
+type Kinds = BTreeMap<String, Box<dyn Kind>>;
 
 /// Goes on until the process is ended; every file is whole at every moment.
 pub(crate) fn run(file: &Path, folder: &Folder) -> Result<bool> {
     let (send, receive) = mpsc::channel::<Done>();
     let mut schedule = Schedule::default();
+    let mut kinds = Kinds::new();
     let mut tasks: Option<Arc<Tasks>> = None;
     let mut seen = None;
     loop {
@@ -42,7 +54,11 @@ pub(crate) fn run(file: &Path, folder: &Folder) -> Result<bool> {
         if seen != Some(stamp) {
             let read = Tasks::read(file);
             match read {
-                Ok(read) => tasks = Some(plan(&mut schedule, tasks.as_deref(), read, folder)),
+                Ok(read) => {
+                    let read = plan(&mut schedule, tasks.as_deref(), read, folder);
+                    keep_only(&mut kinds, tasks.as_deref(), &read);
+                    tasks = Some(read);
+                }
                 Err(error) => eprintln!("{error}"),
             }
             seen = Some(stamp);
@@ -50,7 +66,7 @@ pub(crate) fn run(file: &Path, folder: &Folder) -> Result<bool> {
         let now = clock::boot();
         if let Some(tasks) = &tasks {
             for due in schedule.due(now) {
-                begin(&due, tasks, folder, &send);
+                begin(&due, tasks, kinds.remove(&due.source), folder, &send);
             }
         }
         let wait = schedule
@@ -59,11 +75,12 @@ pub(crate) fn run(file: &Path, folder: &Folder) -> Result<bool> {
         // One that is due and waits for its turn is begun when another one is done.
         let wait = if wait.is_zero() { LOOK } else { wait };
         match receive.recv_timeout(wait) {
-            Ok((task, done)) => {
-                let still = tasks.iter().flat_map(|tasks| &tasks.sources);
+            Ok(done) => {
+                let mut still = tasks.iter().flat_map(|tasks| &tasks.sources);
                 // What is asked by now is something else, and due already.
-                if still.clone().any(|still| *still == task) {
-                    note(&mut schedule, &task, done);
+                if still.any(|still| *still == done.task) {
+                    let kind = note(&mut schedule, done, tasks.as_ref());
+                    kinds.extend(kind);
                 }
             }
             // The loop has a sender itself.
@@ -102,6 +119,18 @@ fn plan(
     Arc::new(tasks)
 }
 
+/// Forgets what was remembered for another question, or would be asked in another way now.
+fn keep_only(kinds: &mut Kinds, before: Option<&Tasks>, tasks: &Tasks) {
+    kinds.retain(|source, _| {
+        before.is_some_and(|before| {
+            let is_same = |task: &Task| task.source == *source && tasks.sources.contains(task);
+            before.dns == tasks.dns
+                && before.guarded_ports == tasks.guarded_ports
+                && before.sources.iter().any(is_same)
+        })
+    });
+}
+
 /// How long what was found before this program started is still good.
 fn rest(task: &Task, folder: &Folder) -> Duration {
     let head = folder.head(&task.source);
@@ -112,41 +141,70 @@ fn rest(task: &Task, folder: &Folder) -> Duration {
 }
 
 /// Asks, on a thread of its own. One that can't be started, or breaks, has failed like any other.
-fn begin(due: &Due, tasks: &Arc<Tasks>, folder: &Folder, send: &Sender<Done>) {
+fn begin(
+    due: &Due,
+    tasks: &Arc<Tasks>,
+    kind: Option<Box<dyn Kind>>,
+    folder: &Folder,
+    send: &Sender<Done>,
+) {
     // Only what is in the tasks is in the schedule.
     let Some(task) = tasks.sources.iter().find(|task| task.source == due.source) else {
         return;
     };
-    let (tasks, folder, answer) = (Arc::clone(tasks), folder.clone(), send.clone());
-    let (of, failures) = (task.clone(), due.failures);
+    let mut kind = kind.unwrap_or_else(|| kinds::kind(&task.kind, tasks));
+    let done = |asked| Done {
+        task: task.clone(),
+        tasks: Arc::clone(tasks),
+        asked,
+    };
+    let (mut of, folder, failures) = (done(None), folder.clone(), due.failures);
+    let answer = send.clone();
     let question = move || {
-        let put = || ask(&of, &tasks, &folder, failures, clock::wall());
+        let put = || {
+            ask(
+                &of.task.source,
+                &mut *kind,
+                &folder,
+                failures,
+                clock::wall(),
+            )
+        };
         let asked = panic::catch_unwind(AssertUnwindSafe(put)).ok();
+        of.asked = asked.map(|asked| (asked, kind));
         // The loop is there as long as the process.
-        let _ = answer.send((of, asked));
+        let _ = answer.send(of);
     };
     if thread::Builder::new().spawn(question).is_err() {
-        let _ = send.send((task.clone(), None));
+        let _ = send.send(done(None));
     }
 }
 
-/// Tells what is news, and has it asked for again.
-fn note(schedule: &mut Schedule, task: &Task, done: Option<Result<Asked, Unwritten>>) {
-    let (failed, pause) = match done {
-        Some(Ok(asked)) => {
+/// Tells what is news, and has it asked for again, by the same kind where nothing else is asked for by now.
+fn note(
+    schedule: &mut Schedule,
+    done: Done,
+    tasks: Option<&Arc<Tasks>>,
+) -> Option<(String, Box<dyn Kind>)> {
+    let source = done.task.source;
+    let (failed, pause, kind) = match done.asked {
+        Some((Ok(asked), kind)) => {
             if asked.is_news {
                 eprintln!("{}", asked.told);
             }
-            (asked.failed, asked.pause)
+            (asked.failed, asked.pause, Some(kind))
         }
-        Some(Err(error)) => {
+        // What it remembers stands nowhere.
+        Some((Err(error), _)) => {
             eprintln!("{error}");
-            (true, error.pause)
+            (true, error.pause, None)
         }
         None => {
-            eprintln!("{}: could not be asked for", task.source);
-            (true, after_failure(1, 0))
+            eprintln!("{source}: could not be asked for");
+            (true, after_failure(1, 0), None)
         }
     };
-    schedule.asked(&task.source, failed, clock::boot() + pause);
+    schedule.asked(&source, failed, clock::boot() + pause);
+    let is_same = tasks.is_some_and(|tasks| Arc::ptr_eq(tasks, &done.tasks));
+    kind.filter(|_| is_same).map(|kind| (source, kind))
 }

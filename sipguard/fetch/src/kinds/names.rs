@@ -60,7 +60,7 @@ impl InDns {
 }
 
 impl Kind for InDns {
-    fn ask(&self, before: &Before, now: Timestamp) -> Answer {
+    fn ask(&mut self, before: &Before, now: Timestamp) -> Answer {
         let found = || -> Result<Vec<Found>, String> {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -136,7 +136,7 @@ fn is_own(address: IpAddr) -> bool {
 }
 
 fn lookup(found: &Found, before: &Before, now: Timestamp) -> Lookup {
-    let known = before.head.iter().flat_map(|head| &head.lookups);
+    let known = before.head().into_iter().flat_map(|head| &head.lookups);
     let before = known
         .filter(|lookup| lookup.name == found.name && lookup.family == found.family)
         .find_map(|lookup| lookup.answered);

@@ -32,7 +32,7 @@ impl OverHttp {
     fn get(&self, before: &Before) -> Result<Got, String> {
         let mut request = self.agent()?.get(&self.0.url);
         // What was said of another list says nothing of this one.
-        let head = before.head.as_ref();
+        let head = before.head();
         let head = head.filter(|head| head.url.as_ref() == Some(&self.0.url));
         if let Some(head) = head {
             let said = [
@@ -129,7 +129,7 @@ impl OverHttp {
 }
 
 impl Kind for OverHttp {
-    fn ask(&self, before: &Before, _now: Timestamp) -> Answer {
+    fn ask(&mut self, before: &Before, _now: Timestamp) -> Answer {
         let every = Duration::from_secs(self.0.every.into());
         match self.get(before) {
             Ok(got) => Answer {
@@ -143,7 +143,7 @@ impl Kind for OverHttp {
             },
             // What was said of the last good copy is still so.
             Err(error) => {
-                let head = before.head.as_ref();
+                let head = before.head();
                 let head = head.filter(|head| head.url.as_ref() == Some(&self.0.url));
                 Answer {
                     url: Some(self.0.url.clone()),

@@ -58,7 +58,7 @@ fn thirty_days(sources: &mut [Source]) {
             let pause = if failed {
                 after_failure(failures + 1, chance.next())
             } else {
-                after_answer(source.good, chance.next())
+                after_answer(source.good, SHORTEST, chance.next())
             };
             schedule.asked(&source.name, failed, now + pause);
         }
@@ -242,8 +242,10 @@ fn what_is_not_asked_for_any_more_is_forgotten() {
 fn pauses_have_their_bounds_whatever_chance_says() {
     for chance in (0..u32::MAX).step_by(9_999_991) {
         for good in [0, 29, 30, 33, 600, 3600, 1 << 40] {
-            let pause = after_answer(Duration::from_secs(good), chance);
-            assert!((SHORTEST..=LONGEST).contains(&pause), "{good}: {pause:?}");
+            for soonest in [1, 10, 30].map(Duration::from_secs) {
+                let pause = after_answer(Duration::from_secs(good), soonest, chance);
+                assert!((soonest..=LONGEST).contains(&pause), "{good}: {pause:?}");
+            }
         }
         for failures in [0, 1, 2, 7, 8, 31, 32, 33, u32::MAX] {
             let pause = after_failure(failures, chance);
