@@ -1,6 +1,7 @@
 //! What can be asked for: one file a kind. A kind asks once; when it is asked again, and what becomes of a failure, is not its business.
 
 mod names;
+mod prefixes;
 mod url;
 
 use std::{cell::OnceCell, fs::File, io, path::PathBuf, time::Duration};
@@ -122,7 +123,7 @@ impl Before {
                     |name: &Name| head.lookups.iter().any(|lookup| lookup.name == *name);
                 names.names.iter().all(was_asked)
             }
-            Question::Url(list) => head.url.as_ref() == Some(&list.url),
+            Question::Url(_) => head.url.as_deref() == question.url().as_deref(),
         }
     }
 

@@ -11,6 +11,7 @@
 mod ask;
 mod clock;
 mod dns;
+mod http;
 mod keep;
 mod kinds;
 mod schedule;

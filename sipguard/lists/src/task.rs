@@ -1,6 +1,7 @@
 //! `tasks.json`: what sipguard wants to be asked for. Only what a person put in force is in it.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     fs::{File, Permissions},
     io::{self, Read as _, Write as _},
@@ -63,6 +64,16 @@ pub enum Kind {
     Names(Names),
     /// A list, at a URL.
     Url(Url),
+}
+
+impl Kind {
+    /// The one place that is asked, where there is one: what was found at another one is no answer to this question.
+    pub fn url(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Names(_) => None,
+            Self::Url(list) => Some(Cow::Borrowed(&list.url)),
+        }
+    }
 }
 
 /// Names to be looked up.
@@ -142,14 +153,20 @@ impl Url {
 
     /// Whether the list may come over a way on which everybody can change it: from this host, or where a person said so.
     pub fn may_be_plain(&self) -> bool {
-        let host = self.url.strip_prefix("http://").unwrap_or_default();
-        let host = host.split(['/', '?', '#']).next().unwrap_or_default();
-        let is_number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-        let is_port = |rest: &str| rest.is_empty() || rest.strip_prefix(':').is_some_and(is_number);
-        let local = ["127.0.0.1", "[::1]", "localhost"];
-        let is_local = |local: &str| host.strip_prefix(local).is_some_and(is_port);
-        self.insecure || local.into_iter().any(is_local)
+        self.insecure || is_local(&self.url)
     }
+}
+
+/// Whether an `http` URL leads to this host, whatever names mean elsewhere.
+fn is_local(url: &str) -> bool {
+    let host = url.strip_prefix("http://").unwrap_or_default();
+    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+    let is_number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let is_port = |rest: &str| rest.is_empty() || rest.strip_prefix(':').is_some_and(is_number);
+    let local = ["127.0.0.1", "[::1]", "localhost"];
+    local
+        .into_iter()
+        .any(|local| host.strip_prefix(local).is_some_and(is_port))
 }
 
 /// Why there are no tasks.

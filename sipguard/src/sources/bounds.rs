@@ -3,7 +3,7 @@
 mod list;
 mod names;
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
@@ -108,8 +108,8 @@ pub enum Broken {
 /// What one source may say.
 pub(super) struct Bounds<'a> {
     circumstances: Circumstances<'a>,
-    /// The URL that is asked for.
-    url: Option<&'a str>,
+    /// The one place that is asked.
+    url: Option<Cow<'a, str>>,
     entries: Entries<'a>,
 }
 
@@ -120,20 +120,20 @@ enum Entries<'a> {
 
 impl<'a> Bounds<'a> {
     pub(super) fn new(task: &'a Task, circumstances: Circumstances<'a>) -> Self {
-        let (url, entries) = match &task.kind {
-            Kind::Names(names) => (None, Entries::Names(OfNames::new(names))),
-            Kind::Url(list) => (Some(&*list.url), Entries::List(OfAList::new(list))),
+        let entries = match &task.kind {
+            Kind::Names(names) => Entries::Names(OfNames::new(names)),
+            Kind::Url(list) => Entries::List(OfAList::new(&list.widest)),
         };
         Self {
             circumstances,
-            url,
+            url: task.kind.url(),
             entries,
         }
     }
 
     /// Whether it is the answer to what is asked now.
     pub(super) fn is_answer(&self, head: &Head) -> bool {
-        head.url.as_deref() == self.url
+        head.url.as_deref() == self.url.as_deref()
     }
 
     /// Whether the file may say so of itself.

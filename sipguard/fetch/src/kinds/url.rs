@@ -2,21 +2,19 @@
 
 mod body;
 
-use std::{fs, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use sipguard_lists::{said::Said, task::Url};
+use sipguard_lists::task::Url;
 use ureq::{
-    Agent, Error,
+    Agent,
     http::{HeaderMap, HeaderName, Response, StatusCode, header},
-    tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
 };
 
 use super::{Answer, Before, Entries, Kind};
+use crate::http::{self, PATIENCE};
 
-/// How long it may all take.
-const PATIENCE: Duration = Duration::from_mins(1);
 const MAX_REDIRECTS: u32 = 5;
 /// The most characters of what the other side calls a copy.
 const MAX_TAG: usize = 500;
@@ -45,7 +43,7 @@ impl OverHttp {
                 }
             }
         }
-        let response = request.call().map_err(|error| told(&error))?;
+        let response = request.call().map_err(|error| http::told(&error))?;
         match response.status() {
             StatusCode::OK => self.read(response),
             // Only of what was asked for can it be so.
@@ -60,58 +58,22 @@ impl OverHttp {
     }
 
     fn agent(&self) -> Result<Agent, String> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(provider)
-            .root_certs(self.roots()?)
-            .build();
-        let config = Agent::config_builder()
-            .tls_config(tls)
+        let may_be_plain = self.0.may_be_plain();
+        let config = http::config(self.0.ca_file.as_deref(), may_be_plain)?
             // Each way that a redirect leads is looked at, too.
-            .https_only(!self.0.may_be_plain())
+            .https_only(!may_be_plain)
             .timeout_global(Some(PATIENCE))
             .max_redirects(if self.is_local_only() {
                 0
             } else {
                 MAX_REDIRECTS
-            })
-            .http_status_as_error(false)
-            .user_agent(concat!("sipguard-fetch/", env!("CARGO_PKG_VERSION")))
-            // Tags of compressed copies do not match again with every server.
-            .accept_encoding("identity");
+            });
         Ok(config.build().new_agent())
     }
 
     /// Whether it may be plain because it comes from this host, which no redirect may change.
     fn is_local_only(&self) -> bool {
         !self.0.insecure && self.0.may_be_plain()
-    }
-
-    fn roots(&self) -> Result<RootCerts, String> {
-        let Some(file) = &self.0.ca_file else {
-            let found = rustls_native_certs::load_native_certs();
-            let certificates = found.certs.iter();
-            let certificates: Vec<_> = certificates
-                .map(|der| Certificate::from_der(der).to_owned())
-                .collect();
-            if certificates.is_empty() && !self.0.may_be_plain() {
-                return Err("this system trusts no authority; install ca-certificates".to_owned());
-            }
-            return Ok(RootCerts::new_with_certs(&certificates));
-        };
-        let pem = fs::read(file);
-        let pem = pem.map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-        let items: Result<Vec<_>, _> = parse_pem(&pem).collect();
-        let items = items.map_err(|error| format!("{}: {error}", file.display()))?;
-        let certificates = items.into_iter().filter_map(|item| match item {
-            PemItem::Certificate(certificate) => Some(certificate),
-            _ => None,
-        });
-        let certificates: Vec<_> = certificates.collect();
-        if certificates.is_empty() {
-            return Err(format!("{} has no certificate in PEM", file.display()));
-        }
-        Ok(RootCerts::new_with_certs(&certificates))
     }
 
     fn read(&self, response: Response<ureq::Body>) -> Result<Got, String> {
@@ -175,16 +137,4 @@ struct Got {
 fn tag(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let text = headers.get(name)?.to_str().ok()?;
     (text.len() <= MAX_TAG).then(|| text.to_owned())
-}
-
-/// What went wrong, which may quote the other side.
-fn told(error: &Error) -> String {
-    match error {
-        Error::RequireHttpsOnly(_) => {
-            "it leads to http, where everybody on the way may change it; `insecure = true` allows that".to_owned()
-        }
-        Error::TooManyRedirects => "it leads elsewhere too often".to_owned(),
-        Error::Timeout(_) => format!("not done within {} s", PATIENCE.as_secs()),
-        error => Said(&error.to_string()).to_string(),
-    }
 }

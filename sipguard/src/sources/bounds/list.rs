@@ -3,10 +3,7 @@
 use std::fmt;
 
 use ipnet::IpNet;
-use sipguard_lists::{
-    found::Entry,
-    task::{Url, Widest},
-};
+use sipguard_lists::{found::Entry, task::Widest};
 
 use super::{Broken, Circumstances};
 
@@ -17,9 +14,9 @@ pub(super) struct OfAList<'a> {
 }
 
 impl<'a> OfAList<'a> {
-    pub(super) fn new(list: &'a Url) -> Self {
+    pub(super) fn new(widest: &'a Widest) -> Self {
         Self {
-            widest: &list.widest,
+            widest,
             size: Size::default(),
         }
     }

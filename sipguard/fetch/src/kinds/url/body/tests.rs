@@ -1,5 +1,7 @@
 use std::io::repeat;
 
+use sipguard_lists::{prefix, task::Widest};
+
 use super::*;
 
 fn of(path: Option<&str>, tolerate: u16) -> Url {
