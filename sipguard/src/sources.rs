@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use self::bounds::Bounds;
 pub use self::{
-    bounds::{Broken, Size},
+    bounds::{Broken, LeftOut, Size},
     copies::{Copies, Unsaved, Unusable},
     folder::OpenError,
 };
@@ -56,6 +56,8 @@ pub struct Taken {
     pub head: Head,
     /// How many entries were handed on.
     pub entries: usize,
+    /// What was not handed on.
+    pub left_out: Option<LeftOut>,
     /// Why there is no copy of it: after a restart an older one will be in force.
     pub unsaved: Option<Unsaved>,
 }
@@ -147,6 +149,7 @@ pub fn take(
     Ok(Some(Taken {
         head,
         entries,
+        left_out: bounds.left_out(),
         unsaved,
     }))
 }

@@ -1,10 +1,11 @@
 //! What can be asked for: one file a kind. A kind asks once; when it is asked again, and what becomes of a failure, is not its business.
 
+mod crowdsec;
 mod names;
 mod prefixes;
 mod url;
 
-use std::{cell::OnceCell, fs::File, io, path::PathBuf, time::Duration};
+use std::{cell::OnceCell, fs::File, io, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -32,7 +33,7 @@ pub(crate) struct Answer {
     pub(crate) entries: Entries,
     /// Whether the other side said anything.
     pub(crate) answered: bool,
-    /// The URL that was asked for.
+    /// The one place that was asked.
     pub(crate) url: Option<String>,
     /// What the other side calls this copy.
     pub(crate) etag: Option<String>,
@@ -59,10 +60,21 @@ pub(crate) enum Entries {
     All(Vec<Entry>),
     /// These, seen now; what is known of them stands in the file of before. There may be a million.
     List(Vec<IpNet>),
+    /// These, seen now, each with an end of its own. There may be a million.
+    Ending(Vec<Ending>),
     /// What there was before.
     AsBefore,
     /// What there was before, and all that is said of it: the file is not written.
     Written,
+}
+
+/// A prefix that is listed for a while.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) prefix: IpNet,
+    /// In seconds since 1970; within the times that there are.
+    pub(crate) end: i64,
+    pub(crate) comment: Arc<str>,
 }
 
 impl Answer {
@@ -105,6 +117,12 @@ impl Before {
         self.head.get_or_init(read).as_ref()
     }
 
+    /// What its first line says, whatever comes behind it.
+    pub(crate) fn glance(&self) -> Option<Head> {
+        let file = File::open(&self.file).ok()?;
+        Some(Reader::new(file).ok()?.head().clone())
+    }
+
     fn read(&self) -> Result<Option<Head>, ReadError> {
         let file = match File::open(&self.file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -123,6 +141,8 @@ impl Before {
                     |name: &Name| head.lookups.iter().any(|lookup| lookup.name == *name);
                 names.names.iter().all(was_asked)
             }
+            // All is asked for at the beginning.
+            Question::CrowdSec(_) => false,
             Question::Url(_) => head.url.as_deref() == question.url().as_deref(),
         }
     }
@@ -158,5 +178,6 @@ pub(crate) fn kind(question: &Question, tasks: &Tasks) -> Box<dyn Kind> {
     match question {
         Question::Names(names) => Box::new(names::InDns::new(names, tasks)),
         Question::Url(list) => Box::new(url::OverHttp::new(list)),
+        Question::CrowdSec(lapi) => Box::new(crowdsec::Bouncer::new(lapi)),
     }
 }

@@ -10,6 +10,7 @@
 
 mod ask;
 mod clock;
+mod credential;
 mod dns;
 mod http;
 mod keep;

@@ -133,7 +133,7 @@ fn keep_only(kinds: &mut Kinds, before: Option<&Tasks>, tasks: &Tasks) {
 
 /// How long what was found before this program started is still good.
 fn rest(task: &Task, folder: &Folder) -> Duration {
-    let head = folder.head(&task.source);
+    let head = folder.before(&task.source).glance();
     let head = head.filter(|head| Before::answers(head, &task.kind));
     let left = head.map(|head| head.next.duration_since(clock::wall()));
     let left = left.and_then(|left| Duration::try_from(left).ok());

@@ -67,10 +67,10 @@ pub struct Head {
         skip_serializing_if = "Option::is_none"
     )]
     pub changed: Option<Timestamp>,
-    /// When it will be asked again.
+    /// When it will have been asked again at the latest.
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     pub next: Timestamp,
-    /// The URL that was asked for.
+    /// The one place that was asked, where there is one; see [`Kind::url`](crate::task::Kind::url).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// What the other side calls this copy, in its own words.

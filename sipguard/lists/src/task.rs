@@ -64,6 +64,9 @@ pub enum Kind {
     Names(Names),
     /// A list, at a URL.
     Url(Url),
+    /// Decisions, of CrowdSec's local API.
+    #[serde(rename = "crowdsec")]
+    CrowdSec(CrowdSec),
 }
 
 impl Kind {
@@ -72,6 +75,7 @@ impl Kind {
         match self {
             Self::Names(_) => None,
             Self::Url(list) => Some(Cow::Borrowed(&list.url)),
+            Self::CrowdSec(lapi) => Some(Cow::Borrowed(&lapi.url)),
         }
     }
 }
@@ -152,6 +156,35 @@ impl Url {
     pub const EVERY: u32 = 60 * 60;
 
     /// Whether the list may come over a way on which everybody can change it: from this host, or where a person said so.
+    pub fn may_be_plain(&self) -> bool {
+        self.insecure || is_local(&self.url)
+    }
+}
+
+/// CrowdSec's local API (LAPI), and how it is asked for decisions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrowdSec {
+    /// Where it is, without `/v1`: `https://`, or `http://` on this host or where that is `insecure`.
+    pub url: String,
+    /// The file with the key that `cscli bouncers add` made for this gateway alone, in the first line.
+    pub key_file: PathBuf,
+    /// How often it is asked for changes, in seconds.
+    pub every: u32,
+    /// Whether everybody on the way may read the key, and change the answer.
+    pub insecure: bool,
+    /// Certificates of authorities that are trusted instead of the system's, in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// The shortest prefixes that are taken.
+    pub widest: Widest,
+}
+
+impl CrowdSec {
+    /// How often it is asked for changes unless said otherwise: every 10 seconds.
+    pub const EVERY: u32 = 10;
+
+    /// Whether it may be asked over a way on which everybody can read and change what is said: on this host, or where a person said so.
     pub fn may_be_plain(&self) -> bool {
         self.insecure || is_local(&self.url)
     }

@@ -1,5 +1,6 @@
 //! What a live source may say. This is what all may say of themselves; a file a kind says what its entries may be.
 
+mod crowdsec;
 mod list;
 mod names;
 
@@ -17,7 +18,7 @@ use sipguard_lists::{
 use thiserror::Error;
 
 pub use self::list::Size;
-use self::{list::OfAList, names::OfNames};
+use self::{crowdsec::OfDecisions, list::OfAList, names::OfNames};
 use super::Circumstances;
 
 /// Nothing was found before there was a fetcher: 2026-01-01.
@@ -105,6 +106,15 @@ pub enum Broken {
     },
 }
 
+/// Entries that were left out, each for what it is itself.
+#[derive(Debug)]
+pub struct LeftOut {
+    /// How many.
+    pub entries: usize,
+    /// What is wrong with the first one.
+    pub why: Broken,
+}
+
 /// What one source may say.
 pub(super) struct Bounds<'a> {
     circumstances: Circumstances<'a>,
@@ -116,6 +126,7 @@ pub(super) struct Bounds<'a> {
 enum Entries<'a> {
     Names(OfNames<'a>),
     List(OfAList<'a>),
+    Decisions(OfDecisions<'a>),
 }
 
 impl<'a> Bounds<'a> {
@@ -123,6 +134,7 @@ impl<'a> Bounds<'a> {
         let entries = match &task.kind {
             Kind::Names(names) => Entries::Names(OfNames::new(names)),
             Kind::Url(list) => Entries::List(OfAList::new(&list.widest)),
+            Kind::CrowdSec(lapi) => Entries::Decisions(OfDecisions::new(lapi)),
         };
         Self {
             circumstances,
@@ -184,14 +196,23 @@ impl<'a> Bounds<'a> {
         match &mut self.entries {
             Entries::Names(names) => names.entry(entry, self.circumstances),
             Entries::List(list) => list.entry(entry, self.circumstances),
+            Entries::Decisions(decisions) => decisions.entry(entry, self.circumstances),
         }
     }
 
     /// Whether all entries together may be what was this big before.
     pub(super) fn whole(&self, before: Option<Size>) -> Result<(), Broken> {
         match &self.entries {
-            Entries::Names(_) => Ok(()),
+            Entries::Names(_) | Entries::Decisions(_) => Ok(()),
             Entries::List(list) => list.whole(before),
+        }
+    }
+
+    /// What was not kept, and is to be told of.
+    pub(super) fn left_out(self) -> Option<LeftOut> {
+        match self.entries {
+            Entries::Names(_) | Entries::List(_) => None,
+            Entries::Decisions(decisions) => decisions.left_out(),
         }
     }
 
@@ -205,4 +226,11 @@ impl<'a> Bounds<'a> {
             Err(Broken::Time { what, time, now })
         }
     }
+}
+
+/// What is wrong with a prefix in which this host is itself.
+fn own(prefix: IpNet, circumstances: Circumstances<'_>) -> Option<Broken> {
+    let mut own = circumstances.own.iter();
+    let &address = own.find(|address| prefix.contains(*address))?;
+    Some(Broken::Own { prefix, address })
 }

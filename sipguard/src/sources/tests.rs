@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use sipguard_lists::{
     found::{Family, Lookup, MAX_BYTES, Writer},
-    task::{Kind, Names, Url, Widest},
+    task::{CrowdSec, Kind, Names, Url, Widest},
 };
 use tempfile::TempDir;
 
@@ -699,4 +699,76 @@ fn a_list_that_halved_or_doubled_waits_for_somebody_to_look_at_it() {
         ..both
     };
     assert!(both.last_good().is_empty());
+}
+
+const LAPI: &str = "http://127.0.0.1:8080";
+
+/// One wrong decision, which anybody who reports to the same LAPI may bring about, keeps no other out of force.
+#[test]
+fn what_decisions_may_be() {
+    let both = Both::empty(Task {
+        source: "trunk".to_owned(),
+        kind: Kind::CrowdSec(CrowdSec {
+            url: LAPI.to_owned(),
+            key_file: "/etc/sipguard/crowdsec.key".into(),
+            every: CrowdSec::EVERY,
+            insecure: false,
+            ca_file: None,
+            widest: Widest::default(),
+        }),
+    });
+    let head = Head {
+        url: Some(LAPI.to_owned()),
+        ..list_head()
+    };
+    let ban = |prefix: &str, end| Entry {
+        end: Some(at(end)),
+        comment: Some("crowdsecurity/ssh-bf\u{1b}".to_owned()),
+        ..entry(prefix)
+    };
+    let good = ["203.0.112.0/20", "203.0.113.7/32", "2001:db8::7/128"];
+    // One that is over, and one that ends with time itself.
+    let ends = [NOW - 5, Timestamp::MAX.as_second(), NOW + 60];
+    let bans = || good.iter().zip(ends).map(|(prefix, end)| ban(prefix, end));
+    let own = ["198.51.100.0/24", "198.51.100.1/32"];
+    let own = own.iter().map(|prefix| ban(prefix, NOW));
+    both.find(&head, &own.chain(bans()).collect::<Vec<_>>());
+    assert_eq!(both.take().unwrap(), good);
+    let circumstances = Circumstances {
+        now: at(NOW),
+        own: &["198.51.100.1".parse().unwrap()],
+    };
+    let taken = take(
+        both.fetcher.path(),
+        &both.copies(),
+        &both.task,
+        Accept::Alike,
+        circumstances,
+        |_| {},
+    );
+    let left_out = taken.unwrap().unwrap().left_out.unwrap();
+    assert_eq!(left_out.entries, 2);
+    assert_eq!(
+        left_out.why.to_string(),
+        "has 198.51.100.0/24, which holds this host's own address 198.51.100.1"
+    );
+
+    for prefix in ["0.0.0.0/0", "128.0.0.0/1", "16.0.0.0/11", "2001:da0::/27"] {
+        both.find(&head, &[ban(prefix, NOW)]);
+        let error = both.take().unwrap_err();
+        let wanted = format!("has {prefix}, which is wider than this source may be");
+        assert!(error.contains(&wanted), "{error}");
+        assert_eq!(both.last_good(), good);
+    }
+    // All of them may end at any time, and come back.
+    both.find(&head, &[]);
+    assert!(both.take().unwrap().is_empty());
+    both.find(&head, &bans().collect::<Vec<_>>());
+    assert_eq!(both.take().unwrap(), good);
+    let elsewhere = Head {
+        url: Some("http://192.0.2.1:8080".to_owned()),
+        ..head
+    };
+    both.find(&elsewhere, &[]);
+    assert_eq!(both.take(), Err("nothing was found".to_owned()));
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use ipnet::IpNet;
 use sipguard_lists::{found::Entry, task::Widest};
 
-use super::{Broken, Circumstances};
+use super::{Broken, Circumstances, own};
 
 /// The prefixes of a list, as they come.
 pub(super) struct OfAList<'a> {
@@ -30,9 +30,8 @@ impl<'a> OfAList<'a> {
         if self.widest.is_beyond(prefix) {
             return Err(Broken::Wide(prefix));
         }
-        let mut own = circumstances.own.iter();
-        if let Some(&address) = own.find(|address| prefix.contains(*address)) {
-            return Err(Broken::Own { prefix, address });
+        if let Some(broken) = own(prefix, circumstances) {
+            return Err(broken);
         }
         if entry.end.is_some() {
             return Err(Broken::End(prefix));

@@ -1,0 +1,208 @@
+//! The decisions that are in force, one by one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use ipnet::{IpNet, Ipv4Net};
+use jiff::{SignedDuration, Timestamp};
+use sipguard_lists::{
+    found::{Family, MAX_COMMENT, MAX_ENTRIES},
+    prefix,
+    said::Said,
+    task::Widest,
+};
+
+use super::answer::Told;
+use crate::kinds::Ending;
+
+/// See the module. Whoever adds to it has to settle it before it is read.
+pub(super) struct Decisions {
+    widest: Widest,
+    /// By prefix, and those of one prefix by number.
+    list: Vec<Decision>,
+    /// What those have in common, each once.
+    reasons: HashSet<Arc<Reason>>,
+    /// The numbers of those that are not taken.
+    left_out: BTreeSet<u64>,
+    /// Why the last one of them is not.
+    why: Option<String>,
+    is_changed: bool,
+}
+
+struct Decision {
+    prefix: IpNet,
+    id: u64,
+    /// In seconds since 1970.
+    end: i64,
+    reason: Arc<Reason>,
+}
+
+/// Why something is banned.
+#[derive(PartialEq, Eq, Hash)]
+struct Reason {
+    /// Who says so: `cscli`, `crowdsec`, `CAPI`, `lists:NAME`.
+    origin: String,
+    scenario: Arc<str>,
+}
+
+impl Decisions {
+    pub(super) fn new(widest: Widest) -> Self {
+        Self {
+            widest,
+            list: Vec::new(),
+            reasons: HashSet::new(),
+            left_out: BTreeSet::new(),
+            why: None,
+            is_changed: false,
+        }
+    }
+
+    /// Adds one that was told now. One that can't be meant is left out: one wrong decision must not keep all others out of force.
+    pub(super) fn take(&mut self, told: &Told, now: Timestamp) -> Result<(), String> {
+        if self.list.len() + self.left_out.len() == MAX_ENTRIES {
+            return Err(format!("it has more than {MAX_ENTRIES} decisions"));
+        }
+        self.is_changed = true;
+        match self.read(told, now) {
+            Ok((prefix, end)) => {
+                let reason = self.reason(told);
+                self.list.push(Decision {
+                    prefix,
+                    id: told.id,
+                    end: end.as_second(),
+                    reason,
+                });
+            }
+            Err(why) => {
+                self.left_out.insert(told.id);
+                self.why = Some(why);
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, told: &Told, now: Timestamp) -> Result<(IpNet, Timestamp), String> {
+        let value = Said(&told.value);
+        if !told.what.eq_ignore_ascii_case("ban") {
+            return Err(format!("{value} is no ban but {}", Said(&told.what)));
+        }
+        let Some(prefix) = parse(&told.value) else {
+            return Err(format!("{value} is no prefix"));
+        };
+        if self.widest.is_beyond(prefix) {
+            let prefix = prefix::format(prefix);
+            return Err(format!("{prefix} is wider than this source may be"));
+        }
+        let duration: Result<SignedDuration, _> = told.duration.parse();
+        let Ok(duration) = duration else {
+            let duration = Said(&told.duration);
+            return Err(format!(
+                "{value} is banned for {duration}, which is no time"
+            ));
+        };
+        // One that ends behind the end of time does not end.
+        let end = now.checked_add(duration).unwrap_or(Timestamp::MAX);
+        Ok((prefix, end))
+    }
+
+    fn reason(&mut self, told: &Told) -> Arc<Reason> {
+        let cut = |text: &str| text.chars().take(MAX_COMMENT).collect::<String>();
+        let scenario = cut(&told.scenario);
+        let reason = Reason {
+            origin: match &*told.origin {
+                "lists" => format!("lists:{scenario}"),
+                origin => cut(origin),
+            },
+            scenario: scenario.into(),
+        };
+        if let Some(known) = self.reasons.get(&reason) {
+            return Arc::clone(known);
+        }
+        let reason = Arc::new(reason);
+        self.reasons.insert(Arc::clone(&reason));
+        reason
+    }
+
+    /// Takes away those that ended, and tells whether anything changed since the last time.
+    pub(super) fn settle(&mut self, ended: &[u64]) -> bool {
+        let ended: HashSet<_> = ended.iter().collect();
+        let before = self.list.len() + self.left_out.len();
+        if !ended.is_empty() {
+            self.list.retain(|decision| !ended.contains(&decision.id));
+            self.left_out.retain(|id| !ended.contains(id));
+        }
+        self.is_changed |= self.list.len() + self.left_out.len() != before;
+        if self.is_changed {
+            self.list
+                .sort_unstable_by_key(|decision| (decision.prefix, decision.id));
+            // One may be told twice.
+            self.list
+                .dedup_by_key(|decision| (decision.prefix, decision.id));
+            // Those that nobody has any more.
+            self.reasons.retain(|reason| Arc::strong_count(reason) > 1);
+        }
+        std::mem::take(&mut self.is_changed)
+    }
+
+    /// What is banned, in order, each until the last of its decisions ends.
+    pub(super) fn entries(&self) -> Vec<Ending> {
+        let of_one = self.list.chunk_by(|one, next| one.prefix == next.prefix);
+        let last = of_one.filter_map(|of_one| of_one.iter().max_by_key(|decision| decision.end));
+        let ending = |decision: &Decision| Ending {
+            prefix: decision.prefix,
+            end: decision.end,
+            comment: Arc::clone(&decision.reason.scenario),
+        };
+        last.map(ending).collect()
+    }
+
+    /// What there is to say of them.
+    pub(super) fn said(&self) -> String {
+        let all = match self.list.len() + self.left_out.len() {
+            1 => "1 decision".to_owned(),
+            all => format!("{all} decisions"),
+        };
+        match &self.why {
+            Some(why) if !self.left_out.is_empty() => {
+                let left_out = self.left_out.len();
+                format!("{all}, {left_out} of them left out: {why}")
+            }
+            _ => all,
+        }
+    }
+
+    /// How many there are of each origin and family.
+    pub(super) fn count(&self) -> BTreeMap<(String, Family), usize> {
+        let mut count = BTreeMap::new();
+        for decision in &self.list {
+            let of = (decision.reason.origin.clone(), Family::of(decision.prefix));
+            *count.entry(of).or_default() += 1;
+        }
+        count
+    }
+}
+
+/// A prefix or an address. CrowdSec takes what it is given: host bits may be set, and IPv4 may be in IPv6 form.
+fn parse(value: &str) -> Option<IpNet> {
+    let (address, length) = match value.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (value, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    let max = if address.is_ipv4() { 32 } else { 128 };
+    let length = length.map_or(Some(max), |length| length.parse().ok())?;
+    let prefix = IpNet::new(address, length).ok()?.trunc();
+    let IpNet::V6(v6) = prefix else {
+        return Some(prefix);
+    };
+    match v6.addr().to_ipv4_mapped() {
+        Some(v4) if length >= 96 => Ipv4Net::new(v4, length - 96).ok().map(IpNet::V4),
+        _ => Some(prefix),
+    }
+}
+
+#[cfg(test)]
+mod tests;
