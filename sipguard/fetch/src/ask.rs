@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::{
     keep::{self, Folder},
-    kinds::{Entries, Kind},
+    kinds::{Entries, Kind, Wait},
     schedule::{after_answer, after_failure},
 };
 
@@ -26,6 +26,8 @@ pub(crate) struct Asked {
     pub(crate) failed: bool,
     /// How long to wait until it is asked for again.
     pub(crate) pause: Duration,
+    /// How to wait for a change before that.
+    pub(crate) wait: Option<Box<dyn Wait>>,
 }
 
 /// What was found could not be written.
@@ -47,7 +49,8 @@ pub(crate) fn ask(
     asked: Timestamp,
 ) -> Result<Asked, Unwritten> {
     let before = folder.before(source);
-    let answer = kind.ask(&before, asked);
+    let mut answer = kind.ask(&before, asked);
+    let wait = answer.wait.take();
 
     let failed = answer.error.is_some();
     let mut pause = after_answer(answer.good, answer.soonest, chance());
@@ -60,6 +63,7 @@ pub(crate) fn ask(
             told: format!("{source}: as before"),
             failed,
             pause,
+            wait,
         });
     }
     let next = asked.checked_add(pause.max(answer.silent));
@@ -90,6 +94,7 @@ pub(crate) fn ask(
         },
         failed,
         pause,
+        wait,
     })
 }
 

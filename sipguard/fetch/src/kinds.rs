@@ -1,11 +1,12 @@
 //! What can be asked for: one file a kind. A kind asks once; when it is asked again, and what becomes of a failure, is not its business.
 
 mod crowdsec;
+mod etcd;
 mod names;
 mod prefixes;
 mod url;
 
-use std::{cell::OnceCell, fs::File, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{cell::OnceCell, fmt::Debug, fs::File, io, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -49,6 +50,8 @@ pub(crate) struct Answer {
     pub(crate) good: Duration,
     /// The shortest time after which it may be asked for again, whatever is said of how long it is good.
     pub(crate) soonest: Duration,
+    /// How to wait for what comes after it, where the other side tells of that by itself.
+    pub(crate) wait: Option<Box<dyn Wait>>,
     /// How long it may be asked for again and again without a word in the file, as long as nothing changes.
     pub(crate) silent: Duration,
 }
@@ -91,6 +94,7 @@ impl Answer {
             error: None,
             good,
             soonest: SHORTEST,
+            wait: None,
             silent: Duration::ZERO,
         }
     }
@@ -144,6 +148,8 @@ impl Before {
             // All is asked for at the beginning.
             Question::CrowdSec(_) => false,
             Question::Url(_) => head.url.as_deref() == question.url().as_deref(),
+            // Nobody waits for its changes yet.
+            Question::Etcd(_) => false,
         }
     }
 
@@ -173,11 +179,18 @@ pub(crate) trait Kind: Send {
     fn ask(&mut self, before: &Before, now: Timestamp) -> Answer;
 }
 
+/// A way to wait for a change.
+pub(crate) trait Wait: Debug + Send {
+    /// Waits until there is something else than was answered, and no longer than this; whether it is to be asked for before it is due.
+    fn wait(self: Box<Self>, longest: Duration) -> bool;
+}
+
 /// The way to ask a question.
 pub(crate) fn kind(question: &Question, tasks: &Tasks) -> Box<dyn Kind> {
     match question {
         Question::Names(names) => Box::new(names::InDns::new(names, tasks)),
         Question::Url(list) => Box::new(url::OverHttp::new(list)),
         Question::CrowdSec(lapi) => Box::new(crowdsec::Bouncer::new(lapi)),
+        Question::Etcd(fleet) => Box::new(etcd::InEtcd::new(fleet)),
     }
 }

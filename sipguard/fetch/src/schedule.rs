@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-/// Nobody is asked sooner again who does not allow it.
+/// Nobody is asked sooner again who does not allow it, and does not tell of a change.
 pub(crate) const SHORTEST: Duration = Duration::from_secs(30);
 /// Everybody is asked as often.
 pub(crate) const LONGEST: Duration = Duration::from_hours(30 * 24);
@@ -10,6 +10,8 @@ pub(crate) const LONGEST: Duration = Duration::from_hours(30 * 24);
 const LONGEST_SILENT: Duration = Duration::from_hours(1);
 /// The first pause behind a failure; a tenth less is still no less than [`SHORTEST`].
 const FIRST: Duration = Duration::from_secs(40);
+/// How long to wait behind word of a change: changes come in bunches, and whoever tells of one all the time is not asked all the time.
+const SETTLE: Duration = Duration::from_millis(100);
 /// How many sources are asked at a time.
 pub(crate) const AT_A_TIME: usize = 8;
 
@@ -105,6 +107,14 @@ impl Schedule {
             } else {
                 0
             };
+        }
+    }
+
+    /// Notes that a source told of a change.
+    pub(crate) fn changed(&mut self, source: &str, now: Moment) {
+        // Whoever is being asked has it in the answer, or tells of it again behind that.
+        if let Some(state) = self.sources.get_mut(source) {
+            state.due = state.due.min(now + SETTLE);
         }
     }
 

@@ -1,4 +1,4 @@
-//! `--loop`: one thread waits; each question has one of its own, which ends with it.
+//! `--loop`: one thread waits; each question has one of its own, which ends with it, or with the wait for what comes after.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +28,15 @@ use crate::{
 /// How often it is looked whether there is something else to ask for.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// What a question's thread says at its end.
+/// What a question's thread says.
+enum Message {
+    /// It was asked.
+    Done(Done),
+    /// What was asked for has changed since.
+    Changed(Task),
+}
+
+/// What came of a question.
 struct Done {
     /// What it was asked for.
     task: Task,
@@ -43,7 +51,7 @@ type Kinds = BTreeMap<String, Box<dyn Kind>>;
 
 /// Goes on until the process is ended; every file is whole at every moment.
 pub(crate) fn run(file: &Path, folder: &Folder) -> Result<bool> {
-    let (send, receive) = mpsc::channel::<Done>();
+    let (send, receive) = mpsc::channel::<Message>();
     let mut schedule = Schedule::default();
     let mut kinds = Kinds::new();
     let mut tasks: Option<Arc<Tasks>> = None;
@@ -75,12 +83,18 @@ pub(crate) fn run(file: &Path, folder: &Folder) -> Result<bool> {
         // One that is due and waits for its turn is begun when another one is done.
         let wait = if wait.is_zero() { LOOK } else { wait };
         match receive.recv_timeout(wait) {
-            Ok(done) => {
+            Ok(message) => {
                 let mut still = tasks.iter().flat_map(|tasks| &tasks.sources);
+                let (Message::Changed(task) | Message::Done(Done { task, .. })) = &message;
                 // What is asked by now is something else, and due already.
-                if still.any(|still| *still == done.task) {
-                    let kind = note(&mut schedule, done, tasks.as_ref());
-                    kinds.extend(kind);
+                if !still.any(|still| still == task) {
+                    continue;
+                }
+                match message {
+                    Message::Done(done) => {
+                        kinds.extend(note(&mut schedule, done, tasks.as_ref()));
+                    }
+                    Message::Changed(task) => schedule.changed(&task.source, clock::boot()),
                 }
             }
             // The loop has a sender itself.
@@ -140,13 +154,13 @@ fn rest(task: &Task, folder: &Folder) -> Duration {
     left.unwrap_or_default().min(LONGEST)
 }
 
-/// Asks, on a thread of its own. One that can't be started, or breaks, has failed like any other.
+/// Asks, on a thread of its own, which then waits for a change where it can. One that can't be started, or breaks, has failed like any other.
 fn begin(
     due: &Due,
     tasks: &Arc<Tasks>,
     kind: Option<Box<dyn Kind>>,
     folder: &Folder,
-    send: &Sender<Done>,
+    send: &Sender<Message>,
 ) {
     // Only what is in the tasks is in the schedule.
     let Some(task) = tasks.sources.iter().find(|task| task.source == due.source) else {
@@ -171,12 +185,24 @@ fn begin(
             )
         };
         let asked = panic::catch_unwind(AssertUnwindSafe(put)).ok();
-        of.asked = asked.map(|asked| (asked, kind));
+        let mut wait = None;
+        of.asked = asked.map(|mut asked| {
+            if let Ok(asked) = &mut asked {
+                wait = asked.wait.take().map(|wait| (wait, asked.pause));
+            }
+            (asked, kind)
+        });
+        let task = of.task.clone();
         // The loop is there as long as the process.
-        let _ = answer.send(of);
+        let _ = answer.send(Message::Done(of));
+        if let Some((wait, pause)) = wait
+            && wait.wait(pause)
+        {
+            let _ = answer.send(Message::Changed(task));
+        }
     };
     if thread::Builder::new().spawn(question).is_err() {
-        let _ = send.send(done(None));
+        let _ = send.send(Message::Done(done(None)));
     }
 }
 

@@ -67,6 +67,8 @@ pub enum Kind {
     /// Decisions, of CrowdSec's local API.
     #[serde(rename = "crowdsec")]
     CrowdSec(CrowdSec),
+    /// Lists that are kept in etcd.
+    Etcd(Etcd),
 }
 
 impl Kind {
@@ -76,6 +78,7 @@ impl Kind {
             Self::Names(_) => None,
             Self::Url(list) => Some(Cow::Borrowed(&list.url)),
             Self::CrowdSec(lapi) => Some(Cow::Borrowed(&lapi.url)),
+            Self::Etcd(fleet) => Some(fleet.url().into()),
         }
     }
 }
@@ -187,6 +190,53 @@ impl CrowdSec {
     /// Whether it may be asked over a way on which everybody can read and change what is said: on this host, or where a person said so.
     pub fn may_be_plain(&self) -> bool {
         self.insecure || is_local(&self.url)
+    }
+}
+
+/// Lists that are kept in etcd, in the format of list files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Etcd {
+    /// Servers of one cluster, asked in this order: `https://HOST:PORT`, or `http://` on this host or where that is `insecure`. At least one.
+    pub endpoints: Vec<String>,
+    /// The key whose value is the list; one that ends in `/` stands for all keys that begin with it.
+    pub key: String,
+    /// Whether everybody on the way may change it.
+    pub insecure: bool,
+    /// Certificates of authorities that are trusted instead of the system's, in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// As whom to log in, where etcd wants that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<User>,
+    /// The shortest prefixes that are taken.
+    pub widest: Widest,
+}
+
+/// Somebody who may log in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// The file with its password, in the first line.
+    pub password_file: PathBuf,
+}
+
+impl Etcd {
+    /// What is asked for, of whichever server.
+    pub fn url(&self) -> String {
+        format!("etcd:{}", self.key)
+    }
+
+    /// Whether all keys that begin with the one that is written are asked for.
+    pub fn is_prefix(&self) -> bool {
+        self.key.ends_with('/')
+    }
+
+    /// Whether a server may be asked over a way on which everybody can change the answer: on this host, or where a person said so.
+    pub fn may_be_plain(&self, endpoint: &str) -> bool {
+        self.insecure || is_local(endpoint)
     }
 }
 
@@ -415,6 +465,26 @@ mod tests {
             assert!(may_be_plain(url, true), "{url}");
             assert!(!may_be_plain(url, false), "{url}");
         }
+    }
+
+    #[test]
+    fn a_key_that_ends_in_a_slash_stands_for_all_below_it() {
+        let mut fleet = Etcd {
+            endpoints: Vec::new(),
+            key: "/sipguard/providers".to_owned(),
+            insecure: false,
+            ca_file: None,
+            user: None,
+            widest: Widest::default(),
+        };
+        assert!(!fleet.is_prefix());
+        assert!(fleet.may_be_plain("http://127.0.0.1:2379"));
+        assert!(!fleet.may_be_plain("http://192.0.2.53:2379"));
+        fleet.key.push('/');
+        assert!(fleet.is_prefix());
+        assert_eq!(fleet.url(), "etcd:/sipguard/providers/");
+        fleet.insecure = true;
+        assert!(fleet.may_be_plain("http://192.0.2.53:2379"));
     }
 
     #[test]

@@ -135,6 +135,7 @@ impl<'a> Bounds<'a> {
             Kind::Names(names) => Entries::Names(OfNames::new(names)),
             Kind::Url(list) => Entries::List(OfAList::new(&list.widest)),
             Kind::CrowdSec(lapi) => Entries::Decisions(OfDecisions::new(lapi)),
+            Kind::Etcd(fleet) => Entries::List(OfAList::new(&fleet.widest)),
         };
         Self {
             circumstances,

@@ -1,4 +1,5 @@
 use std::{
+    borrow::Cow,
     fs::{self, File},
     io::{self, Write as _},
     net::{IpAddr, Ipv4Addr},
@@ -11,7 +12,7 @@ use std::{
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use sipguard_lists::{
     found::{Family, Lookup, MAX_BYTES, Writer},
-    task::{CrowdSec, Kind, Names, Url, Widest},
+    task::{CrowdSec, Etcd, Kind, Names, Url, Widest},
 };
 use tempfile::TempDir;
 
@@ -560,9 +561,23 @@ fn list() -> Task {
     }
 }
 
-fn list_head() -> Head {
+fn fleet() -> Task {
+    Task {
+        source: "trunk".to_owned(),
+        kind: Kind::Etcd(Etcd {
+            endpoints: vec!["https://etcd1.example:2379".to_owned()],
+            key: "/sipguard/providers".to_owned(),
+            insecure: false,
+            ca_file: None,
+            user: None,
+            widest: Widest::default(),
+        }),
+    }
+}
+
+fn list_head(task: &Task) -> Head {
     Head {
-        url: Some(URL.to_owned()),
+        url: task.kind.url().map(Cow::into_owned),
         lookups: Vec::new(),
         ..head()
     }
@@ -578,7 +593,14 @@ fn listed(prefixes: &[&str]) -> Vec<Entry> {
 
 #[test]
 fn what_a_list_may_not_have() {
-    let both = Both::empty(list());
+    for task in [list(), fleet()] {
+        refuses_of_a_list(task);
+    }
+}
+
+fn refuses_of_a_list(task: Task) {
+    let list_head = || list_head(&task);
+    let both = Both::empty(task.clone());
     both.find(&list_head(), &listed(&["203.0.112.0/20", "2001:db8::/32"]));
     assert_eq!(both.take().unwrap().len(), 2);
     let refuses = |head: &Head, entries: &[Entry], wanted: &str| {
@@ -634,7 +656,13 @@ fn what_a_list_may_not_have() {
 
 #[test]
 fn a_list_that_halved_or_doubled_waits_for_somebody_to_look_at_it() {
-    let both = Both::empty(list());
+    for task in [list(), fleet()] {
+        waits_for_somebody(task);
+    }
+}
+
+fn waits_for_somebody(task: Task) {
+    let both = Both::empty(task);
     let hosts = |count: u8| -> Vec<String> {
         (0..count)
             .map(|host| format!("203.0.113.{host}/32"))
@@ -642,7 +670,7 @@ fn a_list_that_halved_or_doubled_waits_for_somebody_to_look_at_it() {
     };
     let find = |prefixes: &[String]| {
         let prefixes: Vec<_> = prefixes.iter().map(String::as_str).collect();
-        both.find(&list_head(), &listed(&prefixes));
+        both.find(&list_head(&both.task), &listed(&prefixes));
     };
     find(&hosts(10));
     assert_eq!(
@@ -689,11 +717,12 @@ fn a_list_that_halved_or_doubled_waits_for_somebody_to_look_at_it() {
     assert!(both.take().is_err());
     assert_eq!(both.take_as(Accept::Any, NOW).unwrap().len(), 11);
     // A copy of another list says nothing about this one.
-    let mut other = list();
-    let Kind::Url(url) = &mut other.kind else {
-        panic!("it is one")
-    };
-    url.url = "https://feeds.example/other.txt".to_owned();
+    let mut other = both.task.clone();
+    match &mut other.kind {
+        Kind::Url(list) => "https://feeds.example/other.txt".clone_into(&mut list.url),
+        Kind::Etcd(fleet) => "/sipguard/".clone_into(&mut fleet.key),
+        Kind::Names(_) | Kind::CrowdSec(_) => panic!("it is a list"),
+    }
     let both = Both {
         task: other,
         ..both
@@ -717,10 +746,7 @@ fn what_decisions_may_be() {
             widest: Widest::default(),
         }),
     });
-    let head = Head {
-        url: Some(LAPI.to_owned()),
-        ..list_head()
-    };
+    let head = list_head(&both.task);
     let ban = |prefix: &str, end| Entry {
         end: Some(at(end)),
         comment: Some("crowdsecurity/ssh-bf\u{1b}".to_owned()),

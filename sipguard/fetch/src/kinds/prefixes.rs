@@ -27,6 +27,14 @@ impl<R> Limited<R> {
         }
     }
 
+    /// Goes on with another body, within the same bounds.
+    pub(super) fn then<S>(self, body: S) -> Limited<S> {
+        Limited {
+            body,
+            left: self.left,
+        }
+    }
+
     /// Whether that was all of it; what was read of too much is worth nothing.
     pub(super) fn all(&self) -> Result<(), String> {
         if self.left == 0 {

@@ -239,6 +239,37 @@ fn what_is_not_asked_for_any_more_is_forgotten() {
 }
 
 #[test]
+fn whoever_tells_of_a_change_is_asked_soon_and_not_all_the_time() {
+    let mut schedule = Schedule::default();
+    let milli = Duration::from_millis;
+    schedule.set("a", milli(0));
+    schedule.changed("nobody", milli(0));
+    let mut asked = 0;
+    // It is asked for an hour, tells of a change each millisecond, and answers at once.
+    for now in (0..3_600_000).map(milli) {
+        for due in schedule.due(now) {
+            schedule.changed(&due.source, now);
+            schedule.asked(&due.source, false, now + Duration::from_mins(1));
+            asked += 1;
+        }
+        schedule.changed("a", now);
+    }
+    assert_eq!(asked, 3_600_000 / 100);
+    // What it told before it was asked is in the answer.
+    let begin = milli(4_000_000);
+    assert_eq!(schedule.due(begin).len(), 1);
+    schedule.changed("a", begin);
+    schedule.asked("a", false, begin + Duration::from_mins(1));
+    assert_eq!(schedule.next(), Some(begin + Duration::from_mins(1)));
+    schedule.changed("a", begin + milli(1));
+    schedule.changed("a", begin + milli(99));
+    assert_eq!(schedule.next(), Some(begin + milli(101)));
+    // Word of a change puts nothing off.
+    schedule.changed("a", begin + Duration::from_hours(1));
+    assert_eq!(schedule.next(), Some(begin + milli(101)));
+}
+
+#[test]
 fn pauses_have_their_bounds_whatever_chance_says() {
     for chance in (0..u32::MAX).step_by(9_999_991) {
         for good in [0, 29, 30, 33, 600, 3600, 1 << 40] {
