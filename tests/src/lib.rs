@@ -3,8 +3,10 @@
 
 pub mod byte_code;
 pub mod capture_file;
+pub mod certificates;
 pub mod compiled;
 pub mod differential;
+pub mod etcd;
 pub mod fetcher;
 pub mod foreign;
 pub mod frame;

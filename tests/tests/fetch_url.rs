@@ -5,7 +5,6 @@ use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener},
-    path::Path,
     process::Command,
     thread,
     time::Duration,
@@ -16,6 +15,7 @@ use sipguard_lists::{
     task::{Kind, Task, Tasks, Url, Widest},
 };
 use sipguard_tests::{
+    certificates::certify,
     fetcher::{Fetcher, SOURCE, memory},
     netns::{End, Finished, Host, Process, Sandbox, join, sandbox, until},
 };
@@ -47,7 +47,7 @@ impl World {
         );
         let files = TempDir::new().expect("a temporary folder");
         fs::create_dir(files.path().join("www")).expect("an empty folder");
-        certify(files.path());
+        certify(files.path(), SERVER);
         let list = Url {
             url: format!("https://{SERVER}/list.txt"),
             every: Url::EVERY,
@@ -145,30 +145,6 @@ impl World {
     fn at(&mut self, path: &str) {
         self.list.url = format!("https://{SERVER}{path}");
     }
-}
-
-/// An authority, and a certificate of it for the server's address.
-fn certify(folder: &Path) {
-    let openssl = |words: &str| {
-        let mut command = Command::new("openssl");
-        let made = command
-            .current_dir(folder)
-            .args(words.split_whitespace())
-            .output()
-            .expect("it is declared");
-        assert!(made.status.success(), "{made:?}");
-    };
-    let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
-    openssl(&format!(
-        "{new} -subj /CN=authority -keyout ca.key -out ca.pem"
-    ));
-    openssl(&format!(
-        "{new} -subj /CN=server -addext subjectAltName=IP:{SERVER} -addext basicConstraints=critical,CA:FALSE -CA ca.pem -CAkey ca.key \
-         -keyout server.key -out server.pem"
-    ));
-    openssl(&format!(
-        "{new} -subj /CN=another -keyout another.key -out another.pem"
-    ));
 }
 
 #[test]

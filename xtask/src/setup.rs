@@ -3,6 +3,7 @@
 mod apt;
 mod compiler;
 mod emulator;
+mod etcd;
 pub(crate) mod fuzzer;
 mod linker;
 pub(crate) mod packager;
@@ -29,6 +30,7 @@ pub(crate) fn run(purposes: &[Purpose]) -> Result<()> {
     programs::ensure(purposes)?;
     if purposes.contains(&Purpose::Test) {
         sshd::ensure()?;
+        etcd::ensure()?;
     }
     if purposes.contains(&Purpose::Kernels) || purposes.contains(&Purpose::Vm) {
         emulator::ensure()?;
