@@ -15,6 +15,7 @@ pub mod interpreter;
 pub mod kill;
 pub mod netfilter;
 pub mod netns;
+pub mod nsd;
 pub mod package;
 pub mod random;
 pub mod reference;

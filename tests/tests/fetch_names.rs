@@ -13,6 +13,7 @@ use sipguard_lists::task::{Dns, Kind, Names, Task, Tasks};
 use sipguard_tests::{
     fetcher::{Fetcher, SOURCE, memory},
     netns::{End, Finished, Host, Process, Sandbox, join, sandbox, sipguard_fetch, until},
+    nsd::nsd,
 };
 use tempfile::TempDir;
 
@@ -61,9 +62,7 @@ impl World {
                 hold: Names::HOLD,
                 private: false,
             },
-            dns: Dns {
-                servers: Vec::new(),
-            },
+            dns: Dns::default(),
         };
         world.name(names);
         world.ask(&[SERVER]);
@@ -147,28 +146,16 @@ impl World {
 
     /// A server for the zone `provider.example`; it refuses all else.
     fn nsd(&self, address: &str, records: &str) -> Process {
-        let folder = self.files.path().join(address);
-        fs::create_dir(&folder).expect("one server an address");
         let zone = format!(
             "$ORIGIN provider.example.\n$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 45\n@ NS ns\nns A {SERVER}\n{records}"
         );
-        fs::write(folder.join("zone"), zone).expect("an empty folder");
-        let folder = folder.display();
-        let config = format!(
-            "server:\n ip-address: {address}\n username: \"\"\n chroot: \"\"\n database: \"\"\n pidfile: \"{folder}/pid\"\n \
-             xfrdfile: \"{folder}/xfrd\"\n zonelistfile: \"{folder}/list\"\n zonesdir: \"{folder}\"\n logfile: \"{folder}/log\"\n \
-             server-count: 1\nremote-control:\n control-enable: no\nzone:\n name: provider.example\n zonefile: \"{folder}/zone\"\n"
-        );
-        let file = self.files.path().join(address).join("config");
-        fs::write(&file, config).expect("a folder");
-        let server = self
-            .servers
-            .spawn(Command::new("nsd").arg("-d").arg("-c").arg(file));
-        until("nsd answers", || {
-            let log = fs::read_to_string(self.files.path().join(address).join("log"));
-            log.is_ok_and(|log| log.contains("nsd started"))
-        });
-        server
+        let folder = self.files.path().join(address);
+        nsd(
+            &self.servers,
+            &folder,
+            address,
+            &[("provider.example", zone)],
+        )
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod answer;
 mod connect;
+mod proof;
 mod servers;
 
 use std::{
@@ -19,16 +20,20 @@ use domain::{
     base::{Message, MessageBuilder, Name, Rtype},
     net::client::{
         dgram, dgram_stream, multi_stream,
-        request::{Error as RequestError, RequestMessage, SendRequest as _},
+        request::{ComposeRequest as _, Error as RequestError, RequestMessage, SendRequest as _},
         stream,
     },
 };
 use thiserror::Error;
 
-use self::connect::{Tcp, Udp};
 pub(crate) use self::{
     answer::{Data, Pointer},
+    proof::Anchors,
     servers::of_the_system,
+};
+use self::{
+    connect::{Tcp, Udp},
+    proof::Validator,
 };
 
 /// A domain name as a question has it.
@@ -72,6 +77,8 @@ pub(crate) enum Why {
     Referral,
     #[error("can't be understood")]
     Garbage,
+    #[error("the answer is not proven: {0}")]
+    Unproven(String),
     #[error("{0}")]
     Network(String),
 }
@@ -87,6 +94,8 @@ pub(crate) struct Answer {
     pub(crate) exists: bool,
 }
 
+type Connection = dgram_stream::Connection<Udp, RequestMessage<Vec<u8>>>;
+
 /// The servers, for one round of questions.
 pub(crate) struct Resolver {
     servers: Vec<Server>,
@@ -94,17 +103,27 @@ pub(crate) struct Resolver {
 
 struct Server {
     address: IpAddr,
-    connection: dgram_stream::Connection<Udp, RequestMessage<Vec<u8>>>,
+    connection: Connection,
+    /// Where only what is proven counts.
+    validator: Option<Validator>,
     is_silent: Cell<bool>,
 }
 
 impl Resolver {
-    /// Asks these servers, from no port that is guarded. In a runtime of tokio.
-    pub(crate) fn new(servers: &[IpAddr], guarded: &Arc<BTreeSet<u16>>) -> Self {
-        let server = |&address| Server {
-            address,
-            connection: connection(address, guarded),
-            is_silent: Cell::new(false),
+    /// Asks these servers, from no port that is guarded; where there are anchors, only what they prove is an answer. In a runtime of tokio.
+    pub(crate) fn new(
+        servers: &[IpAddr],
+        guarded: &Arc<BTreeSet<u16>>,
+        anchors: Option<&Anchors>,
+    ) -> Self {
+        let server = |&address| {
+            let connection = connection(address, guarded);
+            Server {
+                address,
+                validator: anchors.map(|anchors| Validator::new(anchors, connection.clone())),
+                connection,
+                is_silent: Cell::new(false),
+            }
         };
         Self {
             servers: servers.iter().map(server).collect(),
@@ -167,11 +186,24 @@ impl Server {
         // A vector takes any name.
         question.push((name, of)).map_err(|_| Why::Garbage)?;
         let message: Message<Vec<u8>> = question.into_message();
-        let request = RequestMessage::new(message).map_err(|error| network(&error))?;
+        let mut request = RequestMessage::new(message).map_err(|error| network(&error))?;
+        if self.validator.is_some() {
+            request.set_dnssec_ok(true);
+            // What the server itself thinks of it proves nothing.
+            request.header_mut().set_cd(true);
+        }
         let mut request = self.connection.send_request(request);
         let response = tokio::time::timeout(PATIENCE * 2 + PATIENCE_TCP, request.get_response());
         match response.await {
-            Ok(Ok(response)) => answer::read(&response, name, of),
+            Ok(Ok(mut response)) => {
+                let part = answer::read(&response, name, of)?;
+                let Some(validator) = &self.validator else {
+                    return Ok(part);
+                };
+                // It may be good for a shorter time than it says.
+                validator.check(&mut response).await?;
+                answer::read(&response, name, of)
+            }
             Ok(Err(error)) => Err(network(&error)),
             Err(_) => Err(Why::Silent),
         }
@@ -189,10 +221,7 @@ fn network(error: &RequestError) -> Why {
     }
 }
 
-fn connection(
-    server: IpAddr,
-    guarded: &Arc<BTreeSet<u16>>,
-) -> dgram_stream::Connection<Udp, RequestMessage<Vec<u8>>> {
+fn connection(server: IpAddr, guarded: &Arc<BTreeSet<u16>>) -> Connection {
     let address = SocketAddr::new(server, PORT);
     let mut datagram = dgram::Config::new();
     datagram.set_max_retries(1);

@@ -44,6 +44,12 @@ pub struct Tasks {
 pub struct Dns {
     /// Servers, asked in this order; none: those of `/etc/resolv.conf`.
     pub servers: Vec<IpAddr>,
+    /// Whether only what DNSSEC proves is an answer.
+    #[serde(default)]
+    pub dnssec: bool,
+    /// DS or DNSKEY records by which it is proven, as in a zone file; none: those of the root's own keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_anchor: Option<PathBuf>,
 }
 
 /// What is to be asked for one source.
@@ -373,6 +379,8 @@ mod tests {
                     "192.0.2.53".parse().unwrap(),
                     "2001:db8::53".parse().unwrap(),
                 ],
+                dnssec: true,
+                trust_anchor: Some("/etc/sipguard/root.key".into()),
             },
             guarded_ports: BTreeSet::from([5060, 50600]),
             sources: vec![Task {

@@ -71,6 +71,8 @@ const PROGRAMS: &[Program] = &[
     // Name servers
     program("dnsmasq", "dnsmasq-base", "answers for a provider's names, and lets them change", &[Test]),
     program("nsd", "nsd", "answers for a provider's zone, and refuses all else", &[Test]),
+    program("ldns-keygen", "ldnsutils", "makes keys of zones", &[Test]),
+    program("ldns-signzone", "ldnsutils", "signs zones", &[Test]),
     // Web servers
     program("nginx", "nginx-light", "has lists to be fetched", &[Test]),
     program("openssl", "openssl", "makes the web server's certificate, and an authority to trust", &[Test]),

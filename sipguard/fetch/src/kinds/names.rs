@@ -16,12 +16,12 @@ use sipguard_lists::{
     found::{Family, Lookup},
     name::Name,
     said::Said,
-    task::{Names, Tasks},
+    task::{Dns, Names, Tasks},
 };
 
 use self::find::Found;
 use super::{Answer, Before, Entries, Kind};
-use crate::dns::{self, Resolver};
+use crate::dns::{self, Anchors, Resolver};
 
 /// No answer is good for longer, whatever it says of itself, in seconds.
 const MAX_TTL: u32 = 60 * 60;
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// The names of a source, and whom to ask.
 pub(super) struct InDns {
     names: Names,
-    servers: Vec<IpAddr>,
+    dns: Dns,
     guarded: Arc<BTreeSet<u16>>,
 }
 
@@ -39,18 +39,18 @@ impl InDns {
     pub(super) fn new(names: &Names, tasks: &Tasks) -> Self {
         Self {
             names: names.clone(),
-            servers: tasks.dns.servers.clone(),
+            dns: tasks.dns.clone(),
             guarded: Arc::new(tasks.guarded_ports.clone()),
         }
     }
 
-    async fn find(&self) -> Vec<Found> {
-        let servers = if self.servers.is_empty() {
+    async fn find(&self, anchors: Option<&Anchors>) -> Vec<Found> {
+        let servers = if self.dns.servers.is_empty() {
             dns::of_the_system()
         } else {
-            self.servers.clone()
+            self.dns.servers.clone()
         };
-        let resolver = Resolver::new(&servers, &self.guarded);
+        let resolver = Resolver::new(&servers, &self.guarded, anchors);
         let mut all = Vec::new();
         for name in &self.names.names {
             all.extend(find::find(&resolver, name).await);
@@ -62,12 +62,14 @@ impl InDns {
 impl Kind for InDns {
     fn ask(&mut self, before: &Before, now: Timestamp) -> Answer {
         let found = || -> Result<Vec<Found>, String> {
+            let anchors = || Anchors::read(self.dns.trust_anchor.as_deref());
+            let anchors = self.dns.dnssec.then(anchors).transpose()?;
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .map_err(|error| error.to_string())?;
             runtime.block_on(async {
-                tokio::time::timeout(PATIENCE, self.find())
+                tokio::time::timeout(PATIENCE, self.find(anchors.as_ref()))
                     .await
                     .map_err(|_| format!("not done within {} s", PATIENCE.as_secs()))
             })
