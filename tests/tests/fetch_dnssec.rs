@@ -17,10 +17,8 @@ use tempfile::TempDir;
 const SERVER: &str = "192.0.2.53";
 
 /// What keys sign with; in the second case it is told that there is no such name by hashes of the names that there are.
-const ALGORITHMS: [(&str, &[&str]); 2] = [
-    ("ECDSAP256SHA256", &[]),
-    ("RSASHA256", &["-n", "-t", "1"]),
-];
+const ALGORITHMS: [(&str, &[&str]); 2] =
+    [("ECDSAP256SHA256", &[]), ("RSASHA256", &["-n", "-t", "1"])];
 
 /// Runs a tool in a folder.
 fn run(folder: &Path, program: &str, words: &[&str]) -> String {

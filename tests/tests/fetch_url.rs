@@ -5,9 +5,10 @@ use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
     process::Command,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sipguard_lists::{
@@ -17,11 +18,14 @@ use sipguard_lists::{
 use sipguard_tests::{
     certificates::certify,
     fetcher::{Fetcher, SOURCE, memory},
-    netns::{End, Finished, Host, Process, Sandbox, join, sandbox, until},
+    netns::{End, Finished, Host, Process, Sandbox, join, sandbox, sipguard_fetch, until},
 };
 use tempfile::TempDir;
 
 const SERVER: &str = "192.0.2.53";
+
+/// Writes a list that has a line more all the time.
+const SLOW: &str = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\nwhile echo 203.0.113.7; do sleep 0.1; done\n";
 
 /// A gateway with the fetcher, and a host with a web server.
 struct World {
@@ -138,6 +142,56 @@ impl World {
         server
     }
 
+    /// Another web server, in the plain: it compresses for whoever takes that, has a page for what it has not, and a program that writes one.
+    fn apache(&mut self) -> Process {
+        self.list.insecure = true;
+        self.list.url = format!("http://{SERVER}/list.txt");
+        let folder = self.files.path();
+        // It reads them as a user who may do nothing.
+        let readable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(folder, readable.clone()).expect("a folder of ours");
+        fs::create_dir(folder.join("cgi")).expect("a folder of ours");
+        let program = folder.join("cgi/slow");
+        fs::write(&program, SLOW).expect("a folder of ours");
+        fs::set_permissions(&program, readable).expect("a file of ours");
+        fs::write(
+            folder.join("www/page.html"),
+            "<!DOCTYPE html>\n<title>Nothing here</title>\n",
+        )
+        .expect("a folder of ours");
+        let folder = folder.display();
+        let modules = [
+            "mpm_prefork",
+            "authz_core",
+            "alias",
+            "cgi",
+            "deflate",
+            "dir",
+            "filter",
+            "mime",
+        ];
+        let modules = modules.map(|name| {
+            format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n")
+        });
+        let config = format!(
+            "{}ServerRoot {folder}\nServerName {SERVER}\nPidFile pid\nListen {SERVER}:80\nUser nobody\nGroup nogroup\nErrorLog error.log\n\
+             LogFormat \"\\\"%r\\\" %>s %B\" short\nCustomLog access.log short\nTypesConfig /dev/null\nDocumentRoot {folder}/www\n\
+             SetOutputFilter DEFLATE\nRedirect permanent /moved /list.txt\nScriptAlias /cgi/ {folder}/cgi/\n<Directory {folder}/www>\n \
+             FallbackResource /page.html\n</Directory>\n",
+            modules.concat()
+        );
+        let file = self.files.path().join("apache.conf");
+        fs::write(&file, config).expect("a folder of ours");
+        let server = self.server.spawn(
+            Command::new("apache2")
+                .arg("-DFOREGROUND")
+                .arg("-f")
+                .arg(file),
+        );
+        self.server.wait_until_bound("tcp", 80);
+        server
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.files.path().join("access.log")).expect("the server writes it")
     }
@@ -220,6 +274,52 @@ fn a_list_is_fetched_and_sent_again_only_when_it_changed() {
             "{}",
             world.log()
         );
+    });
+}
+
+#[test]
+fn another_server_sends_nothing_again_either() {
+    sandbox(|sandbox| {
+        let mut world = World::new(sandbox);
+        let _server = world.apache();
+        world.put(&"203.0.113.0/24\n".repeat(1_000));
+        world.fetch().succeeded();
+        world.fetch().succeeded();
+        let log = world.log();
+        assert_eq!(log.matches(" 304 0").count(), 1, "{log}");
+        // As it is: what is compressed gets a tag that does not match again.
+        assert_eq!(log.matches(" 200 15000").count(), 1, "{log}");
+        world.put("198.51.100.0/24\n");
+        world.list.url = format!("http://{SERVER}/moved");
+        world.fetch().succeeded();
+        assert_eq!(world.prefixes(), ["198.51.100.0/24"]);
+
+        world.list.url = format!("http://{SERVER}/nothing.txt");
+        world.fails(
+            "line 1 is no prefix: \\u{3c}\\u{21}DOCTYPE html\\u{3e} (and 1 more of 2 entries are wrong)",
+        );
+    });
+}
+
+#[test]
+fn what_takes_too_long_is_given_up() {
+    sandbox(|sandbox| {
+        let mut world = World::new(sandbox);
+        let _server = world.apache();
+        world.put("203.0.113.0/24\n");
+        world.fetch().succeeded();
+        world.list.url = format!("http://{SERVER}/cgi/slow");
+        world.fetcher.order(&world.tasks());
+        let begin = Instant::now();
+        let fetcher = world.gateway.spawn(&mut Command::new(sipguard_fetch()));
+        // Whoever waits for it has a minute, too.
+        until("half of the time is over", || {
+            begin.elapsed() > Duration::from_secs(30)
+        });
+        let told = fetcher.wait().exited(1).stdout;
+        assert_eq!(told, "live: 0 entries; it takes too long\n");
+        let took = begin.elapsed().as_secs();
+        assert!((60..90).contains(&took), "{took} s");
     });
 }
 
@@ -312,7 +412,7 @@ fn servers_that_do_otherwise_are_told_of() {
     });
 }
 
-/// Answers one request on this host with a head, and then with a piece of text again and again, as long as somebody reads.
+/// Answers one request on this host with a head, and then with a piece of text, if any, again and again, as long as somebody reads.
 fn endless(host: &Host, head: &'static str, piece: &'static str) -> u16 {
     let listener = host.enter(|| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     let port = listener.local_addr().expect("it is bound").port();
@@ -321,7 +421,7 @@ fn endless(host: &Host, head: &'static str, piece: &'static str) -> u16 {
         let _ = stream.read(&mut [0; 4_096]);
         let _ = stream.write_all(head.as_bytes());
         let piece = piece.repeat(10_000);
-        while stream.write_all(piece.as_bytes()).is_ok() {}
+        while !piece.is_empty() && stream.write_all(piece.as_bytes()).is_ok() {}
     });
     port
 }
@@ -356,6 +456,15 @@ fn lists_that_never_end_end() {
             let port = endless(&world.gateway, head, piece);
             world.list.url = format!("http://127.0.0.1:{port}/");
             world.fails(wanted);
+        }
+        // Half a list is none.
+        for head in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n203.0.113.7\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nc\r\n203.0.113.7\n\r\n",
+        ] {
+            let port = endless(&world.gateway, head, "");
+            world.list.url = format!("http://127.0.0.1:{port}/");
+            world.fails("Peer disconnected");
         }
         let port = endless(
             &world.gateway,

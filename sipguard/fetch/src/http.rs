@@ -1,6 +1,6 @@
 //! Asking over HTTP and TLS.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
 use sipguard_lists::said::Said;
 use ureq::{
@@ -59,6 +59,14 @@ fn roots(ca_file: Option<&Path>, may_be_plain: bool) -> Result<RootCerts, String
     Ok(RootCerts::new_with_certs(&certificates))
 }
 
+/// What went wrong while an answer was read, as it is told.
+pub(crate) fn while_reading(error: io::Error) -> io::Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(inner) => io::Error::other(told(inner)),
+        None => error,
+    }
+}
+
 /// What went wrong, which may quote the other side.
 pub(crate) fn told(error: &Error) -> String {
     match error {
@@ -66,7 +74,7 @@ pub(crate) fn told(error: &Error) -> String {
             "it leads to http, where everybody on the way may change it; `insecure = true` allows that".to_owned()
         }
         Error::TooManyRedirects => "it leads elsewhere too often".to_owned(),
-        Error::Timeout(_) => format!("not done within {} s", PATIENCE.as_secs()),
+        Error::Timeout(_) => "it takes too long".to_owned(),
         error => Said(&error.to_string()).to_string(),
     }
 }

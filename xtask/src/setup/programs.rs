@@ -75,6 +75,7 @@ const PROGRAMS: &[Program] = &[
     program("ldns-signzone", "ldnsutils", "signs zones", &[Test]),
     // Web servers
     program("nginx", "nginx-light", "has lists to be fetched", &[Test]),
+    program("apache2", "apache2-bin", "has lists to be fetched, too", &[Test]),
     program("openssl", "openssl", "makes the web server's certificate, and an authority to trust", &[Test]),
     // Captures
     program("tcpdump", "tcpdump", "counts packets, to compare sipguard's counters with", &[Demo, Test]),

@@ -8,6 +8,8 @@ use std::{
 use ipnet::IpNet;
 use sipguard_lists::{found::MAX_ENTRIES, list, said::Said, task::Widest};
 
+use crate::http;
+
 /// The most bytes that are read.
 const MAX_BYTES: u64 = 64 << 20;
 /// The most bytes of a line.
@@ -46,7 +48,8 @@ impl<R> Limited<R> {
 
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = (&mut self.body).take(self.left).read(buffer)?;
+        let read = (&mut self.body).take(self.left).read(buffer);
+        let read = read.map_err(http::while_reading)?;
         self.left -= read as u64;
         Ok(read)
     }
