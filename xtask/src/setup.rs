@@ -2,6 +2,7 @@
 
 mod apt;
 mod compiler;
+mod crowdsec;
 mod emulator;
 mod etcd;
 pub(crate) mod fuzzer;
@@ -31,6 +32,7 @@ pub(crate) fn run(purposes: &[Purpose]) -> Result<()> {
     if purposes.contains(&Purpose::Test) {
         sshd::ensure()?;
         etcd::ensure()?;
+        crowdsec::ensure()?;
     }
     if purposes.contains(&Purpose::Kernels) || purposes.contains(&Purpose::Vm) {
         emulator::ensure()?;

@@ -60,7 +60,10 @@ pub(crate) fn ask(
     if matches!(answer.entries, Entries::Written) {
         return Ok(Asked {
             is_news: false,
-            told: format!("{source}: as before"),
+            told: match &answer.error {
+                None => format!("{source}: as before"),
+                Some(error) => format!("{source}: as before; {error}"),
+            },
             failed,
             pause,
             wait,

@@ -47,7 +47,12 @@ pub(super) fn read(
     let mut json = serde_json::Deserializer::from_reader(body);
     let read = Both { take, ended }.deserialize(&mut json);
     let read = read.and_then(|()| json.end());
-    read.map_err(|error| Said(&error.to_string()).to_string())
+    read.map_err(|error| {
+        let text = error.to_string();
+        // All of it is one line.
+        let text = text.split(" at line ").next().unwrap_or_default();
+        Said(text).to_string()
+    })
 }
 
 /// The object.
