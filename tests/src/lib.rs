@@ -5,6 +5,7 @@ pub mod byte_code;
 pub mod capture_file;
 pub mod certificates;
 pub mod compiled;
+pub mod country_database;
 pub mod differential;
 pub mod etcd;
 pub mod fetcher;

@@ -19,6 +19,7 @@ use sipguard_lists::{
     task::{CrowdSec, Kind, Task, Tasks, Widest},
 };
 use sipguard_tests::{
+    country_database::{Layout, database},
     fetcher::{Fetcher, SOURCE, memory},
     netns::{Finished, Host, Process, SCRATCH, Sandbox, sandbox, until},
 };
@@ -50,6 +51,7 @@ impl World {
                 insecure: false,
                 ca_file: None,
                 widest: Widest::default(),
+                database: None,
             },
             folder,
         };
@@ -292,6 +294,49 @@ fn all_is_asked_for_again_after_whatever_failed() {
         world.cscli("bouncers add other -k another");
         world.cscli("decisions delete --ip 203.0.113.7");
         world.bans(&["203.0.113.8/32"]);
+        service.stop();
+    });
+}
+
+#[test]
+fn countries_are_banned_by_a_database() {
+    sandbox(|sandbox| {
+        let mut world = World::new(sandbox);
+        let file = world.folder.join("country.mmdb");
+        let networks = [
+            ("16.0.0.0/8", "US"),
+            ("80.1.0.0/16", "DE"),
+            ("2a00:1::/32", "DE"),
+        ];
+        let networks = networks.map(|(network, country)| {
+            let network: IpNet = network.parse().expect("a network");
+            (network, country)
+        });
+        fs::write(&file, database(Layout::Nested, networks)).expect("it is ours");
+        world.begin();
+        world.task.database = Some(file.clone());
+        let service = world.service();
+        service.wait_for_error("live: 0 entries");
+        world.cscli("decisions add --scope Country --value DE --reason many");
+        world.cscli("decisions add --ip 80.1.0.7 --duration 9h");
+        world.bans(&["80.1.0.0/16", "80.1.0.7/32", "2a00:1::/32"]);
+        let [net, ..] = &world.taken()[..] else {
+            panic!("there are some")
+        };
+        assert!(net.end.is_some() && net.comment.as_deref() == Some("many"));
+        // Wider than a decision of its own may be.
+        world.cscli("decisions add --scope Country --value US");
+        world.bans(&["16.0.0.0/8", "80.1.0.0/16", "80.1.0.7/32", "2a00:1::/32"]);
+        world.cscli("decisions add --scope Country --value AT");
+        service.wait_for_error("country.mmdb has no network of AT");
+        world.cscli("decisions delete --id 1");
+        world.bans(&["16.0.0.0/8", "80.1.0.7/32"]);
+        assert_eq!(world.asked(ALL), 1);
+        // Another database.
+        let network: IpNet = "80.2.0.0/16".parse().expect("a network");
+        fs::write(&file, database(Layout::Flat, [(network, "AT")])).expect("it is ours");
+        world.bans(&["80.1.0.7/32", "80.2.0.0/16"]);
+        service.wait_for_error("country.mmdb has no network of US");
         service.stop();
     });
 }

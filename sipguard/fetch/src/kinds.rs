@@ -1,5 +1,6 @@
 //! What can be asked for: one file a kind. A kind asks once; when it is asked again, and what becomes of a failure, is not its business.
 
+mod countries;
 mod crowdsec;
 mod etcd;
 mod names;
@@ -9,7 +10,7 @@ mod url;
 use std::{cell::OnceCell, fmt::Debug, fs::File, io, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sipguard_lists::{
     found::{Entry, Head, Lookup, ReadError, Reader},
     name::Name,
@@ -146,7 +147,7 @@ impl Before {
                 names.names.iter().all(was_asked)
             }
             // All is asked for at the beginning.
-            Question::CrowdSec(_) => false,
+            Question::CrowdSec(_) | Question::Countries(_) => false,
             Question::Url(_) => head.url.as_deref() == question.url().as_deref(),
             // Nobody waits for its changes yet.
             Question::Etcd(_) => false,
@@ -173,6 +174,13 @@ impl Before {
     }
 }
 
+/// Whether the file says this of the last try, and did so lately.
+fn is_told(head: &Head, error: Option<&str>, silent: Duration, now: Timestamp) -> bool {
+    let silent = silent.try_into().unwrap_or_default();
+    let ago = now.duration_since(head.asked);
+    head.error.as_deref() == error && (SignedDuration::ZERO..silent).contains(&ago)
+}
+
 /// One way to ask. It may remember what it needs for the next question; whoever asks for the first time remembers nothing.
 pub(crate) trait Kind: Send {
     /// Asks once, and waits for the answer; `now` is when that begins.
@@ -192,5 +200,6 @@ pub(crate) fn kind(question: &Question, tasks: &Tasks) -> Box<dyn Kind> {
         Question::Url(list) => Box::new(url::OverHttp::new(list)),
         Question::CrowdSec(lapi) => Box::new(crowdsec::Bouncer::new(lapi)),
         Question::Etcd(fleet) => Box::new(etcd::InEtcd::new(fleet)),
+        Question::Countries(some) => Box::new(countries::InDatabase::new(some)),
     }
 }

@@ -10,6 +10,7 @@
 
 mod ask;
 mod clock;
+mod countries;
 mod credential;
 mod dns;
 mod http;
@@ -19,6 +20,7 @@ mod schedule;
 mod service;
 
 use std::{
+    io,
     path::PathBuf,
     process::ExitCode,
     thread::{self, ScopedJoinHandle},
@@ -39,6 +41,9 @@ struct Arguments {
     /// Go on, and ask for each again when its answer ends
     #[arg(long = "loop", conflicts_with = "sources")]
     goes_on: bool,
+    /// Print the networks of these countries in a database, as this program itself wants to know
+    #[arg(long, value_name = "DATABASE", conflicts_with = "goes_on", hide = true)]
+    countries: Option<PathBuf>,
     /// What is to be asked for, as `sipguard apply` writes it
     #[arg(
         long,
@@ -65,6 +70,11 @@ fn main() -> ExitCode {
 
 /// Whether all was answered.
 fn run(arguments: &Arguments) -> Result<bool> {
+    if let Some(database) = &arguments.countries {
+        let countries: Result<_, _> = arguments.sources.iter().map(|it| it.parse()).collect();
+        countries::print(database, &countries?, io::stdout().lock())?;
+        return Ok(true);
+    }
     let folder = Folder::at(&arguments.folder);
     if arguments.goes_on {
         service::run(&arguments.tasks, &folder)

@@ -1,4 +1,4 @@
-//! Addresses that no name of a provider has: letting them in would let in the host itself, or everybody near it.
+//! Addresses that no name of a provider has, and that are in no country: letting them in would let in the host itself, or everybody near it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -34,6 +34,54 @@ const PRIVATE: [IpNet; 5] = [
     v6([0xfc00, 0], [0, 0], 7),
 ];
 
+/// Networks that are not for everybody to reach, by the registries of RFC 6890 as they are in 2026, with those of multicast and of 6to4.
+const SPECIAL: [IpNet; 20] = [
+    v4([0, 0, 0, 0], 8),
+    v4([10, 0, 0, 0], 8),
+    v4([100, 64, 0, 0], 10),
+    v4([127, 0, 0, 0], 8),
+    v4([169, 254, 0, 0], 16),
+    v4([172, 16, 0, 0], 12),
+    v4([192, 0, 0, 0], 24),
+    v4([192, 0, 2, 0], 24),
+    v4([192, 88, 99, 0], 24),
+    v4([192, 168, 0, 0], 16),
+    v4([198, 18, 0, 0], 15),
+    v4([198, 51, 100, 0], 24),
+    v4([203, 0, 113, 0], 24),
+    v4([224, 0, 0, 0], 3),
+    // All but 2000::/3, in which are the others.
+    v6([0, 0], [0, 0], 3),
+    v6([0x4000, 0], [0, 0], 2),
+    v6([0x8000, 0], [0, 0], 1),
+    v6([0x2001, 0], [0, 0], 23),
+    v6([0x2001, 0xdb8], [0, 0], 32),
+    v6([0x2002, 0], [0, 0], 16),
+];
+
+/// RFC 9637.
+const DOCUMENTATION: IpNet = v6([0x3fff, 0], [0, 0], 20);
+
+/// The special-purpose network that has something in common with a prefix.
+pub fn special(prefix: IpNet) -> Option<IpNet> {
+    let mut all = SPECIAL.into_iter().chain([DOCUMENTATION]);
+    all.find(|net| net.contains(&prefix) || prefix.contains(net))
+}
+
+/// Hands out what there is of a prefix without special-purpose networks, in order.
+pub fn without_special(prefix: IpNet, hand: &mut dyn FnMut(IpNet)) {
+    match special(prefix) {
+        None => hand(prefix),
+        Some(net) if net.contains(&prefix) => {}
+        // It is wider than that one, and so has halves.
+        Some(_) => {
+            if let Ok(halves) = prefix.subnets(prefix.prefix_len() + 1) {
+                halves.for_each(|half| without_special(half, hand));
+            }
+        }
+    }
+}
+
 const fn v4(octets: [u8; 4], length: u8) -> IpNet {
     let address = Ipv4Addr::from_octets(octets);
     IpNet::V4(Ipv4Net::new_assert(address, length))
@@ -60,6 +108,42 @@ pub fn refused(address: IpAddr, private: bool) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn special_purpose_networks_are_cut_out() {
+        for (prefix, wanted) in [
+            ("8.0.0.0/8", "8.0.0.0/8"),
+            ("10.1.0.0/16", ""),
+            ("203.0.112.0/23", "203.0.112.0/24"),
+            ("192.0.0.0/22", "192.0.1.0/24 192.0.3.0/24"),
+            ("198.16.0.0/14", "198.16.0.0/15"),
+            ("2001:db8::/31", "2001:db9::/32"),
+            ("2001:200::/23", "2001:200::/23"),
+            ("2002:cb00:7100::/48", ""),
+            ("64:ff9b::/96", ""),
+            ("::ffff:0:0/96", ""),
+            ("fc00::/7", ""),
+            ("2a00::/12", "2a00::/12"),
+            (
+                "3ffe::/15",
+                "3ffe::/16 3fff:1000::/20 3fff:2000::/19 3fff:4000::/18 3fff:8000::/17",
+            ),
+        ] {
+            let mut rest = Vec::new();
+            without_special(prefix.parse().unwrap(), &mut |net| {
+                rest.push(net.to_string());
+            });
+            assert_eq!(rest.join(" "), wanted, "{prefix}");
+        }
+        let mut count = 0;
+        for prefix in crate::prefix::ANY {
+            without_special(prefix, &mut |net| {
+                assert_eq!(special(net), None);
+                count += 1;
+            });
+        }
+        assert!((100..300).contains(&count), "{count}");
+    }
 
     #[test]
     fn addresses_that_no_name_may_have() {

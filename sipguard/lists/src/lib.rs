@@ -12,6 +12,7 @@
 )]
 
 pub mod address;
+pub mod country;
 pub mod found;
 pub mod list;
 pub mod name;

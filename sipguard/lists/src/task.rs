@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{name::Name, path::JsonPath, replace};
+use crate::{country::Country, name::Name, path::JsonPath, replace};
 
 /// The file's name, in sipguard's folder.
 pub const FILE: &str = "tasks.json";
@@ -75,6 +75,8 @@ pub enum Kind {
     CrowdSec(CrowdSec),
     /// Lists that are kept in etcd.
     Etcd(Etcd),
+    /// Countries, in a database.
+    Countries(Countries),
 }
 
 impl Kind {
@@ -85,6 +87,11 @@ impl Kind {
             Self::Url(list) => Some(Cow::Borrowed(&list.url)),
             Self::CrowdSec(lapi) => Some(Cow::Borrowed(&lapi.url)),
             Self::Etcd(fleet) => Some(fleet.url().into()),
+            Self::Countries(some) => {
+                let codes: Vec<_> = some.countries.iter().map(Country::to_string).collect();
+                let database = some.database.display();
+                Some(format!("file:{database}#{}", codes.join(",")).into())
+            }
         }
     }
 }
@@ -187,6 +194,24 @@ pub struct CrowdSec {
     pub ca_file: Option<PathBuf>,
     /// The shortest prefixes that are taken.
     pub widest: Widest,
+    /// Where countries are looked up that are banned; without it they are not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<PathBuf>,
+}
+
+/// Countries, and where they are looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Countries {
+    /// At least one.
+    pub countries: BTreeSet<Country>,
+    /// A database in MaxMind's format, whoever made it.
+    pub database: PathBuf,
+}
+
+impl Countries {
+    /// The shortest prefixes that a country can have: some of the United States' are /7.
+    pub const WIDEST: Widest = Widest { ipv4: 6, ipv6: 10 };
 }
 
 impl CrowdSec {

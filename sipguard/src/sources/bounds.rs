@@ -1,5 +1,6 @@
 //! What a live source may say. This is what all may say of themselves; a file a kind says what its entries may be.
 
+mod countries;
 mod crowdsec;
 mod list;
 mod names;
@@ -18,7 +19,7 @@ use sipguard_lists::{
 use thiserror::Error;
 
 pub use self::list::Size;
-use self::{crowdsec::OfDecisions, list::OfAList, names::OfNames};
+use self::{countries::OfCountries, crowdsec::OfDecisions, list::OfAList, names::OfNames};
 use super::Circumstances;
 
 /// Nothing was found before there was a fetcher: 2026-01-01.
@@ -94,6 +95,14 @@ pub enum Broken {
         /// The address.
         address: IpAddr,
     },
+    /// A network that is in no country.
+    #[error("has {}, and {special} is in no country", prefix::format(*prefix))]
+    Special {
+        /// The prefix.
+        prefix: IpNet,
+        /// The special-purpose network that has something in common with it.
+        special: IpNet,
+    },
     /// A list that is not what it was.
     #[error(
         "has {now}, and had {before}; if that is right, `sipguard refresh NAME --accept` takes it"
@@ -127,6 +136,7 @@ enum Entries<'a> {
     Names(OfNames<'a>),
     List(OfAList<'a>),
     Decisions(OfDecisions<'a>),
+    Countries(OfCountries),
 }
 
 impl<'a> Bounds<'a> {
@@ -136,6 +146,7 @@ impl<'a> Bounds<'a> {
             Kind::Url(list) => Entries::List(OfAList::new(&list.widest)),
             Kind::CrowdSec(lapi) => Entries::Decisions(OfDecisions::new(lapi)),
             Kind::Etcd(fleet) => Entries::List(OfAList::new(&fleet.widest)),
+            Kind::Countries(_) => Entries::Countries(OfCountries::new()),
         };
         Self {
             circumstances,
@@ -198,6 +209,7 @@ impl<'a> Bounds<'a> {
             Entries::Names(names) => names.entry(entry, self.circumstances),
             Entries::List(list) => list.entry(entry, self.circumstances),
             Entries::Decisions(decisions) => decisions.entry(entry, self.circumstances),
+            Entries::Countries(some) => some.entry(entry, self.circumstances),
         }
     }
 
@@ -206,13 +218,14 @@ impl<'a> Bounds<'a> {
         match &self.entries {
             Entries::Names(_) | Entries::Decisions(_) => Ok(()),
             Entries::List(list) => list.whole(before),
+            Entries::Countries(some) => some.whole(before),
         }
     }
 
     /// What was not kept, and is to be told of.
     pub(super) fn left_out(self) -> Option<LeftOut> {
         match self.entries {
-            Entries::Names(_) | Entries::List(_) => None,
+            Entries::Names(_) | Entries::List(_) | Entries::Countries(_) => None,
             Entries::Decisions(decisions) => decisions.left_out(),
         }
     }

@@ -12,7 +12,7 @@ use std::{
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use sipguard_lists::{
     found::{Family, Lookup, MAX_BYTES, Writer},
-    task::{CrowdSec, Etcd, Kind, Names, Url, Widest},
+    task::{Countries, CrowdSec, Etcd, Kind, Names, Url, Widest},
 };
 use tempfile::TempDir;
 
@@ -744,6 +744,7 @@ fn what_decisions_may_be() {
             insecure: false,
             ca_file: None,
             widest: Widest::default(),
+            database: None,
         }),
     });
     let head = list_head(&both.task);
@@ -797,4 +798,80 @@ fn what_decisions_may_be() {
     };
     both.find(&elsewhere, &[]);
     assert_eq!(both.take(), Err("nothing was found".to_owned()));
+}
+
+#[test]
+fn what_networks_of_countries_may_be() {
+    let task = Task {
+        source: "trunk".to_owned(),
+        kind: Kind::Countries(Countries {
+            countries: ["DE", "AT"].map(|code| code.parse().unwrap()).into(),
+            database: "/usr/share/GeoIP/country.mmdb".into(),
+        }),
+    };
+    let url = task.kind.url();
+    assert_eq!(
+        url.as_deref(),
+        Some("file:/usr/share/GeoIP/country.mmdb#AT,DE")
+    );
+    let both = Both::empty(task);
+    let head = list_head(&both.task);
+    // This host's own address is in a country, too.
+    let good = ["4.0.0.0/6", "16.0.0.0/12", "2a00::/12"];
+    both.find(&head, &listed(&good));
+    let own: IpAddr = "16.0.0.1".parse().unwrap();
+    let circumstances = Circumstances {
+        now: at(NOW),
+        own: &[own],
+    };
+    let mut taken = 0;
+    let hand = |_| taken += 1;
+    let (folder, copies) = (both.fetcher.path(), both.copies());
+    let outcome = take(
+        folder,
+        &copies,
+        &both.task,
+        Accept::Any,
+        circumstances,
+        hand,
+    );
+    assert!(outcome.unwrap().unwrap().left_out.is_none());
+    assert_eq!(taken, 3);
+    let ends = Entry {
+        end: Some(at(NOW + 10)),
+        ..listed(&["16.0.0.0/12"]).remove(0)
+    };
+    for (entries, wanted) in [
+        (
+            listed(&["16.0.0.0/5"]),
+            "has 16.0.0.0/5, which is wider than",
+        ),
+        (listed(&["2a00::/9"]), "has 2a00::/9, which is wider than"),
+        (
+            listed(&["0.0.0.0/0"]),
+            "has 0.0.0.0/0, and 0.0.0.0/8 is in no country",
+        ),
+        (
+            listed(&["203.0.112.0/20"]),
+            "has 203.0.112.0/20, and 203.0.113.0/24 is in no country",
+        ),
+        (
+            listed(&["10.1.0.0/16"]),
+            "has 10.1.0.0/16, and 10.0.0.0/8 is in no country",
+        ),
+        (
+            listed(&["fe80::/64"]),
+            "has fe80::/64, and 8000::/1 is in no country",
+        ),
+        (vec![ends], "has 16.0.0.0/12 with an end"),
+        (
+            listed(&["16.0.0.0/12"]),
+            "has 1 entries, 1048576 IPv4 addresses, and had 3 entries",
+        ),
+    ] {
+        both.find(&head, &entries);
+        let error = both.take().unwrap_err();
+        assert!(error.contains(wanted), "{error}\n{wanted}");
+        assert_eq!(both.last_good(), good);
+    }
 }

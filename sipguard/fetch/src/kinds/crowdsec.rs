@@ -13,12 +13,13 @@ mod usage;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use sipguard_lists::{found::Head, task::CrowdSec};
+use sipguard_lists::task::CrowdSec;
 use ureq::{Agent, http::StatusCode};
 
 use self::{decisions::Decisions, usage::Usage};
-use super::{Answer, Before, Entries, Kind, prefixes::Limited};
+use super::{Answer, Before, Entries, Kind, is_told, prefixes::Limited};
 use crate::{
+    countries::{Database, Networks},
     credential,
     http::{self, PATIENCE},
 };
@@ -37,7 +38,16 @@ pub(super) struct Bouncer {
     lapi: CrowdSec,
     /// As long as nothing failed.
     known: Option<Known>,
+    countries: Option<Countries>,
     usage: Usage,
+}
+
+/// The networks of countries that are banned.
+struct Countries {
+    database: Database,
+    networks: Networks,
+    /// Why there are none.
+    error: Option<String>,
 }
 
 /// What the LAPI said since all was asked for.
@@ -57,6 +67,11 @@ impl Bouncer {
         Self {
             lapi: lapi.clone(),
             known: None,
+            countries: lapi.database.as_deref().map(|file| Countries {
+                database: Database::new(file),
+                networks: Networks::new(),
+                error: None,
+            }),
             usage: Usage::default(),
         }
     }
@@ -69,6 +84,7 @@ impl Bouncer {
         let known = if let Some(mut known) = known {
             self.usage.send(&known.agent, &self.lapi, &key, now);
             let is_changed = self.read(&mut known.decisions, &known.agent, &key, false, now)?;
+            let is_changed = self.look(&known.decisions) || is_changed;
             known.asked = now;
             let is_old = now.duration_since(known.written) >= SILENT.try_into().unwrap_or_default();
             if !is_changed && !is_old {
@@ -79,8 +95,9 @@ impl Bouncer {
             known
         } else {
             let agent = self.agent()?;
-            let mut decisions = Decisions::new(self.lapi.widest);
+            let mut decisions = Decisions::new(self.lapi.widest, self.countries.is_some());
             self.read(&mut decisions, &agent, &key, true, now)?;
+            self.look(&decisions);
             self.usage.count(&decisions, now);
             Known {
                 agent,
@@ -90,12 +107,38 @@ impl Bouncer {
                 written: now,
             }
         };
-        let (entries, said) = (known.decisions.entries(), known.decisions.said());
+        let none = Networks::new();
+        let networks = self.countries.as_ref().map_or(&none, |some| &some.networks);
+        let (entries, said) = (known.decisions.entries(networks)?, known.decisions.said());
         self.known = Some(Known {
             written: now,
             ..known
         });
         Ok((Entries::Ending(entries), said))
+    }
+
+    /// Looks for countries that are banned, and tells whether anything changed.
+    fn look(&mut self, decisions: &Decisions) -> bool {
+        let Some(countries) = &mut self.countries else {
+            return false;
+        };
+        let banned = decisions.countries();
+        let Some(looked) = countries.database.look(&banned) else {
+            return false;
+        };
+        let error = match looked {
+            Ok(networks) => {
+                countries.networks = networks;
+                let mut missing = banned.iter();
+                let missing = missing.find(|country| !countries.networks.contains_key(country));
+                missing.map(|country| countries.database.missing(*country))
+            }
+            // Those that are known may be as they were.
+            Err(error) if countries.error.as_ref() == Some(&error) => return false,
+            Err(error) => Some(error),
+        };
+        countries.error = error;
+        true
     }
 
     /// Asks for all, or for what changed, and tells whether anything did.
@@ -108,7 +151,11 @@ impl Bouncer {
         now: Timestamp,
     ) -> Result<bool, String> {
         let url = self.lapi.url.trim_end_matches('/');
-        let url = format!("{url}/v1/decisions/stream?startup={all}&dedup=false&scopes=ip,range");
+        let scopes = match &self.countries {
+            None => "ip,range",
+            Some(_) => "ip,range,country",
+        };
+        let url = format!("{url}/v1/decisions/stream?startup={all}&dedup=false&scopes={scopes}");
         let request = agent.get(url).header("X-Api-Key", key);
         let response = request.call().map_err(|error| http::told(&error))?;
         match response.status() {
@@ -146,14 +193,9 @@ impl Bouncer {
     fn failed(&self, error: String, before: &Before, now: Timestamp) -> Answer {
         let head = before.glance();
         let head = head.filter(|head| head.url.as_ref() == Some(&self.lapi.url));
-        let is_told = |head: &Head| {
-            let silent = SILENT.try_into().unwrap_or_default();
-            head.error.as_ref() == Some(&error)
-                && (SignedDuration::ZERO..silent).contains(&now.duration_since(head.asked))
-        };
         Answer {
             entries: match &head {
-                Some(head) if is_told(head) => Entries::Written,
+                Some(head) if is_told(head, Some(&error), SILENT, now) => Entries::Written,
                 Some(_) => Entries::AsBefore,
                 None => Entries::All(Vec::new()),
             },
@@ -181,6 +223,7 @@ impl Kind for Bouncer {
                 entries,
                 answered: true,
                 said: Some(said),
+                error: self.countries.as_ref().and_then(|some| some.error.clone()),
                 ..self.answer(1)
             },
             Err(error) => self.failed(error, before, now),

@@ -1,6 +1,9 @@
 //! What CrowdSec's decisions may be.
 
-use sipguard_lists::{found::Entry, task::CrowdSec};
+use sipguard_lists::{
+    found::Entry,
+    task::{Countries, CrowdSec},
+};
 
 use super::{Broken, Circumstances, LeftOut, own};
 
@@ -26,7 +29,9 @@ impl<'a> OfDecisions<'a> {
         entry: &Entry,
         circumstances: Circumstances<'_>,
     ) -> Result<bool, Broken> {
-        if self.lapi.widest.is_beyond(entry.prefix) {
+        // Some countries have wider networks than anybody else.
+        let is_country = self.lapi.database.is_some() && !Countries::WIDEST.is_beyond(entry.prefix);
+        if self.lapi.widest.is_beyond(entry.prefix) && !is_country {
             return Err(Broken::Wide(entry.prefix));
         }
         let Some(why) = own(entry.prefix, circumstances) else {

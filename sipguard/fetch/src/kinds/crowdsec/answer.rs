@@ -19,7 +19,10 @@ pub(super) struct Told {
     /// What is to be done: `ban`, or another word.
     #[serde(rename = "type")]
     pub(super) what: String,
-    /// An address or a prefix, whatever the scope says.
+    /// `Ip`, `Range` or `Country`.
+    #[serde(default)]
+    pub(super) scope: String,
+    /// A country's code, or an address or a prefix, whichever the scope says.
     pub(super) value: String,
     /// How long it is in force from now on, as Go writes it: `3h59m58.886s`.
     pub(super) duration: String,

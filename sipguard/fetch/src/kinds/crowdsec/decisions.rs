@@ -1,6 +1,7 @@
 //! The decisions that are in force, one by one.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
     sync::Arc,
@@ -9,6 +10,7 @@ use std::{
 use ipnet::{IpNet, Ipv4Net};
 use jiff::{SignedDuration, Timestamp};
 use sipguard_lists::{
+    country::Country,
     found::{Family, MAX_COMMENT, MAX_ENTRIES},
     prefix,
     said::Said,
@@ -16,13 +18,17 @@ use sipguard_lists::{
 };
 
 use super::answer::Told;
-use crate::kinds::Ending;
+use crate::{countries::Networks, kinds::Ending};
 
 /// See the module. Whoever adds to it has to settle it before it is read.
 pub(super) struct Decisions {
     widest: Widest,
+    /// Whether countries are taken.
+    takes_countries: bool,
     /// By prefix, and those of one prefix by number.
-    list: Vec<Decision>,
+    list: Vec<Decision<IpNet>>,
+    /// There are not many.
+    countries: Vec<Decision<Country>>,
     /// What those have in common, each once.
     reasons: HashSet<Arc<Reason>>,
     /// The numbers of those that are not taken.
@@ -32,12 +38,18 @@ pub(super) struct Decisions {
     is_changed: bool,
 }
 
-struct Decision {
-    prefix: IpNet,
+struct Decision<T> {
+    banned: T,
     id: u64,
     /// In seconds since 1970.
     end: i64,
     reason: Arc<Reason>,
+}
+
+/// What a decision is about.
+enum Banned {
+    Prefix(IpNet),
+    Country(Country),
 }
 
 /// Why something is banned.
@@ -49,10 +61,12 @@ struct Reason {
 }
 
 impl Decisions {
-    pub(super) fn new(widest: Widest) -> Self {
+    pub(super) fn new(widest: Widest, takes_countries: bool) -> Self {
         Self {
             widest,
+            takes_countries,
             list: Vec::new(),
+            countries: Vec::new(),
             reasons: HashSet::new(),
             left_out: BTreeSet::new(),
             why: None,
@@ -62,19 +76,29 @@ impl Decisions {
 
     /// Adds one that was told now. One that can't be meant is left out: one wrong decision must not keep all others out of force.
     pub(super) fn take(&mut self, told: &Told, now: Timestamp) -> Result<(), String> {
-        if self.list.len() + self.left_out.len() == MAX_ENTRIES {
+        if self.len() == MAX_ENTRIES {
             return Err(format!("it has more than {MAX_ENTRIES} decisions"));
         }
         self.is_changed = true;
-        match self.read(told, now) {
-            Ok((prefix, end)) => {
-                let reason = self.reason(told);
-                self.list.push(Decision {
-                    prefix,
-                    id: told.id,
-                    end: end.as_second(),
-                    reason,
-                });
+        match self.read(told) {
+            Ok((what, duration)) => {
+                // One that ends behind the end of time does not end.
+                let end = now.checked_add(duration).unwrap_or(Timestamp::MAX);
+                let (id, end, reason) = (told.id, end.as_second(), self.reason(told));
+                match what {
+                    Banned::Prefix(banned) => self.list.push(Decision {
+                        banned,
+                        id,
+                        end,
+                        reason,
+                    }),
+                    Banned::Country(banned) => self.countries.push(Decision {
+                        banned,
+                        id,
+                        end,
+                        reason,
+                    }),
+                }
             }
             Err(why) => {
                 self.left_out.insert(told.id);
@@ -84,18 +108,27 @@ impl Decisions {
         Ok(())
     }
 
-    fn read(&self, told: &Told, now: Timestamp) -> Result<(IpNet, Timestamp), String> {
+    /// How many there are.
+    fn len(&self) -> usize {
+        self.list.len() + self.countries.len() + self.left_out.len()
+    }
+
+    fn read(&self, told: &Told) -> Result<(Banned, SignedDuration), String> {
         let value = Said(&told.value);
         if !told.what.eq_ignore_ascii_case("ban") {
             return Err(format!("{value} is no ban but {}", Said(&told.what)));
         }
-        let Some(prefix) = parse(&told.value) else {
-            return Err(format!("{value} is no prefix"));
+        let banned = if self.takes_countries && told.scope.eq_ignore_ascii_case("country") {
+            let country = told.value.parse();
+            Banned::Country(country.map_err(|_| format!("{value} is no country"))?)
+        } else {
+            let prefix = parse(&told.value).ok_or_else(|| format!("{value} is no prefix"))?;
+            if self.widest.is_beyond(prefix) {
+                let prefix = prefix::format(prefix);
+                return Err(format!("{prefix} is wider than this source may be"));
+            }
+            Banned::Prefix(prefix)
         };
-        if self.widest.is_beyond(prefix) {
-            let prefix = prefix::format(prefix);
-            return Err(format!("{prefix} is wider than this source may be"));
-        }
         let duration: Result<SignedDuration, _> = told.duration.parse();
         let Ok(duration) = duration else {
             let duration = Said(&told.duration);
@@ -103,9 +136,7 @@ impl Decisions {
                 "{value} is banned for {duration}, which is no time"
             ));
         };
-        // One that ends behind the end of time does not end.
-        let end = now.checked_add(duration).unwrap_or(Timestamp::MAX);
-        Ok((prefix, end))
+        Ok((banned, duration))
     }
 
     fn reason(&mut self, told: &Told) -> Arc<Reason> {
@@ -129,39 +160,57 @@ impl Decisions {
     /// Takes away those that ended, and tells whether anything changed since the last time.
     pub(super) fn settle(&mut self, ended: &[u64]) -> bool {
         let ended: HashSet<_> = ended.iter().collect();
-        let before = self.list.len() + self.left_out.len();
+        let before = self.len();
         if !ended.is_empty() {
             self.list.retain(|decision| !ended.contains(&decision.id));
+            self.countries
+                .retain(|decision| !ended.contains(&decision.id));
             self.left_out.retain(|id| !ended.contains(id));
         }
-        self.is_changed |= self.list.len() + self.left_out.len() != before;
+        self.is_changed |= self.len() != before;
         if self.is_changed {
             self.list
-                .sort_unstable_by_key(|decision| (decision.prefix, decision.id));
+                .sort_unstable_by_key(|decision| (decision.banned, decision.id));
             // One may be told twice.
             self.list
-                .dedup_by_key(|decision| (decision.prefix, decision.id));
+                .dedup_by_key(|decision| (decision.banned, decision.id));
+            self.countries
+                .sort_unstable_by_key(|decision| (decision.banned, decision.id));
+            self.countries
+                .dedup_by_key(|decision| (decision.banned, decision.id));
             // Those that nobody has any more.
             self.reasons.retain(|reason| Arc::strong_count(reason) > 1);
         }
         std::mem::take(&mut self.is_changed)
     }
 
-    /// What is banned, in order, each until the last of its decisions ends.
-    pub(super) fn entries(&self) -> Vec<Ending> {
-        let of_one = self.list.chunk_by(|one, next| one.prefix == next.prefix);
-        let last = of_one.filter_map(|of_one| of_one.iter().max_by_key(|decision| decision.end));
-        let ending = |decision: &Decision| Ending {
-            prefix: decision.prefix,
-            end: decision.end,
-            comment: Arc::clone(&decision.reason.scenario),
-        };
-        last.map(ending).collect()
+    /// The countries that are banned.
+    pub(super) fn countries(&self) -> BTreeSet<Country> {
+        let all = self.countries.iter();
+        all.map(|decision| decision.banned).collect()
+    }
+
+    /// What is banned, in order, each until the last of its decisions ends; countries have these networks.
+    pub(super) fn entries(&self, networks: &Networks) -> Result<Vec<Ending>, String> {
+        let ending = |decision: &Decision<IpNet>| decision.ending(decision.banned);
+        let mut entries: Vec<_> = last(&self.list).map(ending).collect();
+        for decision in last(&self.countries) {
+            let networks = networks.get(&decision.banned).into_iter().flatten();
+            entries.extend(networks.map(|&network| decision.ending(network)));
+        }
+        if entries.len() > MAX_ENTRIES {
+            return Err(format!("it has more than {MAX_ENTRIES} networks"));
+        }
+        if !self.countries.is_empty() {
+            entries.sort_unstable_by_key(|ending| (ending.prefix, Reverse(ending.end)));
+            entries.dedup_by_key(|ending| ending.prefix);
+        }
+        Ok(entries)
     }
 
     /// What there is to say of them.
     pub(super) fn said(&self) -> String {
-        let all = match self.list.len() + self.left_out.len() {
+        let all = match self.len() {
             1 => "1 decision".to_owned(),
             all => format!("{all} decisions"),
         };
@@ -178,11 +227,27 @@ impl Decisions {
     pub(super) fn count(&self) -> BTreeMap<(String, Family), usize> {
         let mut count = BTreeMap::new();
         for decision in &self.list {
-            let of = (decision.reason.origin.clone(), Family::of(decision.prefix));
+            let of = (decision.reason.origin.clone(), Family::of(decision.banned));
             *count.entry(of).or_default() += 1;
         }
         count
     }
+}
+
+impl<T> Decision<T> {
+    fn ending(&self, prefix: IpNet) -> Ending {
+        Ending {
+            prefix,
+            end: self.end,
+            comment: Arc::clone(&self.reason.scenario),
+        }
+    }
+}
+
+/// Of those of each, the one that ends last; they are in order.
+fn last<T: PartialEq>(all: &[Decision<T>]) -> impl Iterator<Item = &Decision<T>> {
+    let of_one = all.chunk_by(|one, next| one.banned == next.banned);
+    of_one.filter_map(|of_one| of_one.iter().max_by_key(|decision| decision.end))
 }
 
 /// A prefix or an address. CrowdSec takes what it is given: host bits may be set, and IPv4 may be in IPv6 form.

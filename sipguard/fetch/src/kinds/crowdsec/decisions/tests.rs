@@ -15,7 +15,16 @@ fn listed(decisions: &Decisions) -> Vec<String> {
         let prefix = prefix::format(ending.prefix);
         format!("{prefix} {} {}", ending.end - NOW, ending.comment)
     };
-    let entries = decisions.entries().into_iter().map(entry);
+    let networks = [
+        ("DE", vec!["203.0.113.0/28", "203.0.113.7/32"]),
+        ("US", vec!["16.0.0.0/8"]),
+    ];
+    let networks = networks.map(|(country, networks)| {
+        let networks = networks.iter().map(|network| network.parse().unwrap());
+        (country.parse().unwrap(), networks.collect())
+    });
+    let entries = decisions.entries(&networks.into()).unwrap();
+    let entries = entries.into_iter().map(entry);
     entries.chain([decisions.said()]).collect()
 }
 
@@ -42,7 +51,7 @@ fn answer(new: &[String], deleted: &[String]) -> String {
 
 #[test]
 fn a_net_is_banned_until_the_last_of_its_decisions_ends() {
-    let mut decisions = Decisions::new(Widest::default());
+    let mut decisions = Decisions::new(Widest::default(), true);
     let new = [
         decision(1, "203.0.113.7", "1h"),
         decision(2, "203.0.113.7/32", "3h59m58.9s"),
@@ -78,6 +87,50 @@ fn a_net_is_banned_until_the_last_of_its_decisions_ends() {
     assert_eq!(told(&mut decisions, &text), Ok(true));
     assert_eq!(listed(&decisions)[1], "203.0.113.9 3600 s6");
     assert_eq!(listed(&decisions).len(), 4);
+}
+
+#[test]
+fn countries_are_banned_as_their_networks() {
+    let of_country = |text: String| text.replace("\"Ip\"", "\"Country\"");
+    let mut decisions = Decisions::new(Widest::default(), true);
+    let new = [
+        of_country(decision(1, "DE", "1h")),
+        of_country(decision(2, "DE", "2h")),
+        of_country(decision(3, "US", "1h")),
+        // Nobody knows its networks.
+        of_country(decision(4, "AT", "1h")),
+        of_country(decision(5, "UK", "1h")),
+        decision(6, "203.0.113.7", "3h"),
+    ];
+    assert_eq!(told(&mut decisions, &answer(&new, &[])), Ok(true));
+    let countries: Vec<_> = decisions
+        .countries()
+        .iter()
+        .map(Country::to_string)
+        .collect();
+    assert_eq!(countries, ["AT", "DE", "US"]);
+    assert_eq!(
+        listed(&decisions),
+        [
+            "16.0.0.0/8 3600 s3",
+            "203.0.113.0/28 7200 s2",
+            "203.0.113.7 10800 s6",
+            "6 decisions, 1 of them left out: UK is no country"
+        ]
+    );
+    let ended = [decision(2, "DE", "-1s"), decision(6, "203.0.113.7", "-1s")];
+    assert_eq!(told(&mut decisions, &answer(&[], &ended)), Ok(true));
+    assert_eq!(
+        listed(&decisions)[1..3],
+        ["203.0.113.0/28 3600 s1", "203.0.113.7 3600 s1"]
+    );
+    // Where nobody asked for them, a country is no prefix.
+    let mut decisions = Decisions::new(Widest::default(), false);
+    assert_eq!(told(&mut decisions, &answer(&new[..1], &[])), Ok(true));
+    assert_eq!(
+        listed(&decisions),
+        ["1 decision, 1 of them left out: DE is no prefix"]
+    );
 }
 
 #[test]
@@ -135,7 +188,7 @@ fn what_can_not_be_meant_is_left_out_and_told_of() {
             "203.0.113.7 is banned for for ever, which is no time",
         ),
     ] {
-        let mut decisions = Decisions::new(Widest::default());
+        let mut decisions = Decisions::new(Widest::default(), true);
         let wrong = decision(2, value, duration).replace("\"ban\"", &format!("{what:?}"));
         let right = decision(1, "203.0.113.8", "1h");
         assert_eq!(
@@ -176,7 +229,7 @@ fn only_what_a_lapi_answers_is_an_answer() {
         (r#"{"deleted":null,"new":[]"#, "EOF while parsing an object"),
         (r#"{"deleted":null,"new":[]} more"#, "trailing characters"),
     ] {
-        let mut decisions = Decisions::new(Widest::default());
+        let mut decisions = Decisions::new(Widest::default(), true);
         let error = told(&mut decisions, text).unwrap_err();
         assert!(error.starts_with(wanted), "{text}: {error}");
     }
@@ -184,7 +237,7 @@ fn only_what_a_lapi_answers_is_an_answer() {
 
 #[test]
 fn there_are_so_many_and_no_more() {
-    let mut decisions = Decisions::new(Widest::default());
+    let mut decisions = Decisions::new(Widest::default(), true);
     let mut one: Told = serde_json::from_str(&decision(0, "203.0.113.7", "1h")).unwrap();
     for id in 0..MAX_ENTRIES as u64 {
         one.id = id;
