@@ -19,9 +19,6 @@ use crate::kinds::{Answer, Before, Entries};
 /// Where it is unless said otherwise.
 pub(crate) const FOLDER: &str = "/var/lib/sipguard-fetch";
 
-/// How far an end has to be from what it was before that counts, in seconds.
-const MOVED: u64 = 60;
-
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {
@@ -87,25 +84,16 @@ fn each(
             }
             Ok(())
         }
-        Entries::Ending(prefixes) => {
-            let mut known = Known::of(before)?;
-            for ending in prefixes {
-                let known = known.find(ending.prefix)?;
-                let first = known.map(|entry| entry.first.min(head.asked));
-                let end = match known.and_then(|entry| entry.end) {
-                    Some(end) if !is_moved(end, ending.end) => Some(end),
-                    _ => Timestamp::from_second(ending.end).ok(),
-                };
-                hand(&Entry {
-                    prefix: ending.prefix,
-                    first: first.unwrap_or(head.asked),
-                    last: head.asked,
-                    end,
-                    comment: Some(ending.comment.to_string()),
-                })?;
-            }
-            Ok(())
-        }
+        Entries::Ending { list, .. } => list.iter().try_for_each(|ending| {
+            let time = |second| Timestamp::from_second(second).ok();
+            hand(&Entry {
+                prefix: ending.prefix,
+                first: time(ending.first).map_or(head.asked, |first| first.min(head.asked)),
+                last: head.asked,
+                end: time(ending.end),
+                comment: Some(ending.comment.to_string()),
+            })
+        }),
         Entries::AsBefore | Entries::Written => {
             let mut known = Known::of(before)?;
             // The other side just said that these are all there still; or nothing, and they were seen when they were.
@@ -164,43 +152,27 @@ impl Known {
     }
 }
 
-/// Whether an end is another one than before: said as the time that is left, it is a little different each time.
-fn is_moved(before: Timestamp, now: i64) -> bool {
-    before.as_second().abs_diff(now) >= MOVED
-}
-
 /// Whether what is to be listed is something else than before.
 pub(crate) fn is_changed(entries: &Entries, before: &Before) -> io::Result<bool> {
     let mut known = Known::of(before)?;
-    let mut is_next = |prefix: IpNet, end: Option<i64>| {
-        let before = known.next()?.filter(|before| before.prefix == prefix);
-        Ok::<_, io::Error>(before.is_some_and(|before| match (before.end, end) {
-            (Some(before), Some(end)) => !is_moved(before, end),
-            (before, end) => before.is_none() && end.is_none(),
-        }))
-    };
+    let mut is_next =
+        |prefix: IpNet| Ok::<_, io::Error>(known.next()?.map(|it| it.prefix) == Some(prefix));
     match entries {
         Entries::All(entries) => {
             for entry in entries {
-                if !is_next(entry.prefix, entry.end.map(Timestamp::as_second))? {
+                if !is_next(entry.prefix)? {
                     return Ok(true);
                 }
             }
         }
         Entries::List(prefixes) => {
             for &prefix in prefixes {
-                if !is_next(prefix, None)? {
+                if !is_next(prefix)? {
                     return Ok(true);
                 }
             }
         }
-        Entries::Ending(prefixes) => {
-            for ending in prefixes {
-                if !is_next(ending.prefix, Some(ending.end))? {
-                    return Ok(true);
-                }
-            }
-        }
+        Entries::Ending { is_changed, .. } => return Ok(*is_changed),
         Entries::AsBefore | Entries::Written => return Ok(false),
     }
     Ok(known.next()?.is_some())

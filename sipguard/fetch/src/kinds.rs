@@ -65,7 +65,11 @@ pub(crate) enum Entries {
     /// These, seen now; what is known of them stands in the file of before. There may be a million.
     List(Vec<IpNet>),
     /// These, seen now, each with an end of its own. There may be a million.
-    Ending(Vec<Ending>),
+    Ending {
+        list: Arc<Vec<Ending>>,
+        /// Whether they are others than before.
+        is_changed: bool,
+    },
     /// What there was before.
     AsBefore,
     /// What there was before, and all that is said of it: the file is not written.
@@ -76,7 +80,9 @@ pub(crate) enum Entries {
 #[derive(Debug)]
 pub(crate) struct Ending {
     pub(crate) prefix: IpNet,
-    /// In seconds since 1970; within the times that there are.
+    /// When it was seen first, in seconds since 1970.
+    pub(crate) first: i64,
+    /// When it ends, in seconds since 1970; within the times that there are.
     pub(crate) end: i64,
     pub(crate) comment: Arc<str>,
 }
@@ -126,6 +132,12 @@ impl Before {
     pub(crate) fn glance(&self) -> Option<Head> {
         let file = File::open(&self.file).ok()?;
         Some(Reader::new(file).ok()?.head().clone())
+    }
+
+    /// Takes the file to be whole, because it is the one that was written last.
+    pub(crate) fn trust(&self, head: Head) {
+        // Nobody wanted to know before.
+        let _ = self.head.set(Some(head));
     }
 
     fn read(&self) -> Result<Option<Head>, ReadError> {

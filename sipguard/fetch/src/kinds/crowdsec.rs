@@ -8,16 +8,17 @@
 
 mod answer;
 mod decisions;
+mod follow;
 mod usage;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use sipguard_lists::task::CrowdSec;
 use ureq::{Agent, http::StatusCode};
 
 use self::{decisions::Decisions, usage::Usage};
-use super::{Answer, Before, Entries, Kind, is_told, prefixes::Limited};
+use super::{Answer, Before, Ending, Entries, Kind, is_told, prefixes::Limited};
 use crate::{
     countries::{Database, Networks},
     credential,
@@ -54,6 +55,8 @@ struct Countries {
 struct Known {
     agent: Agent,
     decisions: Decisions,
+    /// What they come to, as it stands in the file.
+    entries: Arc<Vec<Ending>>,
     /// When all was asked for.
     whole: Timestamp,
     /// When it was asked last.
@@ -102,6 +105,7 @@ impl Bouncer {
             Known {
                 agent,
                 decisions,
+                entries: Arc::default(),
                 whole: now,
                 asked: now,
                 written: now,
@@ -109,12 +113,20 @@ impl Bouncer {
         };
         let none = Networks::new();
         let networks = self.countries.as_ref().map_or(&none, |some| &some.networks);
-        let (entries, said) = (known.decisions.entries(networks)?, known.decisions.said());
+        let mut entries = known.decisions.entries(networks, now)?;
+        let is_changed = if known.whole == now {
+            follow::file(&mut entries, before, &self.lapi.url)
+        } else {
+            follow::list(&mut entries, &known.entries)
+        };
+        let (entries, said) = (Arc::new(entries), known.decisions.said());
         self.known = Some(Known {
+            entries: Arc::clone(&entries),
             written: now,
             ..known
         });
-        Ok((Entries::Ending(entries), said))
+        let list = entries;
+        Ok((Entries::Ending { list, is_changed }, said))
     }
 
     /// Looks for countries that are banned, and tells whether anything changed.
@@ -235,9 +247,15 @@ impl Known {
     /// Whether it is enough to ask for what changed. The clock may have been set, and the file may be somebody else's: whoever asks with this
     /// key, as `sipguard refresh` does, is told changes that are not told here then.
     fn goes_on(&self, before: &Before, now: Timestamp) -> bool {
-        let file = before.glance();
-        (SignedDuration::ZERO..GAP).contains(&now.duration_since(self.asked))
-            && (SignedDuration::ZERO..WHOLE).contains(&now.duration_since(self.whole))
-            && file.is_some_and(|head| head.asked == self.written)
+        let file = before.glance().filter(|head| head.asked == self.written);
+        let goes_on = (SignedDuration::ZERO..GAP).contains(&now.duration_since(self.asked))
+            && (SignedDuration::ZERO..WHOLE).contains(&now.duration_since(self.whole));
+        match file {
+            Some(head) if goes_on => {
+                before.trust(head);
+                true
+            }
+            _ => false,
+        }
     }
 }

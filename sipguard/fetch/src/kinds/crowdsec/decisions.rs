@@ -191,12 +191,16 @@ impl Decisions {
     }
 
     /// What is banned, in order, each until the last of its decisions ends; countries have these networks.
-    pub(super) fn entries(&self, networks: &Networks) -> Result<Vec<Ending>, String> {
-        let ending = |decision: &Decision<IpNet>| decision.ending(decision.banned);
+    pub(super) fn entries(
+        &self,
+        networks: &Networks,
+        now: Timestamp,
+    ) -> Result<Vec<Ending>, String> {
+        let ending = |decision: &Decision<IpNet>| decision.ending(decision.banned, now);
         let mut entries: Vec<_> = last(&self.list).map(ending).collect();
         for decision in last(&self.countries) {
             let networks = networks.get(&decision.banned).into_iter().flatten();
-            entries.extend(networks.map(|&network| decision.ending(network)));
+            entries.extend(networks.map(|&network| decision.ending(network, now)));
         }
         if entries.len() > MAX_ENTRIES {
             return Err(format!("it has more than {MAX_ENTRIES} networks"));
@@ -235,9 +239,10 @@ impl Decisions {
 }
 
 impl<T> Decision<T> {
-    fn ending(&self, prefix: IpNet) -> Ending {
+    fn ending(&self, prefix: IpNet, now: Timestamp) -> Ending {
         Ending {
             prefix,
+            first: now.as_second(),
             end: self.end,
             comment: Arc::clone(&self.reason.scenario),
         }

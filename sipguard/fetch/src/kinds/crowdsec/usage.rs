@@ -88,3 +88,31 @@ fn system() -> [String; 2] {
         value.unwrap_or_default().trim_matches('"').to_owned()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names are CrowdSec's; what it requires is there.
+    #[test]
+    fn what_is_told_is_what_crowdsec_wants() {
+        let time = |second| Timestamp::from_second(second).unwrap();
+        let told = report(&[json!("item")], time(1_000), time(1_600), time(3_400));
+        let [component] = told["remediation_components"]
+            .as_array()
+            .unwrap()
+            .as_slice()
+        else {
+            panic!("there is one")
+        };
+        assert_eq!(component["type"], "sipguard");
+        assert!(component["os"]["name"].is_string() && component["os"]["version"].is_string());
+        assert!(component["version"].is_string() && component["feature_flags"].is_array());
+        assert_eq!(component["utc_startup_timestamp"], 1_000);
+        let meta = json!({ "utc_now_timestamp": 3_400, "window_size_seconds": 1_800 });
+        assert_eq!(
+            component["metrics"],
+            json!([{ "meta": meta, "items": ["item"] }])
+        );
+    }
+}

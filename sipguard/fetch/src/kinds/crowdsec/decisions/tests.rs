@@ -23,7 +23,7 @@ fn listed(decisions: &Decisions) -> Vec<String> {
         let networks = networks.iter().map(|network| network.parse().unwrap());
         (country.parse().unwrap(), networks.collect())
     });
-    let entries = decisions.entries(&networks.into()).unwrap();
+    let entries = decisions.entries(&networks.into(), now()).unwrap();
     let entries = entries.into_iter().map(entry);
     entries.chain([decisions.said()]).collect()
 }
