@@ -107,7 +107,7 @@ impl Database {
     }
 }
 
-/// Reads what [`print`] writes.
+/// Reads what [`print()`] writes.
 fn read_networks(lines: impl BufRead) -> Result<Networks> {
     let mut networks = Networks::new();
     for line in lines.lines() {

@@ -787,6 +787,21 @@ fn what_decisions_may_be() {
         assert!(error.contains(&wanted), "{error}");
         assert_eq!(both.last_good(), good);
     }
+    // Where a database says what a country is, no more than a country can be.
+    let mut task = both.task.clone();
+    let Kind::CrowdSec(lapi) = &mut task.kind else {
+        panic!("it is one")
+    };
+    lapi.database = Some("/usr/share/GeoIP/country.mmdb".into());
+    let with_database = Both::empty(task);
+    for (prefix, is_taken) in [
+        ("16.0.0.0/6", true),
+        ("16.0.0.0/5", false),
+        ("2a00::/9", false),
+    ] {
+        with_database.find(&head, &[ban(prefix, NOW)]);
+        assert_eq!(with_database.take().is_ok(), is_taken, "{prefix}");
+    }
     // All of them may end at any time, and come back.
     both.find(&head, &[]);
     assert!(both.take().unwrap().is_empty());
