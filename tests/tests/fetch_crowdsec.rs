@@ -16,7 +16,7 @@ use std::{
 use ipnet::IpNet;
 use sipguard_lists::{
     found::Entry,
-    task::{CrowdSec, Kind, Task, Tasks, Widest},
+    task::{Countries, CrowdSec, Kind, Task, Tasks, Widest},
 };
 use sipguard_tests::{
     country_database::{Layout, database},
@@ -245,6 +245,18 @@ fn bans_come_and_go() {
         world.cscli("decisions delete --all");
         world.bans(&[]);
         assert_eq!(world.fetcher.head().said.as_deref(), Some("0 decisions"));
+
+        // Something else is asked for, too: what is known here stays known.
+        let mut tasks = world.tasks();
+        tasks.sources.push(Task {
+            source: "other".to_owned(),
+            kind: Kind::Countries(Countries {
+                countries: ["DE".parse().expect("a code")].into(),
+                database: "/nowhere".into(),
+            }),
+        });
+        world.fetcher.order(&tasks);
+        service.wait_for_error("other: 0 entries; cannot read /nowhere: No such file");
 
         // A ban that ends by itself.
         world.cscli("decisions add --ip 203.0.113.8 --duration 3s");

@@ -259,3 +259,6 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
