@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::{
     arguments::{
-        Against, Apply, Ban, Check, Completions, Import, List, ListFormat, Man, Remove, Say, Stats,
-        Status, Unban,
+        Against, Apply, Ban, Check, Completions, Import, List, ListFormat, Man, Refresh, Remove,
+        Say, Stats, Status, Unban,
     },
     values::{Lasts, Prefixes, flat},
 };
@@ -287,6 +287,19 @@ Examples:
   sipguard unban 198.51.100.7
   sipguard unban --by fail2ban --all")]
     Unban(Unban),
+
+    /// Ask for live sources now
+    ///
+    /// Has names, lists at URLs and other live sources asked for now, and puts in force what was found. The service sipguard-fetch does that by
+    /// itself, each time an answer ends; what is in force stays as it is where nobody answers. A list that has become half as long or less, or
+    /// twice as long or more, is refused until you have looked at it and say --accept.
+    #[command(after_help = "\
+Examples:
+  sipguard refresh
+  sipguard refresh blocked --accept      it is that much shorter, and that is right
+  sipguard refresh trunk --forget        do not hold addresses that the name had before
+  sipguard refresh --json | jq -r 'select(.outcome == \"refused\") | .source'")]
+    Refresh(Refresh),
 
     /// Ask whether an address gets through, and why
     ///

@@ -1,6 +1,7 @@
 //! The config file: from text to a validated [`Policy`]. What is wrong is reported by file, line and column, as much of it at
 //! once as can be found without guessing; nothing is taken from a file that has anything wrong in it.
 
+mod dns;
 mod document;
 mod interfaces;
 mod list;
@@ -106,10 +107,17 @@ pub fn parse(text: &str, file: &Path) -> Result<Policy, Problems> {
 
 /// What could be read; without meaning where the document has problems.
 fn policy(document: &mut Document<'_>, table: &DeTable<'_>) -> Policy {
-    let [names, tables, mode, sources, services] = document.fields(
+    let [names, tables, mode, sources, dns, services] = document.fields(
         table,
         "the config file",
-        ["interfaces", "interface", "mode", "sources", "services"],
+        [
+            "interfaces",
+            "interface",
+            "mode",
+            "sources",
+            "dns",
+            "services",
+        ],
     );
     let default = Policy::default();
     let interfaces = interfaces::read(document, names, tables);
@@ -133,14 +141,18 @@ fn policy(document: &mut Document<'_>, table: &DeTable<'_>) -> Policy {
             .map(|service| services::Written::without_lists(service, mode))
             .collect(),
     };
+    let dns = dns.map(|dns| dns::read(document, dns)).unwrap_or_default();
     let origins = sources::origins(&mut sources);
     let entries = services::entries(&written, &sources);
+    let live = services::live(&written, &sources);
     Policy {
         interfaces,
         mode,
         services: written.into_iter().map(|written| written.service).collect(),
         origins,
         entries,
+        live,
+        dns,
     }
 }
 

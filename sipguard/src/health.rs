@@ -20,6 +20,7 @@ mod ports;
 mod printed;
 mod reserved;
 mod seg6local;
+mod sources;
 mod talkers;
 mod unguarded;
 mod world;
@@ -64,6 +65,7 @@ pub const CHECKS: &[Check] = &[
     check("native", native::FINDS, native::check),
     check("world", world::FINDS, world::check),
     check("lists", lists::FINDS, lists::check),
+    check("sources", sources::FINDS, sources::check),
     check("listeners", listeners::FINDS, listeners::check),
     check("talkers", talkers::FINDS, talkers::check),
     check("unguarded", unguarded::FINDS, unguarded::check),

@@ -2,13 +2,17 @@
 //! can have machines of their own.
 
 use std::{
-    fmt,
+    fmt, io,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use crate::{
     clock,
+    fetcher::FetcherError,
     lifecycle::Renamed,
+    prose::count,
+    sources::{Copies, Unusable},
     state::{StateError, Store},
     tables::Now,
 };
@@ -28,6 +32,30 @@ pub enum Trouble {
     /// The state could not be written, and nothing is in force.
     #[error("what the command line added is lost at the next restart: {0}")]
     Left(StateError),
+    /// What was found last for a live source can't be read.
+    #[error("{0}; `sipguard refresh` asks for it again")]
+    Unusable(Unusable),
+    /// What is to be asked for can't be written.
+    #[error("live sources are not asked for: cannot write {}: {error}", file.display())]
+    NotAsked {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Live sources were not asked for.
+    #[error("{0}")]
+    Fetcher(FetcherError),
+    /// Some entries of a live source are not in force, because of what they are.
+    #[error("{source_name}: {entries} left out, because it {why}", entries = count(*entries, "entry", "entries"))]
+    LeftOut {
+        /// The source.
+        source_name: String,
+        /// How many.
+        entries: usize,
+        /// What is wrong with the first one.
+        why: String,
+    },
     /// Interfaces that were renamed, and whose old names the policy gives to others, or to none.
     #[error("{}: not filtered any more, because it was renamed; name it in the config to filter it again", joined(.0))]
     LetGo(Vec<Renamed>),
@@ -69,6 +97,11 @@ impl Host {
     /// Which boot this is: boot clocks of two can't be compared.
     pub fn boot(&self) -> &str {
         &self.boot
+    }
+
+    /// The last good copies of live sources.
+    pub fn copies(&self) -> Copies {
+        Copies::at(self.store.folder().join("sources"))
     }
 
     /// What the clocks say.

@@ -14,6 +14,7 @@ pub mod counting;
 pub mod datapath;
 pub mod device;
 pub mod difference;
+pub mod fetcher;
 pub mod health;
 pub mod host;
 pub mod import;

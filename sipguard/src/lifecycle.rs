@@ -20,15 +20,18 @@ mod error;
 mod fallbacks;
 mod instead;
 mod live;
+mod living;
 mod names;
 mod outlook;
 mod plan;
+mod refresh;
 mod renew;
 mod repair;
 mod session;
 mod settle;
 mod survey;
 mod swap;
+mod tasks;
 mod unconfirmed;
 
 pub use self::{
@@ -45,6 +48,7 @@ pub use self::{
     names::{Renamed, use_kernel_names},
     outlook::Outlook,
     plan::{Planned, plan},
+    refresh::{RefreshOptions, RefreshOutcome, Refreshed, refresh},
     repair::{Repaired, repair},
     session::{Session, now, state},
     survey::Options,

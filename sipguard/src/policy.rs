@@ -10,6 +10,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sipguard_ebpf::abi::{PORT_PAGES, Protocol, SERVICES};
+use sipguard_lists::task::{self, Dns, Task, Tasks};
 
 /// The most services a policy may have.
 pub const MAX_SERVICES: usize = SERVICES;
@@ -39,6 +40,55 @@ pub struct Policy {
     pub origins: Vec<Origin>,
     /// In no particular order; the same prefix may be there several times.
     pub entries: Vec<Entry>,
+    /// Sources whose entries are found by asking others, as far as a service names them.
+    pub live: Vec<LiveSource>,
+    /// Whom to ask for names.
+    pub dns: Dns,
+}
+
+impl Policy {
+    /// What is to be asked for, and how.
+    pub fn tasks(&self) -> Tasks {
+        tasks(&self.services, &self.live, &self.dns)
+    }
+}
+
+/// What is to be asked for with these services and sources.
+pub fn tasks<'p>(
+    services: impl IntoIterator<Item = &'p Service>,
+    live: &[LiveSource],
+    dns: &Dns,
+) -> Tasks {
+    let ports = services.into_iter().flat_map(|it| it.ports.values());
+    Tasks {
+        version: task::VERSION,
+        dns: dns.clone(),
+        guarded_ports: ports.flatten().copied().collect(),
+        sources: live.iter().map(|live| live.task.clone()).collect(),
+    }
+}
+
+/// A source whose entries are found by asking others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveSource {
+    /// What is asked.
+    pub task: Task,
+    /// Index into the policy's origins.
+    pub origin: u16,
+    /// What is done with its entries, and in which services; each once.
+    pub uses: Vec<Use>,
+    /// How long its entries may stay the same before somebody is told, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_after: Option<u32>,
+}
+
+/// What is done with a source's entries in one service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Use {
+    /// Index into the policy's services.
+    pub service: u8,
+    /// What is done.
+    pub action: Action,
 }
 
 /// What an empty config file says: SIP and the web page are guarded, nobody is let in, and nothing is attached.
@@ -53,6 +103,8 @@ impl Default for Policy {
             ],
             origins: Vec::new(),
             entries: Vec::new(),
+            live: Vec::new(),
+            dns: Dns::default(),
         }
     }
 }

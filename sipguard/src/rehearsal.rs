@@ -10,7 +10,7 @@ use crate::{
     host::Host,
     lifecycle::{self, Error, Live},
     policy::Policy,
-    state::{Bans, Slots},
+    state::Slots,
     tables::Tables,
 };
 
@@ -32,7 +32,7 @@ impl Compiled {
         let mut slots = Slots::default();
         slots.assign(policy.services.iter().map(|service| service.name.as_str()))?;
         let now = host.now();
-        let tables = Tables::compile(&policy, &slots, &[], &Bans::default(), now)?;
+        let tables = Tables::compile(&policy, &slots, &[], Vec::new(), now)?;
         let description =
             lifecycle::describe(&policy, &slots, &tables, file, String::new(), now.wall);
         Ok(Self {

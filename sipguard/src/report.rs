@@ -7,14 +7,18 @@ mod counters;
 mod entry;
 mod interface;
 mod listing;
+mod living;
+mod source;
 mod status;
 
 pub use self::{
     confirmation::ConfirmationReport,
     counters::{CountedInterface, CounterReport, CountersReport, PacketsAndBytes, Totals},
-    entry::{EntryOrigin, EntryReport, OwnEntries, banned_by, said_of},
+    entry::{EntryOrigin, EntryReport, OwnEntries, said_of},
     interface::{ForeignProgram, InterfaceReport, InterfaceState, interfaces},
     listing::Listing,
+    living::Living,
+    source::SourceReport,
     status::{EntryCounts, StatusReport},
 };
 

@@ -5,26 +5,31 @@
 //! its own (`copies.rs`). A copy is made of what was read, while it is read: nobody can change it in between.
 
 mod bounds;
+mod changes;
+mod compare;
 mod copies;
 mod folder;
 
 use std::{
+    fs::File,
+    io::Write,
     net::IpAddr,
     path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
 use sipguard_lists::{
-    found::{Entry, Head, Reader, file_name},
+    found::{Entry, Head, Reader, Writer, file_name},
     said::Said,
     task::Task,
 };
 use thiserror::Error;
 
-use self::bounds::Bounds;
+use self::{bounds::Bounds, compare::compare};
 pub use self::{
     bounds::{Broken, LeftOut, Size},
-    copies::{Copies, Unsaved, Unusable},
+    changes::Changes,
+    copies::{Copies, Copy, NewCopy, Unsaved, Unusable},
     folder::OpenError,
 };
 
@@ -38,6 +43,14 @@ pub struct Circumstances<'a> {
     pub now: Timestamp,
     /// This host's own addresses, which nobody else may have.
     pub own: &'a [IpAddr],
+}
+
+impl Circumstances<'_> {
+    /// Where they don't matter.
+    pub(crate) const NONE: Self = Circumstances {
+        now: Timestamp::UNIX_EPOCH,
+        own: &[],
+    };
 }
 
 /// Whether a list may be another one than before.
@@ -58,8 +71,10 @@ pub struct Taken {
     pub entries: usize,
     /// What was not handed on.
     pub left_out: Option<LeftOut>,
-    /// Why there is no copy of it: after a restart an older one will be in force.
-    pub unsaved: Option<Unsaved>,
+    /// Where they differ from the last good copy's.
+    pub changes: Changes,
+    /// What is to become the last good copy, or why there is none.
+    pub copy: Result<NewCopy, Unsaved>,
 }
 
 /// What the fetcher found, and was refused as a whole.
@@ -91,66 +106,123 @@ pub enum Problem {
     Source(String),
 }
 
-/// Takes what the fetcher found for one source, and hands its entries on, each above the one before. Where it is refused, what was handed on
-/// before is not to be used. `None` where the fetcher has found nothing yet of what is asked for now.
+/// How what the fetcher found for a source came about, without its entries. `None` where it has found nothing yet of what is asked for now.
+///
+/// # Errors
+/// Where it is nothing that is read.
+pub fn look(
+    folder: &Path,
+    task: &Task,
+    circumstances: Circumstances<'_>,
+) -> Result<Option<Head>, Refused> {
+    let begun = begin(folder, task, circumstances)?;
+    Ok(begun.map(|(reader, _)| reader.head().clone()))
+}
+
+/// Opens a file, as far as its first line.
+fn begin<'t>(
+    folder: &Path,
+    task: &'t Task,
+    circumstances: Circumstances<'t>,
+) -> Result<Option<(Reader<File>, Bounds<'t>)>, Refused> {
+    let begin = || -> Result<_, Problem> {
+        let Some(file) = folder::open(folder, &task.source)? else {
+            return Ok(None);
+        };
+        let reader = Reader::new(file)?;
+        let head = reader.head();
+        if head.source != task.source {
+            return Err(Problem::Source(head.source.clone()));
+        }
+        let bounds = Bounds::new(task, circumstances);
+        if !bounds.is_answer(head) {
+            return Ok(None);
+        }
+        bounds.head(head)?;
+        Ok(Some((reader, bounds)))
+    };
+    begin().map_err(|problem| Refused {
+        source_name: task.source.clone(),
+        file: folder.join(file_name(&task.source)),
+        problem,
+    })
+}
+
+/// Reads what the fetcher found for one source, and makes a copy of it while it is read, which is not the last good one yet. `None` where the
+/// fetcher has found nothing yet of what is asked for now.
+///
+/// # Errors
+/// Where it is refused.
 pub fn take(
     folder: &Path,
     copies: &Copies,
     task: &Task,
     accept: Accept,
     circumstances: Circumstances<'_>,
-    mut entry: impl FnMut(Entry),
 ) -> Result<Option<Taken>, Refused> {
     let refused = |problem| Refused {
         source_name: task.source.clone(),
         file: folder.join(file_name(&task.source)),
         problem,
     };
-    let file = match folder::open(folder, &task.source) {
-        Ok(Some(file)) => file,
-        Ok(None) => return Ok(None),
-        Err(error) => return Err(refused(error.into())),
-    };
-    let begin = || -> Result<_, Problem> {
-        let reader = Reader::new(file)?;
-        let head = reader.head().clone();
-        if head.source != task.source {
-            return Err(Problem::Source(head.source));
-        }
-        let bounds = Bounds::new(task, circumstances);
-        if !bounds.is_answer(&head) {
-            return Ok(None);
-        }
-        bounds.head(&head)?;
-        Ok(Some((reader, head, bounds)))
-    };
-    let Some((mut reader, head, mut bounds)) = begin().map_err(refused)? else {
+    let Some((mut reader, mut bounds)) = begin(folder, task, circumstances)? else {
         return Ok(None);
     };
-    let before = match accept {
-        // Without a good copy there is nothing that it could be another one than.
-        Accept::Alike => copies.size(task, circumstances).ok().flatten(),
-        Accept::Any => None,
-    };
+    let head = reader.head().clone();
+    if bounds.is_a_list()
+        && let Some(before) = copies.opened(task)
+    {
+        let now = (reader.input(), reader.position(), &head);
+        let mut compared = None;
+        let write = |out: &mut dyn Write| -> Result<(), Problem> {
+            let keep = |found: &Entry| -> Result<bool, Problem> {
+                bounds.seen(found)?;
+                Ok(bounds.entry(found)?)
+            };
+            let before = (before.input(), before.position(), before.head());
+            let done = compare(before, now, out, keep)?;
+            if accept == Accept::Alike {
+                bounds.sizes(done.before, done.now)?;
+            }
+            compared = Some(done);
+            Ok(())
+        };
+        let copy = copies.write(task, write).map_err(refused)?;
+        // It was read to its end, or refused.
+        let (changes, entries) = compared.map_or_else(
+            || (Changes::default(), 0),
+            |compared| (compared.changes, compared.entries),
+        );
+        return Ok(Some(Taken {
+            head,
+            entries,
+            left_out: bounds.left_out(),
+            changes,
+            copy,
+        }));
+    }
+    let mut changes = copies.changes(task);
     let mut entries = 0;
-    let mut next = || -> Result<Option<Entry>, Problem> {
+    let write = |out: &mut dyn Write| -> Result<(), Problem> {
+        let mut writer = Writer::new(out, &head)?;
         while let Some(found) = reader.next_entry()? {
             bounds.seen(&found)?;
             if bounds.entry(&found)? {
                 entries += 1;
-                entry(found.clone());
-                return Ok(Some(found));
+                changes.see(&found);
+                writer.entry(&found)?;
             }
         }
-        bounds.whole(before)?;
-        Ok(None)
+        writer.finish()?;
+        Ok(())
     };
-    let unsaved = copies.write(&head, &mut next).map_err(refused)?;
+    let copy = copies.write(task, write).map_err(refused)?;
     Ok(Some(Taken {
         head,
         entries,
         left_out: bounds.left_out(),
-        unsaved,
+        changes: changes.finish(),
+        copy,
     }))
 }
 

@@ -126,6 +126,9 @@ pub struct State {
     /// The confirmed policy that is on disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Kept>,
+    /// What the fetcher found last for live sources, where that was refused, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, String>,
     /// Whether `down` was the last word: nothing is to be filtered until the next apply.
     #[serde(default)]
     pub down: bool,
@@ -148,6 +151,7 @@ impl Default for State {
             fallbacks: BTreeMap::new(),
             unconfirmed: None,
             kept: None,
+            refused: BTreeMap::new(),
             down: false,
         }
     }

@@ -20,7 +20,7 @@ use thiserror::Error;
 pub use self::{
     entries::{Entries, Family},
     host::HostTables,
-    live::banned,
+    live::{Used, Word, banned, spread, value_of, values},
     own::with_own,
     ports::{Constants, PortServices},
     prefilter::{Region, fills_region, prefilter_words, region_words},
@@ -28,7 +28,7 @@ pub use self::{
 pub use crate::clock::Now;
 use crate::{
     policy::Policy,
-    state::{Bans, OwnEntry, Slots},
+    state::{OwnEntry, Slots},
 };
 
 /// Why a policy can't become tables.
@@ -58,13 +58,13 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Compiles a policy with the command line's entries and the bans of other programs, which are for all services. Entries of services
-    /// that the policy has not are left out, as is what has ended.
+    /// Compiles a policy with the command line's entries and what is said live. Entries of services that the policy has not are left out, as is
+    /// what has ended.
     pub fn compile(
         policy: &Policy,
         slots: &Slots,
         own: &[OwnEntry],
-        bans: &Bans,
+        live: Vec<Word>,
         now: Now,
     ) -> Result<Self, CompileError> {
         let numbers = policy
@@ -86,16 +86,23 @@ impl Tables {
                 Some((entry.prefix, numbers[index], Layer::Hand, value))
             })
             .collect();
-        let live = live::values(bans.iter(), now).flat_map(|(prefix, value)| {
-            let numbers = numbers.iter();
-            numbers.map(move |&number| (prefix, number, Layer::Live, value))
-        });
-        own.extend(live);
+        let used = Used::best(&live);
+        let is_spread = live
+            .iter()
+            .any(|word| used.place(word.prefix) != word.prefix.prefix_len());
+        let services: Vec<_> = numbers.iter().map(|&number| (number, used)).collect();
+        own.extend(values(live, &policy.live, &services));
         let entries4 = Entries::<V4>::merge(&policy.entries, &numbers, &own);
         let entries6 = Entries::<V6>::merge(&policy.entries, &numbers, &own);
         let mut lengths = [Lengths::default(); SERVICES];
         entries4.mark_lengths(&mut lengths);
         entries6.mark_lengths(&mut lengths);
+        if is_spread {
+            // What comes in place later is to be spread in the same way.
+            for &number in &numbers {
+                lengths[usize::from(number)].live = used.lengths();
+            }
+        }
         let regions = numbers.iter().max().map_or(0, |&highest| highest + 1);
         let (prefilter_shift, prefilter) = prefilter::build(&entries4, &entries6, regions);
         let numbered = policy.services.iter().zip(numbers);

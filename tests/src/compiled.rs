@@ -5,7 +5,7 @@ use sipguard::{
     datapath::{Checker, Description, ServiceDescription},
     policy::Policy,
     state::{Bans, OwnEntry, Slots},
-    tables::{HostTables, Now, Tables},
+    tables::{HostTables, Now, Tables, banned},
 };
 use sipguard_ebpf::{
     abi::{self, Answer, Layer, LinkKind, Reason},
@@ -47,7 +47,8 @@ impl Compiled {
         slots
             .assign(policy.services.iter().map(|service| service.name.as_str()))
             .expect("few services");
-        let tables = Tables::compile(&policy, &slots, own, bans, NOW).expect("a policy that fits");
+        let tables = Tables::compile(&policy, &slots, own, banned(bans, NOW), NOW)
+            .expect("a policy that fits");
         Self {
             policy,
             slots,
@@ -87,6 +88,8 @@ impl Compiled {
             services: services.collect(),
             interfaces: Vec::new(),
             origins: policy.origins.clone(),
+            live: policy.live.clone(),
+            dns: policy.dns.clone(),
             entries: policy.entries.len(),
             prefilter_shift: self.tables.constants.prefilter_shift,
         }

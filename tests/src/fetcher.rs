@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use sipguard::sources::{Accept, Circumstances, Copies, take};
+use sipguard::sources::{Accept, Circumstances, Copies, NewCopy, take};
 use sipguard_lists::{
     found::{Entry, Head, Reader, file_name},
     task::{Task, Tasks},
@@ -67,17 +67,15 @@ impl Fetcher {
             own: &[],
         };
         let copies = Copies::at(Path::new(STATE).join("sources"));
+        let outcome = take(&self.folder, &copies, task, Accept::Any, circumstances);
+        let outcome = outcome.unwrap_or_else(|error| panic!("{error}"));
+        let copy = outcome.map(|taken| taken.copy.expect("there is room for a copy"));
+        copy.map(NewCopy::keep)
+            .transpose()
+            .expect("there is room for a copy");
         let mut taken = Vec::new();
-        let hand = |entry| taken.push(entry);
-        let outcome = take(
-            &self.folder,
-            &copies,
-            task,
-            Accept::Any,
-            circumstances,
-            hand,
-        );
-        outcome.unwrap_or_else(|error| panic!("{error}"));
+        let read = copies.read(task, circumstances, |entry| taken.push(entry));
+        read.expect("it is a copy");
         taken
     }
 

@@ -36,7 +36,6 @@ fn taken(folder: &Path, own: &Path) -> Result<bool, String> {
         &task,
         Accept::Alike,
         circumstances,
-        |_| {},
     );
     taken
         .map(|taken| taken.is_some())

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 use sipguard::{
     policy::{Action, Entry, Origin, Policy},
-    state::{Bans, HOLDS, OwnEntry, Slots, State},
+    state::{HOLDS, OwnEntry, Slots, State},
     tables::{
         Entries, Family, HostTables, Now, PrefixKey, Region, Tables, fills_region, prefilter_words,
         with_own,
@@ -108,7 +108,7 @@ impl Machine {
             boot_ns: 1_000 * SECOND,
             wall: Timestamp::constant(1_700_000_000, 0),
         };
-        let tables = Tables::compile(&policy, &slots, &[], &Bans::default(), now).expect("it fits");
+        let tables = Tables::compile(&policy, &slots, &[], Vec::new(), now).expect("it fits");
         Self {
             now,
             boots: 0,
@@ -133,14 +133,8 @@ impl Machine {
         self.look();
         self.state.drop_ended(self.now.boot_ns);
         let State { entries, .. } = &self.state;
-        self.tables = Tables::compile(
-            &self.policy,
-            &self.slots,
-            entries,
-            &Bans::default(),
-            self.now,
-        )
-        .expect("it fits");
+        self.tables = Tables::compile(&self.policy, &self.slots, entries, Vec::new(), self.now)
+            .expect("it fits");
     }
 
     /// The clock is always right here; see `clocks.rs`.

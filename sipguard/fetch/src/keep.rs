@@ -56,7 +56,7 @@ impl Folder {
             })?;
             writer.finish()
         };
-        replace::stage(&self.path, &file_name(&head.source), 0o600, write)?.commit()?;
+        replace::stage(&self.path, &file_name(&head.source), 0o640, write)?.commit()?;
         Ok(count)
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! Times are seconds since 1970, UTC.
 
+mod find;
 mod read;
 mod write;
 
@@ -19,8 +20,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    read::{ReadError, Reader},
-    write::Writer,
+    find::Finder,
+    read::{ReadError, Reader, parse_line},
+    write::{Writer, first_line},
 };
 use crate::name::Name;
 
@@ -33,7 +35,7 @@ pub const MAX_ENTRIES: usize = 1_000_000;
 /// The most bytes that the first line may have.
 const MAX_HEAD: usize = 1 << 20;
 /// The most bytes that an entry's line may have.
-const MAX_LINE: usize = 1_024;
+pub const MAX_LINE: usize = 1_024;
 /// The most characters of a comment.
 pub const MAX_COMMENT: usize = 255;
 

@@ -16,6 +16,8 @@ pub const NEW: &str = ".new";
 pub struct Staged {
     folder: PathBuf,
     name: String,
+    /// Where it is not on disk yet.
+    unsynced: Option<File>,
     committed: bool,
 }
 
@@ -27,9 +29,24 @@ pub fn stage(
     mode: u32,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<Staged> {
-    let staged = Staged {
+    let mut staged = write_unsynced(folder, name, mode, write)?;
+    if let Some(file) = staged.unsynced.take() {
+        file.sync_all()?;
+    }
+    Ok(staged)
+}
+
+/// The same, where the disk is waited for only when it is committed.
+pub fn write_unsynced(
+    folder: &Path,
+    name: &str,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<Staged> {
+    let mut staged = Staged {
         folder: folder.to_owned(),
         name: name.to_owned(),
+        unsynced: None,
         committed: false,
     };
     let mut file = OpenOptions::new()
@@ -39,7 +56,7 @@ pub fn stage(
         .mode(mode)
         .open(staged.path())?;
     write(&mut file)?;
-    file.sync_all()?;
+    staged.unsynced = Some(file);
     Ok(staged)
 }
 
@@ -51,6 +68,9 @@ pub fn staging(folder: &Path, name: &str) -> PathBuf {
 impl Staged {
     /// Puts it in the place of the old one.
     pub fn commit(mut self) -> io::Result<()> {
+        if let Some(file) = self.unsynced.take() {
+            file.sync_all()?;
+        }
         let folder = File::open(&self.folder)?;
         fs::rename(self.path(), self.folder.join(&self.name))?;
         self.committed = true;

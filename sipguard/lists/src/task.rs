@@ -80,6 +80,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Its name, as the config and `status` have it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Names(_) => "names",
+            Self::Url(_) => "url",
+            Self::CrowdSec(_) => "crowdsec",
+            Self::Etcd(_) => "etcd",
+            Self::Countries(_) => "countries",
+        }
+    }
+
     /// The one place that is asked, where there is one: what was found at another one is no answer to this question.
     pub fn url(&self) -> Option<Cow<'_, str>> {
         match self {
@@ -322,6 +333,19 @@ impl Tasks {
             dns: Dns::default(),
             guarded_ports: BTreeSet::new(),
             sources: Vec::new(),
+        }
+    }
+
+    /// Adds what else is to be asked for; what has the same name as a source that is there is left out.
+    pub fn merge(&mut self, others: Self) {
+        self.guarded_ports.extend(others.guarded_ports);
+        if self.sources.is_empty() {
+            self.dns = others.dns;
+        }
+        for task in others.sources {
+            if self.sources.iter().all(|known| known.source != task.source) {
+                self.sources.push(task);
+            }
         }
     }
 

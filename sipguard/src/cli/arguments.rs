@@ -23,9 +23,28 @@ pub(crate) struct Apply {
     /// If any interface can't be guarded, change nothing
     #[arg(long)]
     pub(crate) all_or_nothing: bool,
+    /// Ask nobody for live sources that were never asked for
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// Where a list is empty, has lost more than half, or nobody is let in to a service, change nothing
     #[arg(long)]
     pub(crate) strict: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Refresh {
+    /// Only these [default: all]
+    #[arg(value_name = "SOURCE")]
+    pub(crate) sources: Vec<String>,
+    /// Ask nobody: put in force what the fetcher has found by itself
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Take a list that is half as long as before or less, or twice as long or more
+    #[arg(long, requires = "sources")]
+    pub(crate) accept: bool,
+    /// First forget what was known, addresses that are held among it
+    #[arg(long, requires = "sources", conflicts_with = "offline")]
+    pub(crate) forget: bool,
 }
 
 #[derive(Args, Debug)]

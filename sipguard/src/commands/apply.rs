@@ -6,7 +6,7 @@
 //!  "changes":{"mode":null,"interfaces":[],"services":[{"name":"web","from":{…},"to":null}],
 //!             "entries":{"added":{"count":1,"first":[{"prefix":"203.0.113.7","service":"sip","action":"allow","timed":false}]},
 //!                        "removed":{"count":0,"first":[]}}},
-//!  "cut_off":null,"ephemeral":{"ports":[50600],"reserve":"50600"},"pending":null,"kept":false,"doubts":[]}
+//!  "cut_off":null,"ephemeral":{"ports":[50600],"reserve":"50600"},"pending":null,"kept":false,"doubts":[],"sources":[…]}
 //! ```
 //! `interfaces` as in `status`; `released` are interfaces that are not filtered any more; `enforced` is false where nothing is dropped;
 //! `generation` is null where no interface is configured. `changes` is where the policy differs from what was in force: `from` is null for
@@ -14,7 +14,7 @@
 //! loses access; `ephemeral` tells which guarded ports this host's own connections may get.
 //! `pending` is as in `status`, where the apply is to be confirmed; `kept` is true where the config file can't be used, or was taken back, so
 //! that the last policy that was in force for good was applied instead; then the exit code is 5. `doubts` are lists that may not be what they
-//! are meant to be: `{"doubt":"nobody_allowed","service":"sip"}`, `{"doubt":"empty_source","source":"providers","file":null}`,
+//! are meant to be; `sources` as in `status`: `{"doubt":"nobody_allowed","service":"sip"}`, `{"doubt":"empty_source","source":"providers","file":null}`,
 //! `{"doubt":"shrunk_source","source":"blocked","file":"/etc/sipguard/blocked.txt","from":100,"to":3}`. Only where there are interfaces that can't be guarded: `refused`, a list of
 //! `{"interface":"br0","why":"…"}`; they are told on standard error, too, and the exit code is 1.
 //!
@@ -26,7 +26,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use sipguard::{
     lifecycle::{self, Applied, Instead, Options, Outlook, Planned, Refused},
-    report::{self, ConfirmationReport},
+    report::{self, ConfirmationReport, SourceReport},
 };
 
 use super::{Context, Outcome, confirmation, difference, needs_root, policy_warnings, write_json};
@@ -63,6 +63,12 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
     for warning in policy_warnings::warnings(policy, absent, outlook, &context.config) {
         context.warn(&warning);
     }
+    let sources = sources(context)?;
+    for source in &sources {
+        if let Some(warning) = policy_warnings::of_source(source) {
+            context.warn(&warning);
+        }
+    }
     let outcome = instead.or(tell_refused(&applied.refused, context));
     if context.json {
         let mut json = json!({
@@ -78,6 +84,7 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
             "pending": pending,
             "kept": applied.instead.is_some(),
             "doubts": outlook.doubts,
+            "sources": sources,
         });
         add_refused(&mut json, &applied.refused);
         write_json(out, &json)?;
@@ -117,11 +124,27 @@ pub(super) fn run(apply: &Apply, context: &Context, out: &mut dyn Write) -> Resu
     Ok(outcome)
 }
 
+/// How the live sources of what is in force fare.
+fn sources(context: &Context) -> Result<Vec<SourceReport>> {
+    let Some(live) = lifecycle::live(&context.host)? else {
+        return Ok(Vec::new());
+    };
+    let state = lifecycle::state(&context.host);
+    let now = lifecycle::now(&context.host, &state);
+    Ok(SourceReport::all(
+        &context.host,
+        &live.generation,
+        &state,
+        now,
+    )?)
+}
+
 fn options(apply: &Apply) -> Options {
     Options {
         confirm: apply.confirm,
         all_or_nothing: apply.all_or_nothing,
         strict: apply.strict,
+        offline: apply.offline,
     }
 }
 

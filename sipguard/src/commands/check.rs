@@ -18,7 +18,7 @@ use sipguard::{
     lifecycle,
     policy::{Mode, Ports, protocol_name},
     rehearsal::Compiled,
-    report::{EntryReport, OwnEntries, banned_by, said_of},
+    report::{EntryReport, Living, OwnEntries, said_of},
     state::State,
     tables::{HostTables, Now, PrefixKey, Tables},
 };
@@ -87,6 +87,22 @@ impl Asked {
         })
     }
 
+    /// What is said live of exactly this prefix, as it is found in the kernel. Of a file alone nothing is.
+    fn live<'a>(
+        &self,
+        slot: u8,
+        prefix: IpNet,
+        living: &Living<'a>,
+    ) -> Result<Option<EntryReport<'a>>> {
+        Ok(match self {
+            Self::Live(checker) => {
+                let said = living.of(&checker.generation, slot, prefix)?;
+                said.into_iter().next()
+            }
+            Self::File(..) => None,
+        })
+    }
+
     /// What is said by hand of exactly this prefix.
     fn value(&self, slot: u8, prefix: IpNet) -> Result<Option<Value>> {
         Ok(match self {
@@ -124,6 +140,13 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
             tables,
             description,
         } = Compiled::of_file(&context.host, &context.config)?;
+        if !description.live.is_empty() {
+            let names = description.live.iter().map(|it| it.task.source.as_str());
+            context.warn(&format!(
+                "what live sources have is not in the file, and is not looked at: {}; `sipguard check --live` asks what is in force",
+                names.collect::<Vec<_>>().join(", ")
+            ));
+        }
         let asked = Asked::File(Box::new(tables), now);
         (asked, description, State::default())
     } else {
@@ -142,6 +165,7 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
     };
     let own = OwnEntries::new(&state);
     let bans = lifecycle::bans(&context.host);
+    let living = Living::new(&context.host, &description, &bans, now);
     let mut verdicts = Vec::new();
     for (n, (protocol, port)) in (1..).zip(ports(check, &description)?) {
         let frame = frame(address, protocol, port)?;
@@ -149,7 +173,7 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
         let service = description.service_at(judged.slot);
         let entry = match (decided_by(&judged, address), service) {
             (Some(prefix), Some(found)) if judged.layer == Layer::Live => {
-                banned_by(prefix, &found.service.name, &bans, now).next()
+                asked.live(found.slot, prefix, &living)?
             }
             (Some(prefix), Some(found)) => asked.value(found.slot, prefix)?.and_then(|value| {
                 let name = &found.service.name;

@@ -2,8 +2,10 @@
 //!
 //! JSON, one object a line and entry, sorted by address:
 //! `{"prefix":"203.0.113.0/24","service":"sip","action":"allow","until":null,"seconds_left":null,"origin":"config","source":"providers",
-//! "file":null,"comment":null,"in_force":true}`. `origin` is `config` or `command line`; `in_force` is false for what waits for the next
-//! apply. `"overruled":true` is added where something else that is said of the prefix counts now, for good or until that ends.
+//! "file":null,"comment":null,"in_force":true}`. `origin` is `config`, `command line`, `ban` (of another program, which is the `source`) or
+//! `live` (a live source; of names, the `comment` says which); `in_force` is false for what waits for the next apply. `"overruled":true` is
+//! added where something else counts now, for good or until that ends: another word on the same prefix, or for what is `live` or a `ban` an
+//! entry by hand that covers it.
 
 mod feed;
 
@@ -40,8 +42,9 @@ pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result
     }
     let now = lifecycle::now(&context.host, &state);
     let bans = lifecycle::bans(&context.host);
-    let entries = Listing::take(live.as_ref(), &state, &bans, now, |entry| {
-        wanted.may_have(live.as_ref(), entry)
+    let in_force = live.as_ref();
+    let entries = Listing::take(&context.host, in_force, &state, &bans, now, move |entry| {
+        wanted.may_have(in_force, entry)
     })?;
     let listing = Selection {
         live: live.as_ref(),
@@ -77,6 +80,7 @@ pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result
 }
 
 /// Which entries are wanted.
+#[derive(Clone, Copy)]
 struct Wanted<'a> {
     service: Option<&'a str>,
     action: Option<policy::Action>,
@@ -328,8 +332,11 @@ fn command(out: &mut dyn Write, entry: &EntryReport<'_>) -> Result<()> {
         service,
         ..
     } = entry;
-    if entry.origin == EntryOrigin::Ban {
-        return ban(out, entry);
+    match entry.origin {
+        EntryOrigin::Ban => return ban(out, entry),
+        // Nobody has to say again what is found by itself.
+        EntryOrigin::Live => return Ok(()),
+        EntryOrigin::Config | EntryOrigin::CommandLine => {}
     }
     write!(
         out,
@@ -339,13 +346,13 @@ fn command(out: &mut dyn Write, entry: &EntryReport<'_>) -> Result<()> {
     if let Some(until) = entry.until {
         write!(out, " --until {until}")?;
     }
-    if let Some(comment) = entry.comment {
+    if let Some(comment) = &entry.comment {
         write!(out, " --comment {}", quoted(comment))?;
     }
     match (entry.origin, entry.source) {
         (EntryOrigin::Config, Some(source)) => writeln!(out, "  # config: {source}")?,
         (EntryOrigin::Config, None) => writeln!(out, "  # config")?,
-        (EntryOrigin::CommandLine | EntryOrigin::Ban, _) => writeln!(out)?,
+        _ => writeln!(out)?,
     }
     Ok(())
 }

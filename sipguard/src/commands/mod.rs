@@ -22,6 +22,7 @@ mod log;
 mod man;
 mod overview;
 mod policy_warnings;
+mod refresh;
 mod remove;
 mod repair;
 mod stats;
@@ -58,6 +59,7 @@ pub(crate) fn run(
         Some(Command::Remove(remove)) => remove::run(&remove, context, out)?,
         Some(Command::Ban(ban)) => ban::ban(&ban, context, out)?,
         Some(Command::Unban(unban)) => ban::unban(&unban, context, out)?,
+        Some(Command::Refresh(refresh)) => return refresh::run(&refresh, context, out),
         Some(Command::Check(check)) => return check::run(&check, context, out),
         Some(Command::Clock) => clock::run(context, out)?,
         Some(Command::Doctor) => return doctor::run(context, out),

@@ -5,6 +5,7 @@ use std::path::Path;
 use sipguard::{
     lifecycle::Outlook,
     policy::{Mode, Policy, Service},
+    report::SourceReport,
     warnings::Doubt,
 };
 
@@ -52,6 +53,22 @@ pub(super) fn warnings(
     warnings.extend(ephemeral(outlook));
     warnings.extend(outlook.doubts.iter().map(Doubt::to_string));
     warnings
+}
+
+/// What to mind of a live source.
+pub(super) fn of_source(source: &SourceReport) -> Option<String> {
+    let name = &source.source;
+    if let Some(why) = &source.refused {
+        return Some(why.clone());
+    }
+    match (source.entries, &source.error) {
+        (None, _) => Some(format!(
+            "{name} is empty: nothing was found for it yet; `sipguard refresh {name}` asks for it"
+        )),
+        (Some(0), Some(error)) => Some(format!("{name} is empty: {error}")),
+        (Some(0), None) => Some(format!("{name} is empty")),
+        (Some(_), _) => None,
+    }
 }
 
 fn monitored(policy: &Policy) -> Option<String> {

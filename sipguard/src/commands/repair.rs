@@ -1,5 +1,6 @@
 //! `sipguard repair`. JSON: `{"repaired":[{"interface":"eth0","mode":"tc","cause":"…"}]}`, the interfaces that were not filtered as they
-//! should have been until now; `mode` is null where the program stayed in its place. `refused` as in `apply`.
+//! should have been until now; `mode` is null where the program stayed in its place. `refused` as in `apply`. `entries` is how many entries of bans and live
+//! sources the kernel had not, or had too many; they are compared every ten minutes.
 
 use std::io::Write;
 
@@ -11,12 +12,14 @@ use sipguard::{
 };
 
 use super::{Context, Outcome, apply, needs_root, write_json};
+use crate::output::count;
 
 pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome> {
     needs_root()?;
     let Repaired {
         interfaces,
         refused,
+        entries,
     } = lifecycle::repair(&context.host)?;
     let outcome = apply::tell_refused(&refused, context);
     if context.json {
@@ -26,7 +29,7 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome> {
                 json!({ "interface": name, "mode": switched.hook.map(Hook::name), "cause": switched.fallback })
             })
             .collect();
-        let mut json = json!({ "repaired": repaired });
+        let mut json = json!({ "repaired": repaired, "entries": entries });
         apply::add_refused(&mut json, &refused);
         write_json(out, &json)?;
         return Ok(outcome);
@@ -42,7 +45,15 @@ pub(super) fn run(context: &Context, out: &mut dyn Write) -> Result<Outcome> {
             "{name} was not filtered as it should be, and is now: {mode}{cause}"
         ));
     }
-    if interfaces.is_empty() && refused.is_empty() && !context.is_quiet() {
+    if entries > 0 {
+        context.warn(&format!(
+            "{} of bans and live sources {} missing in the kernel, or too many, and {} right now",
+            count(entries, "entry", "entries"),
+            if entries == 1 { "was" } else { "were" },
+            if entries == 1 { "is" } else { "are" },
+        ));
+    }
+    if interfaces.is_empty() && entries == 0 && refused.is_empty() && !context.is_quiet() {
         writeln!(out, "nothing to repair")?;
     }
     Ok(outcome)

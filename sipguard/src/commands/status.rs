@@ -7,7 +7,9 @@
 //!  "interfaces":[{"name":"eth0","state":"attached","mode":"tc","cause":"its driver has no native XDP","program":42,"generation":3,
 //!                 "foreign":null,"before":[]}],
 //!  "services":[{"name":"sip","ports":{"udp":[5060],"tcp":[5060]},"default":"deny","mode":"enforce"}],
-//!  "entries":{"config":12,"command_line":1},
+//!  "entries":{"config":12,"command_line":1,"bans":0},
+//!  "sources":[{"source":"trunk","kind":"names","entries":3,"in_kernel":3,"asked":"2026-03-01T12:00:00Z","answered":"2026-03-01T12:00:00Z",
+//!              "changed":"2026-02-01T12:00:00Z","next":"2026-03-01T12:05:00Z","said":null,"error":null,"refused":null,"stale":false}],
 //!  "pending":{"generation":3,"previous":2,"until":"2026-03-01T12:01:00Z","seconds_left":42,"lapsed":false},
 //!  "guarded":true,"summary":"guarded: as /etc/sipguard/sipguard.toml says","findings":[]}
 //! ```
@@ -19,6 +21,9 @@
 //! force, `generation`, `applied`, `config` and `mode` are null and the lists empty.
 //! `pending` is null where no apply waits to be confirmed; `previous` is null where nothing was in force before; where it has `lapsed`, what
 //! was in force before is again, and the next command that changes something clears up.
+//! `sources` are the live ones: `entries` is how many the last good copy has, or null where there never was one, and `in_kernel` how many the
+//! kernel has of it, in the service that has the fewest of those that name it; `error` is why the last try failed, `refused` why what was
+//! found last is not in force, and `stale` whether it has been the same for longer than its `stale_after`.
 //! `guarded` is whether everything is closed that the config wants closed, `summary` that in one line; `findings` are those of `doctor`, in
 //! the form that it documents.
 //!
@@ -103,6 +108,10 @@ impl Status<'_> {
         self.write_interfaces(out, context)?;
         writeln!(out)?;
         self.write_services(out, context.palette)?;
+        if !self.report.sources.is_empty() {
+            writeln!(out)?;
+            self.write_sources(out, now, context.palette)?;
+        }
         let EntryCounts {
             config,
             command_line,
@@ -191,6 +200,57 @@ impl Status<'_> {
             }
             let (name, ports) = (service.name.clone(), ports(&service.ports));
             rows.add(style, [name, ports, unlisted, mode.to_owned()]);
+        }
+        Ok(rows.write(out)?)
+    }
+}
+
+impl Status<'_> {
+    /// A line a live source.
+    fn write_sources(&self, out: &mut dyn Write, now: Timestamp, palette: Palette) -> Result<()> {
+        let titles = [
+            "SOURCE",
+            ">ENTRIES",
+            ">IN FORCE",
+            "ASKED",
+            "CHANGED",
+            "NEXT",
+            "",
+        ];
+        let mut rows = Rows::new(&titles, palette);
+        for source in &self.report.sources {
+            let number = |number: usize| Grouped(number as u64).to_string();
+            let ago = |time: Option<Timestamp>| {
+                time.map_or_else(
+                    || "never".to_owned(),
+                    |time| format!("{} ago", rough(now.duration_since(time).as_secs().max(0))),
+                )
+            };
+            let next = source.next.map_or_else(
+                || "-".to_owned(),
+                |next| match now.duration_since(next).as_secs() {
+                    late if late >= 0 => "now".to_owned(),
+                    early => format!("in {}", rough(-early)),
+                },
+            );
+            let problem = source.refused.as_ref().or(source.error.as_ref());
+            let (style, note) = match problem {
+                Some(problem) => (palette.bad, problem.clone()),
+                None if source.stale => (palette.warning, "stale".to_owned()),
+                None => (Style::new(), source.said.clone().unwrap_or_default()),
+            };
+            rows.add(
+                style,
+                [
+                    source.source.clone(),
+                    source.entries.map_or_else(|| "-".to_owned(), number),
+                    number(source.in_kernel),
+                    ago(source.asked),
+                    ago(source.changed),
+                    next,
+                    note,
+                ],
+            );
         }
         Ok(rows.write(out)?)
     }

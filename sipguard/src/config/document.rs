@@ -155,6 +155,21 @@ impl<'t> Document<'t> {
         string
     }
 
+    pub(super) fn boolean(&mut self, value: &Value<'_>, what: &str) -> bool {
+        let is_true = value.get_ref().as_bool();
+        if is_true.is_none() {
+            self.wrong_type(value, what, "a boolean", "true or false");
+        }
+        is_true.unwrap_or_default()
+    }
+
+    /// The path of a file that another program is to read, from the root.
+    pub(super) fn path(&mut self, value: &Value<'_>, what: &str) -> Option<PathBuf> {
+        let text = self.string(value, what, &format!("{what} = \"/etc/sipguard/…\""))?;
+        let path = self.resolve(text);
+        Some(std::path::absolute(&path).unwrap_or(path))
+    }
+
     /// A string that is one of a few words.
     pub(super) fn choice<T: Copy>(
         &mut self,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sipguard_ebpf::abi::Protocol;
+use sipguard_lists::task::{Kind, Task};
 use toml::de::DeTable;
 
 use super::{
@@ -11,8 +12,8 @@ use super::{
 };
 use crate::{
     policy::{
-        ALL, Action, Entry, MAX_PORTS, MAX_SERVICES, Mode, Ports, Service, is_service_name,
-        protocol_name,
+        ALL, Action, Entry, LiveSource, MAX_PORTS, MAX_SERVICES, Mode, Ports, Service, Use,
+        is_service_name, protocol_name,
     },
     prefix::{self, Excerpt, PrefixError},
 };
@@ -167,7 +168,20 @@ fn lists(
         let Some(value) = value else { continue };
         let example = format!("{action} = [\"providers\"]");
         for value in document.array(value, action.name(), &example) {
-            lists.extend(named(document, value, sources).map(|source| (action, source)));
+            let Some(source) = named(document, value, sources) else {
+                continue;
+            };
+            let live = sources[source].live.as_ref();
+            if action == Action::Allow
+                && live.is_some_and(|live| matches!(live.kind, Kind::CrowdSec(_)))
+            {
+                document.problem(
+                    value.span(),
+                    "these are addresses that CrowdSec bans; name them in deny",
+                );
+                continue;
+            }
+            lists.push((action, source));
         }
     }
     // Naming a source twice is no mistake, and its entries are needed once.
@@ -290,4 +304,32 @@ pub(super) fn entries(services: &[Written], sources: &[Source]) -> Vec<Entry> {
         }));
     }
     entries
+}
+
+/// Every live source that a service names.
+pub(super) fn live(services: &[Written], sources: &[Source]) -> Vec<LiveSource> {
+    let live = sources.iter().enumerate().filter_map(|(index, source)| {
+        let (number, live) = (source.number?, source.live.as_ref()?);
+        let uses = services
+            .iter()
+            .zip(0u8..)
+            .flat_map(|(written, service)| {
+                let named = written
+                    .lists
+                    .iter()
+                    .filter(move |(_, named)| *named == index);
+                named.map(move |&(action, _)| Use { service, action })
+            })
+            .collect();
+        Some(LiveSource {
+            task: Task {
+                source: source.origin.source.clone(),
+                kind: live.kind.clone(),
+            },
+            origin: number,
+            uses,
+            stale_after: live.stale_after,
+        })
+    });
+    live.collect()
 }

@@ -1,6 +1,14 @@
-//! `[sources]`: named sets of prefixes, in the config file or in list files.
+//! `[sources]`: named sets of prefixes: in the config file, in list files, or to be found by asking others.
+
+mod live;
+
+use std::collections::BTreeSet;
 
 use ipnet::IpNet;
+use sipguard_lists::{
+    name::Name,
+    task::{self, Kind, Names},
+};
 
 use super::{
     document::{Document, Key, Value},
@@ -8,7 +16,7 @@ use super::{
 };
 use crate::{
     policy::{MAX_SOURCES, Origin},
-    prefix::{self, Excerpt},
+    prefix::{self, Excerpt, PrefixError},
 };
 
 pub(super) struct Source {
@@ -18,6 +26,15 @@ pub(super) struct Source {
     pub(super) number: Option<u16>,
     pub(super) used: bool,
     pub(super) prefixes: Vec<IpNet>,
+    /// Where others are asked for it, or for some of it.
+    pub(super) live: Option<Live>,
+}
+
+/// What others are asked for.
+pub(super) struct Live {
+    pub(super) kind: Kind,
+    /// In seconds.
+    pub(super) stale_after: Option<u32>,
 }
 
 const EXAMPLE: &str = "[\"203.0.113.0/24\"] or { file = \"list.txt\" }";
@@ -45,7 +62,7 @@ pub(super) fn read(document: &mut Document<'_>, value: &Value<'_>) -> Vec<Source
 
 fn source(document: &mut Document<'_>, name: &Key<'_>, value: &Value<'_>) -> Source {
     let text = name.get_ref();
-    if !is_source_name(text) {
+    if !task::is_source_name(text) {
         document.problem(
             name.span(),
             format!(
@@ -63,19 +80,42 @@ fn source(document: &mut Document<'_>, name: &Key<'_>, value: &Value<'_>) -> Sou
         number: None,
         used: false,
         prefixes: Vec::new(),
+        live: None,
     };
     if let Some(values) = value.get_ref().as_array() {
+        let mut names = BTreeSet::new();
         for value in values {
-            source.prefixes.extend(inline(document, value));
+            match inline(document, value) {
+                Some(Inline::Prefix(prefix)) => source.prefixes.push(prefix),
+                Some(Inline::Name(name)) => {
+                    names.insert(name);
+                }
+                None => {}
+            }
+        }
+        if !names.is_empty() {
+            source.live = Some(Live {
+                kind: Kind::Names(Names {
+                    names,
+                    hold: Names::HOLD,
+                    private: false,
+                }),
+                stale_after: None,
+            });
         }
     } else if let Some(fields) = value.get_ref().as_table() {
-        let [file] = document.fields(fields, "a source", ["file"]);
-        match file {
-            Some(file) => from_file(document, file, &mut source),
-            None => document.problem(
-                value.span(),
-                "this source has no file; write { file = \"list.txt\" }",
-            ),
+        match live::kind(fields) {
+            Some(kind) => source.live = live::read(document, kind, value, fields),
+            None => {
+                let [file] = document.fields(fields, "a source", ["file"]);
+                match file {
+                    Some(file) => from_file(document, file, &mut source),
+                    None => document.problem(
+                        value.span(),
+                        "this source has no file; write { file = \"list.txt\" }",
+                    ),
+                }
+            }
         }
     } else {
         document.wrong_type(value, "a source", "an array or a table", EXAMPLE);
@@ -83,15 +123,27 @@ fn source(document: &mut Document<'_>, name: &Key<'_>, value: &Value<'_>) -> Sou
     source
 }
 
-fn inline(document: &mut Document<'_>, value: &Value<'_>) -> Option<IpNet> {
+/// What stands in an array.
+enum Inline {
+    Prefix(IpNet),
+    Name(Name),
+}
+
+fn inline(document: &mut Document<'_>, value: &Value<'_>) -> Option<Inline> {
     let text = document.string(value, "a prefix", "\"203.0.113.0/24\"")?;
-    match prefix::parse(text) {
-        Ok(prefix) => Some(prefix),
-        Err(error) => {
-            document.problem(value.span(), error.to_string());
-            None
+    let problem = match prefix::parse(text) {
+        Ok(prefix) => return Some(Inline::Prefix(prefix)),
+        // What has a colon in it was to be an address.
+        Err(PrefixError::Address(_)) if !text.contains(':') || text.starts_with("sip:") => {
+            match text.parse::<Name>() {
+                Ok(name) => return Some(Inline::Name(name)),
+                Err(error) => error.to_string(),
+            }
         }
-    }
+        Err(error) => error.to_string(),
+    };
+    document.problem(value.span(), problem);
+    None
 }
 
 fn from_file(document: &mut Document<'_>, value: &Value<'_>, source: &mut Source) {
@@ -112,11 +164,6 @@ fn from_file(document: &mut Document<'_>, value: &Value<'_>, source: &mut Source
     source.origin.file = Some(path);
 }
 
-fn is_source_name(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    (1..=63).contains(&name.len()) && name.bytes().all(allowed)
-}
-
 /// Numbers the sources that some service names and returns their origins.
 pub(super) fn origins(sources: &mut [Source]) -> Vec<Origin> {
     sources
@@ -126,7 +173,11 @@ pub(super) fn origins(sources: &mut [Source]) -> Vec<Origin> {
         .map(|(source, number)| {
             source.number = Some(number);
             Origin {
-                prefixes: Some(source.prefixes.len()),
+                // Of what is found by asking others nobody knows yet how much it is.
+                prefixes: match (&source.live, source.prefixes.len()) {
+                    (Some(_), 0) => None,
+                    (_, count) => Some(count),
+                },
                 ..source.origin.clone()
             }
         })

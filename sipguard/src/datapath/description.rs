@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sipguard_lists::task::Dns;
 
 use super::Error;
 use crate::{
-    policy::{Interface, Mode, Origin, Service},
+    policy::{Interface, LiveSource, Mode, Origin, Service},
     state::Slots,
     tables::Constants,
     warnings::Doubt,
@@ -37,6 +38,12 @@ pub struct Description {
     /// What made one doubt its lists when it was made.
     #[serde(default)]
     pub doubts: Vec<Doubt>,
+    /// Sources whose entries are found by asking others. Their services are numbered as they stand here.
+    #[serde(default)]
+    pub live: Vec<LiveSource>,
+    /// Whom to ask for names.
+    #[serde(default)]
+    pub dns: Dns,
     /// How many entries the config file gave it.
     pub entries: usize,
     /// 32 less the size of a service's region of the prefilter, in bits as a power of two.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     policy::Interface,
-    tables::{Constants, Family, Region, Tables, prefilter_words, region_words},
+    tables::{Constants, Family, Region, Tables, Used, prefilter_words, region_words},
 };
 
 /// How many entries can be added in place before a new generation is needed. Room costs memory only where it is used, but for
@@ -43,17 +43,23 @@ pub struct Generation {
 }
 
 /// Up to where a generation has followed what is said outside of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revisions {
     /// Up to which change of the command line's own entries; [`Generation::BEHIND`] where it can't.
     pub own: u64,
     /// How many bytes the log of bans had.
     pub bans: u64,
+    /// When all that is said live was compared with what is to be said, nanoseconds of the boot clock.
+    pub compared: u64,
+    /// Which copy of each live source, in the order of [`Description::live`].
+    pub sources: Vec<u64>,
 }
 
 impl Revisions {
     const OWN: u32 = 0;
     const BANS: u32 = 1;
+    const COMPARED: u32 = 2;
+    const SOURCES: u32 = 3;
 }
 
 /// One entry of a generation.
@@ -151,7 +157,10 @@ impl Generation {
             entries6: load::take(&mut ebpf, "ENTRIES6")?,
             prefilter: load::take(&mut ebpf, "PREFILTER")?,
             lengths: load::take(&mut ebpf, "LENGTHS")?,
-            revisions: Table::array("revision", 2)?,
+            revisions: Table::array(
+                "revision",
+                Revisions::SOURCES + u32::try_from(revisions.sources.len()).unwrap_or_default(),
+            )?,
         };
         made.fill(tables, revisions)
             .map_err(|error| Error::io("can't fill the maps", &error))?;
@@ -167,10 +176,10 @@ impl Generation {
             .update(&tables.entries4.keys, &tables.entries4.values)?;
         self.entries6
             .update(&tables.entries6.keys, &tables.entries6.values)?;
-        self.revisions.update(
-            &[Revisions::OWN, Revisions::BANS],
-            &[revisions.own, revisions.bans],
-        )
+        let mut all = vec![revisions.own, revisions.bans, revisions.compared];
+        all.extend(revisions.sources);
+        let places: Vec<u32> = (0..).take(all.len()).collect();
+        self.revisions.update(&places, &all)
     }
 
     fn pin(&self, folder: &Path) -> Result<(), Error> {
@@ -309,6 +318,11 @@ impl Generation {
         Ok(Revisions {
             own: read(Revisions::OWN)?,
             bans: read(Revisions::BANS)?,
+            compared: read(Revisions::COMPARED)?,
+            sources: (Revisions::SOURCES..)
+                .take(self.description.live.len())
+                .map(read)
+                .collect::<Result<_, _>>()?,
         })
     }
 
@@ -328,6 +342,22 @@ impl Generation {
         self.note_revision(Revisions::BANS, bans)
     }
 
+    /// Notes when all that is said live was compared with what is to be said.
+    ///
+    /// # Errors
+    /// Where the map can't be written.
+    pub fn set_compared(&self, boot_ns: u64) -> Result<(), Error> {
+        self.note_revision(Revisions::COMPARED, boot_ns)
+    }
+
+    /// Notes that the maps have followed this copy of a live source.
+    ///
+    /// # Errors
+    /// Where the map can't be written.
+    pub fn set_revision_of_source(&self, source: u16, copy: u64) -> Result<(), Error> {
+        self.note_revision(Revisions::SOURCES + u32::from(source), copy)
+    }
+
     fn note_revision(&self, place: u32, revision: u64) -> Result<(), Error> {
         self.revisions
             .update(&[place], &[revision])
@@ -344,6 +374,16 @@ impl Generation {
             IpNet::V6(prefix) => self.entries6.get(&V6::key(prefix, service, layer)),
         }
         .map_err(|error| Error::io("can't look up an entry", &error))
+    }
+
+    /// The prefix lengths that are in use in a service's live layer.
+    ///
+    /// # Errors
+    /// Where the map can't be read.
+    pub fn used(&self, service: u8) -> Result<Used, Error> {
+        let lengths = self.lengths.get(&u32::from(service));
+        let lengths = lengths.map_err(|error| Error::io("can't read the lengths", &error))?;
+        Ok(Used::of(&lengths.unwrap_or_default().live))
     }
 
     /// Changes what is said of one prefix, at once: with one map update, before which everything is in place that leads to it. `None`
@@ -421,8 +461,12 @@ impl Generation {
             })
             .and_then(|()| self.prefilter.update(&words, &region.words))
             .and_then(|()| {
-                self.lengths
-                    .update(&[u32::from(service)], &[region.lengths])
+                let slot = u32::from(service);
+                // What is spread goes by these, whether there is any of each now or not.
+                if let Some(before) = self.lengths.get(&slot)? {
+                    region.lengths.live = before.live;
+                }
+                self.lengths.update(&[slot], &[region.lengths])
             })
             .map_err(|error| Error::io("can't clear up behind an entry", &error))
     }

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use sipguard_ebpf::abi::{Layer, VERSION};
 
 use super::*;
-use crate::state::Bans;
 use crate::{
     datapath::ServiceDescription,
     policy::Entry,
@@ -29,7 +28,7 @@ fn compiled(policy: Policy, first: &[&str]) -> Compiled {
     slots
         .assign(policy.services.iter().map(|service| &*service.name))
         .unwrap();
-    let tables = Tables::compile(&policy, &slots, &[], &Bans::default(), NOW).unwrap();
+    let tables = Tables::compile(&policy, &slots, &[], Vec::new(), NOW).unwrap();
     let services = policy.services.iter().map(|service| ServiceDescription {
         slot: slots.get(&service.name).unwrap(),
         service: service.clone(),
@@ -45,6 +44,8 @@ fn compiled(policy: Policy, first: &[&str]) -> Compiled {
         services: services.collect(),
         interfaces: policy.interfaces.clone(),
         origins: Vec::new(),
+        live: Vec::new(),
+        dns: policy.dns.clone(),
         entries: policy.entries.len(),
         prefilter_shift: tables.constants.prefilter_shift,
     };

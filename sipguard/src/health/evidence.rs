@@ -14,7 +14,7 @@ use crate::{
     host::{Host, Trouble},
     lifecycle::{self, Live, Newest},
     policy::Policy,
-    report::{self, InterfaceReport},
+    report::{self, InterfaceReport, SourceReport},
     state::State,
     tables::Now,
 };
@@ -29,6 +29,8 @@ pub(crate) struct Evidence {
     pub(crate) taken_back: bool,
     /// What is in force.
     pub(crate) live: Result<Option<Live>, lifecycle::Error>,
+    /// Its live sources.
+    pub(crate) sources: Vec<SourceReport>,
     /// All links of ours: one whose time to confirm is over is left where nothing is in force.
     pub(crate) links: Vec<Attachment>,
     /// What the kernel is to filter, and what became of it.
@@ -78,7 +80,13 @@ impl Evidence {
             }
             Err(error) => (Err(error), Vec::new()),
         };
+        let sources = match &live {
+            Ok(Some(live)) => SourceReport::all(host, &live.generation, &state, now)
+                .map_err(lifecycle::Error::Datapath)?,
+            _ => Vec::new(),
+        };
         Ok(Self {
+            sources,
             config: std::path::absolute(config).unwrap_or_else(|_| config.to_owned()),
             policy: by_kernel_names(policy, &devices),
             taken_back,

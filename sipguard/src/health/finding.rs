@@ -93,6 +93,12 @@ pub enum Kind {
     SourceEmpty,
     /// A source has lost more than half of its entries.
     SourceShrunk,
+    /// Nothing was found for a live source yet, or nobody has answered for an hour.
+    SourceUnanswered,
+    /// What was found for a live source is refused.
+    SourceRefused,
+    /// A live source has been the same for longer than it should.
+    SourceStale,
     /// Nobody is let in to a service.
     NobodyLetIn,
     /// This host talks to somebody whose answers are dropped.

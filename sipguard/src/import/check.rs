@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config,
-    state::{Bans, Slots},
+    state::Slots,
     tables::{HostTables, Now, Tables},
 };
 
@@ -35,7 +35,7 @@ pub(super) fn ask(config: &str, answers: &[Answered]) -> Result<(), String> {
         boot_ns: 1,
         wall: Timestamp::UNIX_EPOCH,
     };
-    let tables = Tables::compile(&policy, &slots, &[], &Bans::default(), now)
+    let tables = Tables::compile(&policy, &slots, &[], Vec::new(), now)
         .map_err(|error| error.to_string())?;
     let tables = HostTables::new(&tables, now.boot_ns);
     let mut asked: Vec<&Rc<Judged>> = Vec::new();

@@ -13,6 +13,7 @@ use super::{
     live::{live, replaceable},
     names::tell_let_go,
     outlook::Outlook,
+    refresh::{Took, ask_first},
     repair::Repaired,
     session::{self, Session},
     survey::{Options, Survey},
@@ -23,6 +24,7 @@ use crate::{
     datapath::{Description, Generation, Pending, Pins, Role, Switched},
     host::Host,
     policy::Policy,
+    sources::Accept,
     state::Confirmed,
     tables::Tables,
 };
@@ -66,6 +68,9 @@ pub fn apply(host: &Host, file: &Path, options: Options) -> Result<Applied, Erro
         // Before anything is made on this machine, and again once nobody else changes anything.
         Survey::look(host, &config, &mut session::state(host), options)?;
     }
+    if !options.offline {
+        ask_first(host, &config)?;
+    }
     let mut session = Session::begin(host)?;
     if let Some(waiting) = waiting(&session, options)? {
         return Ok(waiting);
@@ -105,6 +110,11 @@ pub fn apply(host: &Host, file: &Path, options: Options) -> Result<Applied, Erro
             None => session.forget_unconfirmed(),
         }
         applied.interfaces = as_they_are(&survey, &session);
+        if let Some(live) = &survey.before {
+            let sources = live.sources();
+            let sources: Vec<_> = sources.iter().collect();
+            session.take(live, &sources, Accept::Alike)?;
+        }
     } else {
         put_in_force(&survey, &config, options, &mut session, &mut applied)?;
         tell_let_go(host, survey.renamed)?;
@@ -113,6 +123,7 @@ pub fn apply(host: &Host, file: &Path, options: Options) -> Result<Applied, Erro
         look_after(&mut session, &mut applied)?;
     }
     remember(&mut session, &applied, &config, &survey.digest)?;
+    session.order(live(host)?.as_ref());
     applied.refused.splice(0..0, survey.refused);
     Ok(applied)
 }
@@ -158,9 +169,15 @@ fn put_in_force(
     applied: &mut Applied,
 ) -> Result<(), Error> {
     let Survey { policy, now, .. } = survey;
-    let bans = session.bans();
+    for source in &policy.live {
+        // What is refused, or can't be kept, is told by `status`, and what was there before stays.
+        if let Ok(Took::New { copy, .. }) = session.take_one(source, Accept::Alike) {
+            let _ = copy.keep();
+        }
+    }
+    let words = session.words(&policy.live);
     let state = &session.state;
-    let tables = Tables::compile(policy, &state.slots, &state.entries, &bans, *now)?;
+    let tables = Tables::compile(policy, &state.slots, &state.entries, words, *now)?;
     applied.outlook = survey.outlook(&state.slots, &tables)?;
     let number = session.next_number()?;
     applied.generation = None;
@@ -176,7 +193,7 @@ fn put_in_force(
         }
         let targets = survey.targets.iter().map(|(target, _)| target.clone());
         let targets: Vec<_> = targets.collect();
-        let revisions = session.revisions();
+        let revisions = session.revisions(&policy.live);
         Generation::create(number, &tables, description, &targets, revisions)?;
         applied.generation = Some(number);
     }

@@ -13,16 +13,16 @@ use sipguard_ebpf::abi::Layer;
 use super::{
     error::Error,
     live::{Live, live},
+    living::Said,
     renew::renew,
     session::Session,
 };
 use crate::{
-    datapath::{self, Generation, Revisions},
     host::{Host, Trouble},
     policy::least_specific_ban,
     prefix,
     state::{Ban, BanLine, Bans, Staged, Unban},
-    tables::banned,
+    tables::spread,
     when,
 };
 
@@ -75,7 +75,9 @@ pub fn ban(
     let known = || -> Result<bool, Error> {
         for generation in live.iter().flat_map(Live::generations) {
             for found in &generation.description.services {
-                for &prefix in prefixes {
+                let used = generation.used(found.slot)?;
+                let prefixes = prefixes.iter().filter(|prefix| used.takes(**prefix));
+                for prefix in prefixes.flat_map(|prefix| spread(*prefix, used.place(*prefix))) {
                     if generation.value(found.slot, Layer::Live, prefix)?.is_some() {
                         return Ok(true);
                     }
@@ -149,8 +151,7 @@ fn services(live: &Live) -> Vec<String> {
     services.map(|found| found.service.name.clone()).collect()
 }
 
-/// Makes what the kernel has of these prefixes what `bans` say of them. Where a generation has no room, or what leads to its entries leads
-/// too many others there, another one takes its place.
+/// Makes what the kernel has of these prefixes what is said of them, with these bans.
 fn put(
     session: &mut Session<'_>,
     live: Option<&Live>,
@@ -159,37 +160,16 @@ fn put(
     length: Option<u64>,
 ) -> Result<(), Error> {
     let Some(live) = live else { return Ok(()) };
-    let mut full = false;
-    let mut crowded = false;
-    for generation in live.generations() {
-        match put_into(generation, session, bans, prefixes) {
-            Err(Error::Datapath(datapath::Error::Full)) => full = true,
-            done => done?,
-        }
+    let is_full = session.put_in_place(live, |generation| {
+        let said = Said::new(session, &generation.description.live, bans);
+        said.put(generation, prefixes.iter().copied())?;
         if let Some(length) = length {
             generation.set_revision_of_bans(length)?;
         }
-        crowded |= generation.is_crowded()?;
-    }
-    match live.pending {
-        None if full || crowded => renew(session, live),
-        // Both would have to be made anew, and the time to confirm with them.
-        Some(_) if full => Err(datapath::Error::Full.into()),
-        _ => Ok(()),
-    }
-}
-
-fn put_into(
-    generation: &Generation,
-    session: &Session<'_>,
-    bans: &Bans,
-    prefixes: &[IpNet],
-) -> Result<(), Error> {
-    for &prefix in prefixes {
-        let value = banned(bans.of(prefix), session.now());
-        for found in &generation.description.services {
-            generation.set(found.slot, Layer::Live, prefix, value)?;
-        }
+        Ok(())
+    })?;
+    if is_full {
+        renew(session, live)?;
     }
     Ok(())
 }
@@ -204,36 +184,6 @@ impl Session<'_> {
             let _ = self.host.store.stage_bans(&bans).and_then(Staged::commit);
         }
         bans
-    }
-
-    /// What a generation that is compiled now has followed.
-    pub(super) fn revisions(&self) -> Revisions {
-        Revisions {
-            own: self.state.revision,
-            bans: self.host.store.bans_length(),
-        }
-    }
-
-    /// Makes what the kernel has of bans what the log says, where it has not followed that.
-    pub(super) fn follow_bans(
-        &self,
-        generation: &Generation,
-        revisions: Revisions,
-    ) -> Result<(), Error> {
-        let length = self.host.store.bans_length();
-        if revisions.bans == length {
-            return Ok(());
-        }
-        let bans = self.bans();
-        let mut prefixes: BTreeSet<_> = bans.iter().map(|ban| ban.prefix).collect();
-        generation.for_each(|entry| {
-            if entry.layer == Layer::Live {
-                prefixes.insert(entry.prefix);
-            }
-        })?;
-        let prefixes: Vec<_> = prefixes.into_iter().collect();
-        put_into(generation, self, &bans, &prefixes)?;
-        Ok(generation.set_revision_of_bans(self.host.store.bans_length())?)
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) fn describe(
         interfaces: policy.interfaces.clone(),
         origins: policy.origins.clone(),
         doubts: Vec::new(),
+        live: policy.live.clone(),
+        dns: policy.dns.clone(),
         entries: policy.entries.len(),
         prefilter_shift: tables.constants.prefilter_shift,
     }
@@ -57,6 +59,8 @@ pub(crate) fn digest(policy: &Policy, slots: &Slots) -> String {
         &policy.services,
         &policy.interfaces,
         &policy.origins,
+        &policy.live,
+        &policy.dns,
         slots,
     ))
     .unwrap_or_default();

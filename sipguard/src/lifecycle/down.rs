@@ -24,6 +24,8 @@ pub fn down(host: &Host) -> Result<Vec<String>, Error> {
     }
     let pins = Pins::make().map_err(datapath::Error::from)?;
     let saved = save(host);
+    // What can't be removed is asked for, and nothing comes of it.
+    let _ = std::fs::remove_file(host.store.folder().join(sipguard_lists::task::FILE));
     let mut interfaces: Vec<_> = attachments(host.now())?
         .into_iter()
         .map(|link| link.interface)

@@ -26,6 +26,22 @@ pub enum Error {
         /// The shortest prefix length.
         least: u8,
     },
+    /// No such live source.
+    #[error("no live source is called {name}; {}", match known.as_slice() { [] => "none is in force".to_owned(), known => format!("there are {}", known.join(", ")) })]
+    NoSource {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// What was known of a source can't be forgotten.
+    #[error("can't forget what was known of {}: {error}", source_name)]
+    Forget {
+        /// The source.
+        source_name: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// The config file is not right.
     #[error(transparent)]
     Config(Arc<ConfigError>),

@@ -6,6 +6,7 @@ use super::{
     config_file::ConfigFile,
     error::{Error, Refused},
     instead::Instead,
+    living::words,
     outlook::Outlook,
     session,
     survey::{Options, Survey},
@@ -54,7 +55,7 @@ pub fn plan(host: &Host, file: &Path, options: Options) -> Result<Planned, Error
             &survey.policy,
             slots,
             entries,
-            &super::bans(host),
+            words(host, &survey.policy.live, &super::bans(host), survey.now),
             survey.now,
         )?;
         survey.outlook(slots, &tables)?

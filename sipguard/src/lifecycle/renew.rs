@@ -14,9 +14,9 @@ pub(super) fn renew(session: &mut Session<'_>, live: &Live) -> Result<(), Error>
     let before = &live.generation.description;
     let policy = confirmed(&live.generation)?.policy;
     let slots = before.slots();
-    let bans = session.bans();
+    let words = session.words(&policy.live);
     let entries = &session.state.entries;
-    let tables = Tables::compile(&policy, &slots, entries, &bans, session.now())?;
+    let tables = Tables::compile(&policy, &slots, entries, words, session.now())?;
     let description = Description {
         prefilter_shift: tables.constants.prefilter_shift,
         ..before.clone()
@@ -26,7 +26,7 @@ pub(super) fn renew(session: &mut Session<'_>, live: &Live) -> Result<(), Error>
     let (targets, _) = targets(&policy.interfaces, &devices, &live.links);
     let number = session.next_number()?;
     let programs: Vec<_> = targets.iter().map(|(target, _)| target.clone()).collect();
-    let revisions = session.revisions();
+    let revisions = session.revisions(&policy.live);
     Generation::create(number, &tables, description, &programs, revisions)?;
     let swap = Swap {
         host: session.host,

@@ -20,6 +20,8 @@ pub struct Repaired {
     pub interfaces: Vec<(String, Switched)>,
     /// Those where it could not be done.
     pub refused: Vec<Refused>,
+    /// How many entries of bans and live sources the kernel had not, or had too many.
+    pub entries: usize,
 }
 
 /// Has what is in force filter again wherever an interface has lost it: the config file is not read. Takes back what was not confirmed in
@@ -32,6 +34,7 @@ pub fn repair(host: &Host) -> Result<Repaired, Error> {
     let mut repaired = Repaired {
         interfaces: session.guarded.clone(),
         refused: Vec::new(),
+        entries: 0,
     };
     let Some(live) = replaceable(live(host))? else {
         return Ok(repaired);
@@ -39,6 +42,9 @@ pub fn repair(host: &Host) -> Result<Repaired, Error> {
     let role = live.pending.map_or(Role::Filter, |_| Role::Pending);
     let interfaces = live.generation.description.interfaces.clone();
     session.look_after(live.number, role, &interfaces, &mut repaired)?;
+    for generation in live.generations() {
+        repaired.entries += session.compare_live(generation)?;
+    }
     let before = session.state.fallbacks.clone();
     note_fallbacks(&mut session.state, &repaired.interfaces);
     if before != session.state.fallbacks {

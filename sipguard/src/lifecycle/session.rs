@@ -62,15 +62,15 @@ impl<'h> Session<'h> {
     /// Moves the ends of bans with the time.
     fn move_bans(&self, moved: &Moved) -> Result<(), Error> {
         let mut bans = self.bans();
-        if bans.iter().next().is_none() {
-            return Ok(());
-        }
         bans.move_with(&self.state.clock, moved);
-        // What the kernel has of them follows, whatever the log's length is then.
+        // What the kernel has of them, and of live sources, whose entries may have ends, too, follows, whatever the log's length is then.
         for number in Generation::all()? {
             if let Ok(generation) = Generation::open(number) {
                 generation.set_revision_of_bans(u64::MAX)?;
             }
+        }
+        if bans.iter().next().is_none() {
+            return Ok(());
         }
         let store = &self.host.store;
         if let Err(error) = store.stage_bans(&bans).and_then(Staged::commit) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     counting::{note_after, note_before},
     error::Error,
-    live::is_attached,
+    live::{is_attached, live},
     names::{all_renamed, tell_let_go},
     session::Session,
     unconfirmed::confirmed,
@@ -122,7 +122,7 @@ impl<'h> Session<'h> {
                 } else {
                     follow(&generation, &self.state, now)
                 };
-                let followed = followed.and_then(|()| self.follow_bans(&generation, revisions));
+                let followed = followed.and_then(|()| self.follow_live(&generation, &revisions));
                 match followed {
                     // The next change makes room, and must not be kept from it.
                     Err(Error::Datapath(datapath::Error::Full)) => {
@@ -130,6 +130,12 @@ impl<'h> Session<'h> {
                     }
                     followed => followed?,
                 }
+            }
+        }
+        if goal != Goal::Nothing {
+            // What was taken back is not to be asked for any more. A version that can't be read has nothing that could be.
+            if let Ok(Some(live)) = live(host) {
+                self.write_tasks(&live.tasks());
             }
         }
         if self.state.outcome() == Some(ConfirmStage::Confirmed) {

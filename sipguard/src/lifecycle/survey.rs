@@ -29,6 +29,8 @@ pub struct Options {
     pub confirm: Option<Duration>,
     /// Where an interface can't be guarded, nothing is changed.
     pub all_or_nothing: bool,
+    /// Nobody is asked for live sources that were never asked for.
+    pub offline: bool,
     /// Where there is a doubt whether the lists are what they are meant to be, nothing is changed.
     pub strict: bool,
 }

@@ -9,7 +9,7 @@ use crate::{
     policy::{Action, Entry, Policy},
     state::{ConfirmStage, Confirmed, Kept, Staged, Unconfirmed},
 };
-use sipguard_ebpf::abi::{ALLOW_CONFIG, DENY_CONFIG};
+use sipguard_ebpf::abi::{ALLOW_CONFIG, DENY_CONFIG, Layer};
 
 impl Session<'_> {
     /// Writes down what becomes of the apply that waits to be confirmed.
@@ -121,6 +121,9 @@ pub(super) fn confirmed(generation: &Generation) -> Result<Confirmed, Error> {
     }
     let mut entries = Vec::with_capacity(description.entries);
     generation.for_each(|entry| {
+        if entry.layer != Layer::Hand {
+            return;
+        }
         let Some(service) = services[usize::from(entry.service)] else {
             return;
         };
@@ -148,6 +151,8 @@ pub(super) fn confirmed(generation: &Generation) -> Result<Confirmed, Error> {
                 .collect(),
             origins: description.origins.clone(),
             entries,
+            live: description.live.clone(),
+            dns: description.dns.clone(),
         }),
     })
 }

@@ -1,6 +1,6 @@
 //! What is said of a prefix, word by word, as `list` and `check` tell it.
 
-use std::{collections::HashMap, path::Path};
+use std::{borrow::Cow, collections::HashMap, path::Path};
 
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
@@ -11,7 +11,7 @@ use crate::{
     datapath::Description,
     policy::Action,
     prefix,
-    state::{Bans, OwnEntry, State},
+    state::{OwnEntry, State},
     tables::Now,
 };
 
@@ -27,6 +27,9 @@ pub enum EntryOrigin {
     /// Another program, with `ban`.
     #[serde(rename = "ban")]
     Ban,
+    /// A live source.
+    #[serde(rename = "live")]
+    Live,
 }
 
 /// One word of the config file or the command line on one prefix, in the JSON of `list` and `check`.
@@ -43,14 +46,14 @@ pub struct EntryReport<'a> {
     pub until: Option<Timestamp>,
     /// How long that is from now.
     pub seconds_left: Option<i64>,
-    /// `config`, `command line` or `ban`.
+    /// `config`, `command line`, `ban` or `live`.
     pub origin: EntryOrigin,
-    /// The config's source that has it; of a ban, who has said it.
+    /// The config's source that has it, or the live one; of a ban, who has said it.
     pub source: Option<&'a str>,
     /// The list file that has it.
     pub file: Option<&'a Path>,
-    /// What was written with `--comment`.
-    pub comment: Option<&'a str>,
+    /// What was written with `--comment`; of a live source, what it says: of names, which one it is an address of.
+    pub comment: Option<Cow<'a, str>>,
     /// False where it waits for the next apply.
     pub in_force: bool,
     /// Something else counts now, for good or until that ends: another word on the same prefix, or for a ban an entry by hand that covers it.
@@ -76,7 +79,7 @@ impl<'a> EntryReport<'a> {
             origin: EntryOrigin::CommandLine,
             source: None,
             file: None,
-            comment: own.comment.as_deref(),
+            comment: own.comment.as_deref().map(Cow::from),
             in_force: false,
             overruled: false,
         }
@@ -88,13 +91,14 @@ impl<'a> EntryReport<'a> {
             (EntryOrigin::CommandLine, ..) => "command line".to_owned(),
             (EntryOrigin::Ban, Some(by), _) => format!("banned by {by}"),
             (EntryOrigin::Ban, None, _) => "banned".to_owned(),
+            (EntryOrigin::Live, source, _) => format!("live: {}", source.unwrap_or_default()),
             (EntryOrigin::Config, Some(source), Some(file)) => {
                 format!("config: {source} ({})", file.display())
             }
             (EntryOrigin::Config, Some(source), None) => format!("config: {source}"),
             (EntryOrigin::Config, None, _) => "config".to_owned(),
         };
-        if let Some(comment) = self.comment {
+        if let Some(comment) = &self.comment {
             text = format!("{text}: {comment}");
         }
         text
@@ -124,32 +128,6 @@ impl<'a> OwnEntries<'a> {
             .find(|own| own.action == entry.action && own.until.is_some() == entry.until.is_some())
             .copied()
     }
-}
-
-/// Every ban of one prefix that is in force, in one service.
-pub fn banned_by<'a>(
-    prefix: IpNet,
-    service: &'a str,
-    bans: &'a Bans,
-    now: Now,
-) -> impl Iterator<Item = EntryReport<'a>> {
-    let in_force = bans.of(prefix);
-    let in_force = in_force.filter(move |ban| ban.until.is_none_or(|until| until > now.wall));
-    in_force.map(move |ban| EntryReport {
-        prefix,
-        service,
-        action: Action::Deny,
-        until: ban.until,
-        seconds_left: ban
-            .until
-            .map(|until| until.duration_since(now.wall).as_secs()),
-        origin: EntryOrigin::Ban,
-        source: ban.by.as_deref(),
-        file: None,
-        comment: None,
-        in_force: true,
-        overruled: false,
-    })
 }
 
 /// Everything in force that is said by hand of one prefix in one service; what comes first decides.
@@ -199,7 +177,7 @@ pub fn said_of<'a>(
         if origin == EntryOrigin::CommandLine
             && let Some(known) = own.of(&entry)
         {
-            entry.comment = known.comment.as_deref();
+            entry.comment = known.comment.as_deref().map(Cow::from);
             // The two clocks are never read at the same moment; what was written down does not waver.
             entry.until = known.until;
         }

@@ -2,11 +2,17 @@
 
 use std::collections::HashSet;
 
-use sipguard_ebpf::abi::Layer;
+use ipnet::IpNet;
+use sipguard_ebpf::abi::{Layer, Value};
 
-use super::{EntryOrigin, EntryReport, OwnEntries, banned_by, said_of};
+use super::{
+    EntryOrigin, EntryReport, OwnEntries,
+    living::{LiveWord, all, is_in_force, reports},
+    said_of,
+};
 use crate::{
-    datapath,
+    datapath::{self, ServiceDescription},
+    host::Host,
     lifecycle::Live,
     state::{Bans, OwnEntry, State},
     tables::Now,
@@ -16,8 +22,11 @@ use crate::{
 pub struct Listing<'a> {
     live: Option<&'a Live>,
     state: &'a State,
-    bans: &'a Bans,
+    /// By hand, in the kernel.
     entries: Vec<datapath::Entry>,
+    /// By prefix.
+    words: Vec<LiveWord<'a>>,
+    is_wanted: Box<dyn Fn(&datapath::Entry) -> bool + 'a>,
     now: Now,
 }
 
@@ -27,26 +36,34 @@ impl<'a> Listing<'a> {
     /// # Errors
     /// Where the kernel can't be asked.
     pub fn take(
+        host: &Host,
         live: Option<&'a Live>,
         state: &'a State,
         bans: &'a Bans,
         now: Now,
-        is_wanted: impl Fn(&datapath::Entry) -> bool,
+        is_wanted: impl Fn(&datapath::Entry) -> bool + 'a,
     ) -> Result<Self, datapath::Error> {
         let mut entries = Vec::new();
+        let mut words = Vec::new();
         if let Some(live) = live {
             live.generation.for_each(|entry| {
-                if is_wanted(&entry) {
+                if entry.layer == Layer::Hand && is_wanted(&entry) {
                     entries.push(entry);
                 }
             })?;
-            entries.sort_unstable_by_key(|entry| (entry.prefix, entry.service, entry.layer));
+            entries.sort_unstable_by_key(|entry| (entry.prefix, entry.service));
+            let description = &live.generation.description;
+            words = all(host, description, bans, now, |prefix| {
+                let mut services = description.services.iter();
+                services.any(|found| is_wanted(&live_entry(found, prefix)))
+            });
         }
         Ok(Self {
             live,
             state,
-            bans,
             entries,
+            words,
+            is_wanted: Box::new(is_wanted),
             now,
         })
     }
@@ -63,19 +80,19 @@ impl<'a> Listing<'a> {
         let mut seen = HashSet::new();
         if let Some(live) = self.live {
             let description = &live.generation.description;
+            let mut words = self
+                .words
+                .chunk_by(|one, other| one.prefix == other.prefix)
+                .peekable();
             for found in &self.entries {
+                while let Some(said) = words.next_if(|said| said[0].prefix < found.prefix) {
+                    self.live(live, said, &mut each)?;
+                }
                 let Some(service) = description.service_at(found.service) else {
                     continue;
                 };
                 let name = &service.service.name;
                 let (prefix, value) = (found.prefix, found.value);
-                if found.layer == Layer::Live {
-                    for mut entry in banned_by(prefix, name, self.bans, self.now) {
-                        entry.overruled = self.is_under_hand(live, found);
-                        each(&entry)?;
-                    }
-                    continue;
-                }
                 for entry in said_of(prefix, value, name, description, &own, self.now) {
                     if entry.origin == EntryOrigin::CommandLine {
                         seen.insert((
@@ -87,6 +104,9 @@ impl<'a> Listing<'a> {
                     }
                     each(&entry)?;
                 }
+            }
+            for said in words {
+                self.live(live, said, &mut each)?;
             }
         }
         let is_seen = |own: &OwnEntry| {
@@ -103,11 +123,40 @@ impl<'a> Listing<'a> {
             .try_for_each(|own| each(&EntryReport::waiting(own, self.now)))
     }
 
+    /// What is said live of one prefix.
+    fn live<'s, E>(
+        &'s self,
+        live: &'s Live,
+        said: &[LiveWord<'a>],
+        each: &mut impl FnMut(&EntryReport<'s>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let prefix = said[0].prefix;
+        for (number, found) in live.generation.description.services.iter().enumerate() {
+            if !(self.is_wanted)(&live_entry(found, prefix)) {
+                continue;
+            }
+            let reports = reports(said, (number, &found.service.name), self.now);
+            if reports.is_empty() {
+                continue;
+            }
+            let in_force = is_in_force(&live.generation, found.slot, prefix).unwrap_or(false);
+            let is_under_hand = self.is_under_hand(live, found.slot, prefix);
+            for report in reports {
+                each(&EntryReport {
+                    in_force,
+                    overruled: report.overruled || is_under_hand,
+                    ..report
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether an entry by hand covers a live one and is in force, so that the live one decides nothing.
-    fn is_under_hand(&self, live: &Live, entry: &datapath::Entry) -> bool {
-        let mut covering = Some(entry.prefix);
+    fn is_under_hand(&self, live: &Live, slot: u8, prefix: IpNet) -> bool {
+        let mut covering = Some(prefix);
         while let Some(prefix) = covering.filter(|prefix| prefix.prefix_len() > 0) {
-            let said = live.generation.value(entry.service, Layer::Hand, prefix);
+            let said = live.generation.value(slot, Layer::Hand, prefix);
             if let Ok(Some(value)) = said
                 && value.live(|| self.now.boot_ns).is_some()
             {
@@ -116,5 +165,15 @@ impl<'a> Listing<'a> {
             covering = prefix.supernet();
         }
         false
+    }
+}
+
+/// What the kernel would have of a live word.
+fn live_entry(found: &ServiceDescription, prefix: IpNet) -> datapath::Entry {
+    datapath::Entry {
+        service: found.slot,
+        layer: Layer::Live,
+        prefix,
+        value: Value::default(),
     }
 }

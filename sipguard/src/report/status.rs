@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ConfirmationReport, InterfaceReport, InterfaceState};
+use super::{ConfirmationReport, InterfaceReport, InterfaceState, SourceReport};
 use crate::{
     health::{self, Evidence, Health, Opening},
     host::Host,
@@ -37,6 +37,8 @@ pub struct StatusReport {
     pub services: Vec<Service>,
     /// How many there are.
     pub entries: EntryCounts,
+    /// Live sources.
+    pub sources: Vec<SourceReport>,
     /// The apply that waits to be confirmed.
     pub pending: Option<ConfirmationReport>,
     /// Whether this host is guarded as its config says.
@@ -71,6 +73,7 @@ impl StatusReport {
             state,
             now,
             interfaces,
+            sources,
             ..
         } = evidence;
         let live = evidence.live?;
@@ -89,6 +92,7 @@ impl StatusReport {
             health,
         );
         Ok(Self {
+            sources,
             pending,
             open,
             ..described
@@ -128,6 +132,7 @@ impl StatusReport {
             },
             interfaces,
             services,
+            sources: Vec::new(),
             pending: None,
             health,
             open: Vec::new(),

@@ -58,6 +58,7 @@ fn status() {
             default: Action::Deny,
             mode: Mode::Enforce,
         }],
+        sources: Vec::new(),
         entries: EntryCounts {
             config: 12,
             command_line: 1,
@@ -185,7 +186,7 @@ fn entries() {
     entry.origin = EntryOrigin::CommandLine;
     entry.source = None;
     entry.file = None;
-    entry.comment = Some("new trunk");
+    entry.comment = Some("new trunk".into());
     entry.in_force = false;
     entry.overruled = true;
     says(

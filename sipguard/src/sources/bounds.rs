@@ -155,6 +155,11 @@ impl<'a> Bounds<'a> {
         }
     }
 
+    /// Who is asked.
+    pub(super) fn asked(&self) -> &str {
+        self.url.as_deref().unwrap_or_default()
+    }
+
     /// Whether it is the answer to what is asked now.
     pub(super) fn is_answer(&self, head: &Head) -> bool {
         head.url.as_deref() == self.url.as_deref()
@@ -213,12 +218,24 @@ impl<'a> Bounds<'a> {
         }
     }
 
-    /// Whether all entries together may be what was this big before.
-    pub(super) fn whole(&self, before: Option<Size>) -> Result<(), Broken> {
+    /// Whether it is a list that somebody else keeps: it may be long, and it is to be about what it was.
+    pub(super) fn is_a_list(&self) -> bool {
         match &self.entries {
-            Entries::Names(_) | Entries::Decisions(_) => Ok(()),
-            Entries::List(list) => list.whole(before),
-            Entries::Countries(some) => some.whole(before),
+            Entries::Names(_) => false,
+            Entries::List(_) | Entries::Decisions(_) | Entries::Countries(_) => true,
+        }
+    }
+
+    /// Whether all entries together may be so many where they were so many before. There may be no ban at all at any time, or twice as many.
+    pub(super) fn sizes(&self, before: Size, now: Size) -> Result<(), Broken> {
+        match &self.entries {
+            Entries::List(_) | Entries::Countries(_) if now.is_another_than(before) => {
+                Err(Broken::Size {
+                    before: before.into(),
+                    now: now.into(),
+                })
+            }
+            _ => Ok(()),
         }
     }
 

@@ -110,7 +110,6 @@ impl Both {
     }
 
     fn take_as(&self, accept: Accept, now: i64) -> Result<Vec<String>, String> {
-        let mut taken = Vec::new();
         let circumstances = Circumstances {
             now: at(now),
             own: &["198.51.100.1".parse().unwrap()],
@@ -121,16 +120,24 @@ impl Both {
             &self.task,
             accept,
             circumstances,
-            |entry| {
-                taken.push(entry.prefix.to_string());
-            },
         );
         match outcome {
             Ok(outcome) => {
                 let outcome = outcome.ok_or("nothing was found")?;
+                let before = self.last_good();
+                outcome.copy.unwrap().keep().unwrap();
+                let taken = self.last_good();
                 assert_eq!(outcome.entries, taken.len());
-                assert!(outcome.unsaved.is_none(), "{:?}", outcome.unsaved);
-                assert_eq!(self.last_good(), taken);
+                let is_new = |prefix: &&String| !before.contains(prefix);
+                let new = outcome
+                    .changes
+                    .new
+                    .iter()
+                    .map(|(prefix, _)| prefix.to_string());
+                assert!(new.eq(taken.iter().filter(is_new).cloned()));
+                let is_gone = |prefix: &&String| !taken.contains(prefix);
+                let gone = outcome.changes.gone.iter().map(ToString::to_string);
+                assert!(gone.eq(before.iter().filter(is_gone).cloned()));
                 Ok(taken)
             }
             Err(error) => Err(error.to_string()),
@@ -223,15 +230,15 @@ fn copies_go_with_their_sources() {
 
 /// What is in force does not wait for the disk.
 #[test]
-fn what_can_not_be_copied_is_taken_all_the_same() {
-    for (target, name) in [
-        ("/dev/full", "trunk.json.new"),
-        ("/nowhere/at/all", "trunk.json.new"),
-    ] {
+fn what_can_not_be_copied_is_read_all_the_same() {
+    for target in ["/dev/full", "/nowhere/at/all"] {
         let both = Both::new();
-        symlink(target, both.own.path().join("sources").join(name)).unwrap();
+        let sources = both.own.path().join("sources");
+        let copy = fs::read_dir(&sources).unwrap().next().unwrap().unwrap();
+        let mut new = copy.path().into_os_string();
+        new.push(".new");
+        symlink(target, new).unwrap();
         both.find(&head(), &[entry("203.0.113.8/32")]);
-        let mut taken = Vec::new();
         let circumstances = Circumstances {
             now: at(NOW),
             own: &[],
@@ -242,16 +249,10 @@ fn what_can_not_be_copied_is_taken_all_the_same() {
             &task(),
             Accept::Alike,
             circumstances,
-            |entry| {
-                taken.push(entry.prefix.to_string());
-            },
         );
         let outcome = outcome.unwrap().unwrap();
-        assert_eq!(
-            (outcome.entries, &*taken),
-            (1, &["203.0.113.8/32".to_owned()][..])
-        );
-        let unsaved = outcome.unsaved.unwrap().to_string();
+        assert_eq!(outcome.entries, 1);
+        let unsaved = outcome.copy.unwrap_err().to_string();
         assert!(unsaved.starts_with("cannot write "), "{unsaved}");
         assert_eq!(both.last_good(), ["203.0.113.7/32"]);
     }
@@ -696,7 +697,7 @@ fn waits_for_somebody(task: Task) {
     let error = both.take().unwrap_err();
     let wanted = "has 0 entries, and had 10 entries, 10 IPv4 addresses; if that is right, `sipguard refresh NAME --accept` takes it";
     assert!(error.ends_with(wanted), "{error}");
-    // As many entries as before, which cover more; what is inside another one covers nothing.
+    // As many entries as before, which cover more.
     let mut wider = hosts(10);
     wider[9] = "203.0.113.64/26".to_owned();
     find(&wider);
@@ -721,7 +722,7 @@ fn waits_for_somebody(task: Task) {
     match &mut other.kind {
         Kind::Url(list) => "https://feeds.example/other.txt".clone_into(&mut list.url),
         Kind::Etcd(fleet) => "/sipguard/".clone_into(&mut fleet.key),
-        Kind::Names(_) | Kind::CrowdSec(_) => panic!("it is a list"),
+        Kind::Names(_) | Kind::CrowdSec(_) | Kind::Countries(_) => panic!("it is a list"),
     }
     let both = Both {
         task: other,
@@ -771,7 +772,6 @@ fn what_decisions_may_be() {
         &both.task,
         Accept::Alike,
         circumstances,
-        |_| {},
     );
     let left_out = taken.unwrap().unwrap().left_out.unwrap();
     assert_eq!(left_out.entries, 2);
@@ -839,19 +839,11 @@ fn what_networks_of_countries_may_be() {
         now: at(NOW),
         own: &[own],
     };
-    let mut taken = 0;
-    let hand = |_| taken += 1;
     let (folder, copies) = (both.fetcher.path(), both.copies());
-    let outcome = take(
-        folder,
-        &copies,
-        &both.task,
-        Accept::Any,
-        circumstances,
-        hand,
-    );
-    assert!(outcome.unwrap().unwrap().left_out.is_none());
-    assert_eq!(taken, 3);
+    let outcome = take(folder, &copies, &both.task, Accept::Any, circumstances);
+    let taken = outcome.unwrap().unwrap();
+    assert!(taken.left_out.is_none());
+    assert_eq!(taken.entries, 3);
     let ends = Entry {
         end: Some(at(NOW + 10)),
         ..listed(&["16.0.0.0/12"]).remove(0)

@@ -12,7 +12,9 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::Error as _};
 
-use crate::policy::{Action, Entry, Interface, Mode, Origin, Policy, Service};
+use sipguard_lists::task::Dns;
+
+use crate::policy::{Action, Entry, Interface, LiveSource, Mode, Origin, Policy, Service};
 
 /// The form in which the policy is written; changes when older programs would misread it.
 const VERSION: u32 = 1;
@@ -101,6 +103,15 @@ struct Written {
     services: Vec<Service>,
     origins: Vec<Origin>,
     entries: Vec<Group>,
+    /// Versions of before had none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    live: Vec<LiveSource>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    dns: Dns,
+}
+
+fn is_default(dns: &Dns) -> bool {
+    *dns == Dns::default()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -137,6 +148,8 @@ impl Serialize for Confirmed {
                     prefixes,
                 })
                 .collect(),
+            live: self.policy.live.clone(),
+            dns: self.policy.dns.clone(),
         };
         written.serialize(serializer)
     }
@@ -155,7 +168,12 @@ impl<'de> Deserialize<'de> for Confirmed {
             usize::from(group.service) < written.services.len()
                 && usize::from(group.origin) < written.origins.len()
         };
-        if !written.entries.iter().all(refers) {
+        let uses_refer = |live: &LiveSource| {
+            let mut uses = live.uses.iter();
+            usize::from(live.origin) < written.origins.len()
+                && uses.all(|it| usize::from(it.service) < written.services.len())
+        };
+        if !written.entries.iter().all(refers) || !written.live.iter().all(uses_refer) {
             return Err(D::Error::custom(
                 "an entry is of a service or a source that is not there",
             ));
@@ -177,6 +195,8 @@ impl<'de> Deserialize<'de> for Confirmed {
                 services: written.services,
                 origins: written.origins,
                 entries: entries.collect(),
+                live: written.live,
+                dns: written.dns,
             }),
         })
     }

@@ -4,7 +4,7 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, BufWriter, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
@@ -113,6 +113,11 @@ impl Store {
         Self {
             folder: folder.into(),
         }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The state file's path.
@@ -280,7 +285,8 @@ impl Store {
     pub(super) fn make_folder(&self) -> io::Result<()> {
         DirBuilder::new()
             .recursive(true)
-            .mode(0o700)
+            // The fetcher reads one file in it, and may not see what else there is.
+            .mode(0o711)
             .create(&self.folder)
     }
 }

@@ -12,7 +12,7 @@ use sipguard_ebpf::{
 use super::*;
 use crate::{
     policy::{Action, Entry, Mode, Service},
-    state::{Bans, State},
+    state::State,
 };
 
 mod model;
@@ -93,7 +93,7 @@ fn with_entries(entries: Vec<Entry>) -> Policy {
 }
 
 fn compile(policy: &Policy, own: &[OwnEntry]) -> Tables {
-    Tables::compile(policy, &slots(policy), own, &Bans::default(), NOW).unwrap()
+    Tables::compile(policy, &slots(policy), own, Vec::new(), NOW).unwrap()
 }
 
 fn source(address: IpAddr) -> Source {
@@ -247,10 +247,10 @@ fn services_are_known_by_their_slots() {
     policy.services[0].mode = Mode::Monitor;
     let mut slots = Slots::default();
     slots.assign(["a", "b", "web"]).unwrap();
-    let error = Tables::compile(&policy, &slots, &[], &Bans::default(), NOW).unwrap_err();
+    let error = Tables::compile(&policy, &slots, &[], Vec::new(), NOW).unwrap_err();
     assert_eq!(error.to_string(), "the service sip has no counter slot");
     slots.assign(["sip"]).unwrap();
-    let tables = Tables::compile(&policy, &slots, &[], &Bans::default(), NOW).unwrap();
+    let tables = Tables::compile(&policy, &slots, &[], Vec::new(), NOW).unwrap();
     let constants = &tables.constants;
     assert_eq!(constants.default_allow, 1 << 2);
     assert_eq!(constants.monitor, 1 << 3 | 1 << 16);
@@ -294,7 +294,7 @@ fn more_pages_than_there_are() {
     policy.services[0].ports.clear();
     let ports = policy.services[0].ports.entry(Protocol::Udp).or_default();
     *ports = (0..65).map(|page| page << 8 | 1).collect();
-    let error = Tables::compile(&policy, &slots(&policy), &[], &Bans::default(), NOW).unwrap_err();
+    let error = Tables::compile(&policy, &slots(&policy), &[], Vec::new(), NOW).unwrap_err();
     assert_eq!(
         error.to_string(),
         "ports on 65 pages of 256 are guarded; at most 64 are possible"

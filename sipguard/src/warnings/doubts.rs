@@ -117,6 +117,12 @@ pub(crate) fn nobody_allowed<'p>(
         .iter()
         .filter(|entry| entry.action == Action::Allow)
         .map(|entry| usize::from(entry.service))
+        // Whom live sources let in is found out by others.
+        .chain(policy.live.iter().flat_map(|source| {
+            let uses = source.uses.iter();
+            let uses = uses.filter(|it| it.action == Action::Allow);
+            uses.map(|it| usize::from(it.service))
+        }))
         .collect();
     let by_hand: BTreeSet<_> = state
         .entries

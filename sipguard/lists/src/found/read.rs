@@ -130,6 +130,16 @@ impl<R: Read> Reader<R> {
         &self.head
     }
 
+    /// What is read.
+    pub fn input(&self) -> &R {
+        self.lines.input.get_ref()
+    }
+
+    /// How many bytes the lines have that were read.
+    pub fn position(&self) -> u64 {
+        self.lines.bytes
+    }
+
     /// The next entry, each above the one before; `None` behind the last one, when the file is known to be whole.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, ReadError> {
         if self.then == Then::Nothing {
@@ -150,7 +160,8 @@ impl<R: Read> Reader<R> {
             Some(line) => (line, Then::Entry),
             None => (line, Then::End),
         };
-        let entry = entry(line, self.head.answered).map_err(|problem| self.lines.wrong(problem))?;
+        let entry =
+            parse_line(line, self.head.answered).map_err(|problem| self.lines.wrong(problem))?;
         if self
             .previous
             .is_some_and(|previous| previous >= entry.prefix)
@@ -165,7 +176,8 @@ impl<R: Read> Reader<R> {
     }
 }
 
-fn entry(line: &[u8], answered: Option<Timestamp>) -> Result<Entry, String> {
+/// The entry of one line, without the comma behind it; where it does not say when it was seen last, that was when the file was answered.
+pub fn parse_line(line: &[u8], answered: Option<Timestamp>) -> Result<Entry, String> {
     let Line {
         prefix,
         first,

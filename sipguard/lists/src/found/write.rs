@@ -35,16 +35,7 @@ struct Line<'a> {
 impl<W: Write> Writer<W> {
     /// Writes the first line.
     pub fn new(out: W, head: &Head) -> io::Result<Self> {
-        let mut line = serde_json::to_vec(head)?;
-        // The entries become the last field of the object.
-        line.pop();
-        line.extend(b",\"entries\":[");
-        if line.len() >= MAX_HEAD {
-            return Err(io::Error::other(format!(
-                "what is said of the source {} takes more than {MAX_HEAD} bytes",
-                head.source
-            )));
-        }
+        let line = first_line(head)?;
         let mut out = Counted {
             out: BufWriter::with_capacity(1 << 16, out),
             bytes: 0,
@@ -99,6 +90,21 @@ impl<W: Write> Writer<W> {
         self.out.write(b"\n]}\n")?;
         self.out.out.flush()
     }
+}
+
+/// The first line of a file, without its end.
+pub fn first_line(head: &Head) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(head)?;
+    // The entries become the last field of the object.
+    line.pop();
+    line.extend(b",\"entries\":[");
+    if line.len() >= MAX_HEAD {
+        return Err(io::Error::other(format!(
+            "what is said of the source {} takes more than {MAX_HEAD} bytes",
+            head.source
+        )));
+    }
+    Ok(line)
 }
 
 #[derive(Debug)]

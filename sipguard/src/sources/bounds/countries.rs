@@ -2,7 +2,7 @@
 
 use sipguard_lists::{address, found::Entry, task::Countries};
 
-use super::{Broken, Circumstances, OfAList, Size};
+use super::{Broken, Circumstances, OfAList};
 
 /// Networks, as they come. One of them may hold this host's own address: it is in a country itself.
 pub(super) struct OfCountries(OfAList<'static>);
@@ -26,10 +26,5 @@ impl OfCountries {
             return Err(Broken::Special { prefix, special });
         }
         self.0.entry(entry, nobody)
-    }
-
-    /// Whether they are still about what they were: a database of today is much like that of yesterday.
-    pub(super) fn whole(&self, before: Option<Size>) -> Result<(), Broken> {
-        self.0.whole(before)
     }
 }

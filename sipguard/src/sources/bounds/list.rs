@@ -3,22 +3,18 @@
 use std::fmt;
 
 use ipnet::IpNet;
-use sipguard_lists::{found::Entry, task::Widest};
+use sipguard_lists::{found::Entry, prefix, task::Widest};
 
 use super::{Broken, Circumstances, own};
 
 /// The prefixes of a list, as they come.
 pub(super) struct OfAList<'a> {
     widest: &'a Widest,
-    size: Size,
 }
 
 impl<'a> OfAList<'a> {
     pub(super) fn new(widest: &'a Widest) -> Self {
-        Self {
-            widest,
-            size: Size::default(),
-        }
+        Self { widest }
     }
 
     pub(super) fn entry(
@@ -36,19 +32,7 @@ impl<'a> OfAList<'a> {
         if entry.end.is_some() {
             return Err(Broken::End(prefix));
         }
-        self.size.add(prefix);
         Ok(true)
-    }
-
-    /// Whether the list is still about what it was, where there was one.
-    pub(super) fn whole(&self, before: Option<Size>) -> Result<(), Broken> {
-        match before {
-            Some(before) if self.size.is_another_than(before) => Err(Broken::Size {
-                before: before.into(),
-                now: self.size.into(),
-            }),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -56,33 +40,63 @@ impl<'a> OfAList<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
     entries: u64,
-    /// IPv4 addresses that it covers; what two entries cover counts once.
+    /// IPv4 addresses that its entries cover; what two of them cover counts twice.
     ipv4: u128,
-    /// IPv6 addresses that it covers. All of them count as one less.
+    /// IPv6 addresses that its entries cover.
     ipv6: u128,
-    /// Whatever comes next and is not in this is not covered yet.
-    last: Option<IpNet>,
 }
 
 impl Size {
-    /// Adds a prefix that is above all that were there.
+    /// Adds a prefix.
     pub(in crate::sources) fn add(&mut self, prefix: IpNet) {
         self.entries += 1;
-        if self.last.is_some_and(|last| last.contains(&prefix)) {
+        self.cover(prefix, prefix.prefix_len(), 1);
+    }
+
+    /// Adds entries as they stand in a file, so many, from the first to the last of these prefixes.
+    pub(in crate::sources) fn add_lines(
+        &mut self,
+        lines: &[u8],
+        count: usize,
+        first: IpNet,
+        last: IpNet,
+    ) {
+        let is_v6 = |prefix: IpNet| matches!(prefix, IpNet::V6(_));
+        if is_v6(first) != is_v6(last) {
+            // Where one family ends and the other one begins, which is once in a file.
+            let prefixes = lines.split(|&byte| byte == b'\n').filter_map(prefix_of);
+            prefixes.for_each(|prefix| self.add(prefix));
             return;
         }
-        self.last = Some(prefix);
-        let bits = prefix.max_prefix_len() - prefix.prefix_len();
-        let covered = 1_u128.checked_shl(bits.into()).unwrap_or(u128::MAX);
-        let all = match prefix {
+        self.entries += count as u64;
+        let mut hosts = count as u64;
+        for slash in memchr::memchr_iter(b'/', lines) {
+            // In a comment quotes have a backslash in front.
+            let (length, behind) = number(&lines[slash + 1..]);
+            if let Some(length) = length
+                && behind.starts_with(b"\",\"first\":")
+                && length <= first.max_prefix_len()
+            {
+                hosts -= 1;
+                self.cover(first, length, 1);
+            }
+        }
+        self.cover(first, first.max_prefix_len(), hosts);
+    }
+
+    /// So many prefixes of this length.
+    fn cover(&mut self, family: IpNet, length: u8, count: u64) {
+        let bits = family.max_prefix_len() - length;
+        let each = 1_u128.checked_shl(bits.into()).unwrap_or(u128::MAX);
+        let all = match family {
             IpNet::V4(_) => &mut self.ipv4,
             IpNet::V6(_) => &mut self.ipv6,
         };
-        *all = all.saturating_add(covered);
+        *all = all.saturating_add(each.saturating_mul(count.into()));
     }
 
     /// Whether there is half as much or less, or twice as much or more, of anything. Where there was nothing, there can be no more of it.
-    fn is_another_than(self, before: Self) -> bool {
+    pub(super) fn is_another_than(self, before: Self) -> bool {
         let is_another =
             |before: u128, now: u128| before > 0 && (now <= before / 2 || now / 2 >= before);
         is_another(before.entries.into(), self.entries.into())
@@ -102,4 +116,21 @@ impl fmt::Display for Size {
         }
         Ok(())
     }
+}
+
+/// The prefix with which a line begins.
+fn prefix_of(line: &[u8]) -> Option<IpNet> {
+    let rest = line.strip_prefix(b"{\"prefix\":\"")?;
+    let text = rest.split(|&byte| byte == b'"').next()?;
+    prefix::parse(str::from_utf8(text).ok()?).ok()
+}
+
+/// The number with which a text begins, and what comes behind it.
+fn number(text: &[u8]) -> (Option<u8>, &[u8]) {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, behind) = text.split_at(digits.min(3));
+    let number = str::from_utf8(digits)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    (number, behind)
 }

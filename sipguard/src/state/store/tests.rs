@@ -39,7 +39,7 @@ fn what_is_saved_is_loaded() {
     assert_eq!(store.load().unwrap(), state);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(&store.file()), 0o600);
-    assert_eq!(mode(&folder.path().join("a/b")), 0o700);
+    assert_eq!(mode(&folder.path().join("a/b")), 0o711);
     let json = fs::read_to_string(store.file()).unwrap();
     assert!(
         json.contains("\"until\": \"2026-10-01T12:00:00Z\""),

@@ -1,0 +1,354 @@
+//! What others said of live sources, put in force.
+
+use std::{path::Path, time::Duration};
+
+use sipguard_lists::task::Tasks;
+
+use super::{
+    config_file::ConfigFile,
+    error::Error,
+    live::{Live, live},
+    living::{Said, own_addresses},
+    renew::renew,
+    session::Session,
+};
+use crate::{
+    datapath::Generation,
+    fetcher::Fetcher,
+    host::{Host, Trouble},
+    policy::LiveSource,
+    sources::{Accept, Changes, Circumstances, FOLDER, NewCopy, Unsaved, look, take},
+};
+
+/// How long an apply waits for what was never asked for.
+const AT_APPLY: Duration = Duration::from_secs(10);
+/// How long a refresh waits: as long as the slowest source may take, and some.
+const AT_REFRESH: Duration = Duration::from_secs(90);
+
+/// What is wanted of a refresh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefreshOptions {
+    /// Nobody is asked: what the fetcher has found is put in force.
+    pub offline: bool,
+    /// A list may be another one than before.
+    pub accept: bool,
+    /// What was known before is forgotten first.
+    pub forget: bool,
+}
+
+/// What became of a source.
+#[derive(Debug)]
+pub struct Refreshed {
+    /// The source's name.
+    pub source: String,
+    /// What was done.
+    pub outcome: RefreshOutcome,
+}
+
+/// See [`Refreshed`].
+#[derive(Debug)]
+pub enum RefreshOutcome {
+    /// Nothing was found for it yet.
+    Nothing,
+    /// It is what it was.
+    Unchanged,
+    /// It is in force as it is now.
+    Changed {
+        /// How many entries it has.
+        entries: usize,
+        /// How many of them are new, where they were counted.
+        new: Option<usize>,
+        /// How many there are not any more, where they were counted.
+        gone: Option<usize>,
+    },
+    /// What was found is refused, and what was there before stays; why.
+    Refused(String),
+}
+
+/// What was read of a source.
+pub(super) enum Took {
+    /// Nothing was found yet.
+    Nothing,
+    /// It is what it was, by the fetcher's own word.
+    AsBefore,
+    /// It is another one.
+    New {
+        /// How many entries it has.
+        entries: usize,
+        /// Where they differ.
+        changes: Changes,
+        /// What is to be the last good copy.
+        copy: NewCopy,
+    },
+}
+
+/// Asks for live sources, and puts in force what was found; all of them where none is named.
+///
+/// # Errors
+/// [`Error::NoSource`], and where the kernel refuses.
+pub fn refresh(
+    host: &Host,
+    names: &[String],
+    options: RefreshOptions,
+) -> Result<Vec<Refreshed>, Error> {
+    let wanted = |source: &LiveSource| names.is_empty() || names.contains(&source.task.source);
+    {
+        let mut session = Session::begin(host)?;
+        let live = live(host)?;
+        let sources = live.as_ref().map_or_else(Vec::new, Live::sources);
+        for name in names {
+            if sources.iter().all(|source| source.task.source != *name) {
+                return Err(Error::NoSource {
+                    name: name.clone(),
+                    known: sources
+                        .into_iter()
+                        .map(|source| source.task.source)
+                        .collect(),
+                });
+            }
+        }
+        if options.forget
+            && let Some(live) = &live
+        {
+            for source in sources.iter().filter(|source| wanted(source)) {
+                session.forget(live, source)?;
+            }
+        }
+        if sources.is_empty() {
+            return Ok(Vec::new());
+        }
+    }
+    // Others may change things meanwhile.
+    if !options.offline {
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        match Fetcher::find().and_then(|fetcher| fetcher.ask(&names, AT_REFRESH)) {
+            // What failed of it stands in what it wrote.
+            Ok(_) => {}
+            Err(error) => host.note(Trouble::Fetcher(error)),
+        }
+    }
+    let mut session = Session::begin(host)?;
+    let Some(live) = live(host)? else {
+        return Ok(Vec::new());
+    };
+    let accept = if options.accept || options.forget {
+        Accept::Any
+    } else {
+        Accept::Alike
+    };
+    let sources = live.sources();
+    let sources: Vec<_> = sources.iter().filter(|source| wanted(source)).collect();
+    session.take(&live, &sources, accept)
+}
+
+/// Asks for sources of a config file that were never asked for, before it is put in force: until an answer is there, they are empty.
+///
+/// # Errors
+/// Where the session can't begin.
+pub(super) fn ask_first(host: &Host, config: &ConfigFile<'_>) -> Result<(), Error> {
+    let Ok(policy) = config.policy() else {
+        // What it is, the apply tells.
+        return Ok(());
+    };
+    let copies = host.copies();
+    let never: Vec<_> = policy
+        .live
+        .iter()
+        .filter(|source| copies.revision(&source.task) == 0)
+        .map(|source| source.task.source.as_str())
+        .collect();
+    if never.is_empty() {
+        return Ok(());
+    }
+    {
+        let session = Session::begin(host)?;
+        let mut tasks: Tasks = policy.tasks();
+        if let Some(live) = live(host)? {
+            tasks.merge(live.tasks());
+        }
+        session.write_tasks(&tasks);
+    }
+    match Fetcher::find().and_then(|fetcher| fetcher.ask(&never, AT_APPLY)) {
+        Ok(_) => {}
+        Err(error) => host.note(Trouble::Fetcher(error)),
+    }
+    Ok(())
+}
+
+impl Session<'_> {
+    /// Takes what the fetcher has found for these sources, and puts in force where it is new.
+    pub(super) fn take(
+        &mut self,
+        live: &Live,
+        sources: &[&LiveSource],
+        accept: Accept,
+    ) -> Result<Vec<Refreshed>, Error> {
+        let mut all = Vec::new();
+        let mut many = false;
+        let refused = self.state.refused.clone();
+        for source in sources {
+            let outcome = match self.take_one(source, accept) {
+                Ok(Took::Nothing) => RefreshOutcome::Nothing,
+                Ok(Took::AsBefore) => RefreshOutcome::Unchanged,
+                Ok(Took::New {
+                    entries,
+                    changes,
+                    copy,
+                }) => {
+                    many |= changes.more;
+                    let kept = if changes.more {
+                        copy.keep()
+                    } else {
+                        self.put_changes(live, source, &changes, copy)?
+                    };
+                    let told = |count: usize| (!changes.more).then_some(count);
+                    match kept {
+                        Err(error) => RefreshOutcome::Refused(error.to_string()),
+                        Ok(()) if changes.is_empty() => RefreshOutcome::Unchanged,
+                        Ok(()) => RefreshOutcome::Changed {
+                            entries,
+                            new: told(changes.new.len()),
+                            gone: told(changes.gone.len()),
+                        },
+                    }
+                }
+                Err(why) => RefreshOutcome::Refused(why),
+            };
+            all.push(Refreshed {
+                source: source.task.source.clone(),
+                outcome,
+            });
+        }
+        if many {
+            if live.pending.is_none() {
+                renew(self, live)?;
+            } else {
+                for generation in live.generations() {
+                    self.reconcile(generation)?;
+                }
+            }
+        }
+        if refused != self.state.refused {
+            self.save();
+        }
+        Ok(all)
+    }
+
+    /// Reads what was found for one source, and makes it the last good copy.
+    pub(super) fn take_one(&mut self, source: &LiveSource, accept: Accept) -> Result<Took, String> {
+        let own = own_addresses(std::slice::from_ref(source));
+        let circumstances = Circumstances {
+            now: self.now().wall,
+            own: &own,
+        };
+        let (folder, copies) = (Path::new(FOLDER), self.host.copies());
+        let task = &source.task;
+        let head = look(folder, task, circumstances);
+        if let Ok(Some(head)) = &head
+            && let Ok(Some(copy)) = copies.open(task)
+            && copy.head().changed == head.changed
+            // Of two changes within one second this would tell nothing.
+            && Some(copy.head().asked) > head.changed
+            && !self.state.refused.contains_key(&task.source)
+        {
+            // By its own word nothing is new, and it has nobody else to tell it.
+            return Ok(Took::AsBefore);
+        }
+        let taken = take(folder, &copies, task, accept, circumstances);
+        match taken {
+            Ok(taken) => {
+                self.state.refused.remove(&task.source);
+                if let Some(left_out) = taken.as_ref().and_then(|taken| taken.left_out.as_ref()) {
+                    self.host.note(Trouble::LeftOut {
+                        source_name: task.source.clone(),
+                        entries: left_out.entries,
+                        why: left_out.why.to_string(),
+                    });
+                }
+                match taken {
+                    None => Ok(Took::Nothing),
+                    // Without a copy it can't be in force.
+                    Some(taken) => match taken.copy {
+                        Ok(copy) => Ok(Took::New {
+                            entries: taken.entries,
+                            changes: taken.changes,
+                            copy,
+                        }),
+                        Err(error) => Err(error.to_string()),
+                    },
+                }
+            }
+            Err(refused) => {
+                let why = refused.to_string();
+                self.state.refused.insert(task.source.clone(), why.clone());
+                Err(why)
+            }
+        }
+    }
+
+    /// Makes single changes of a source in place, and the copy that they come from the last good one. What a crash leaves in between is known
+    /// by the generation's revision, which is none meanwhile.
+    fn put_changes(
+        &mut self,
+        live: &Live,
+        source: &LiveSource,
+        changes: &Changes,
+        copy: NewCopy,
+    ) -> Result<Result<(), Unsaved>, Error> {
+        let bans = self.bans();
+        let number = |generation: &Generation| {
+            let mut sources = generation.description.live.iter();
+            let place = sources.position(|known| known.task == source.task)?;
+            u16::try_from(place).ok()
+        };
+        let is_full = self.put_in_place(live, |generation| {
+            let Some(number) = number(generation) else {
+                return Ok(());
+            };
+            generation.set_revision_of_source(number, u64::MAX)?;
+            let sources = &generation.description.live;
+            let said = Said::new(self, sources, &bans).with(number, changes);
+            // What is new comes in before what is old goes.
+            let new = changes.new.iter().map(|(prefix, _)| *prefix);
+            said.put(generation, new.chain(changes.gone.iter().copied()))
+        })?;
+        let kept = copy.keep();
+        if is_full {
+            renew(self, live)?;
+            return Ok(kept);
+        }
+        let revision = self.host.copies().revision(&source.task);
+        for generation in live.generations() {
+            if kept.is_ok()
+                && let Some(number) = number(generation)
+            {
+                generation.set_revision_of_source(number, revision)?;
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Forgets what was known of a source.
+    fn forget(&mut self, live: &Live, source: &LiveSource) -> Result<(), Error> {
+        let found = Path::new(FOLDER).join(sipguard_lists::found::file_name(&source.task.source));
+        for forgotten in [
+            std::fs::remove_file(found),
+            self.host.copies().forget(&source.task),
+        ] {
+            if let Err(error) = forgotten
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                return Err(Error::Forget {
+                    source_name: source.task.source.clone(),
+                    error,
+                });
+            }
+        }
+        self.state.refused.remove(&source.task.source);
+        self.save();
+        for generation in live.generations() {
+            self.reconcile(generation)?;
+        }
+        Ok(())
+    }
+}

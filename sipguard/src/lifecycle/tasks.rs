@@ -1,0 +1,82 @@
+//! What is to be asked for: what is in force, and nothing else.
+
+use std::{fs, io, path::Path};
+
+use sipguard_lists::task::{FILE, Task, Tasks};
+
+use super::{live::Live, session::Session};
+use crate::{
+    fetcher,
+    host::Trouble,
+    policy::{self, LiveSource},
+};
+
+impl Live {
+    /// What is to be asked for. While an apply waits to be confirmed, what was before is asked for, too, as far as it is not another thing of
+    /// the same name.
+    pub(super) fn tasks(&self) -> Tasks {
+        let mut all = Tasks::none();
+        for generation in self.generations() {
+            let description = &generation.description;
+            let services = description.services.iter().map(|found| &found.service);
+            let tasks = policy::tasks(services, &description.live, &description.dns);
+            all.merge(tasks);
+        }
+        all
+    }
+
+    /// All live sources, each once, with the generation's own where another one asks for another thing.
+    pub fn sources(&self) -> Vec<LiveSource> {
+        let mut all: Vec<LiveSource> = Vec::new();
+        for generation in self.generations() {
+            for source in &generation.description.live {
+                if all
+                    .iter()
+                    .all(|known| known.task.source != source.task.source)
+                {
+                    all.push(source.clone());
+                }
+            }
+        }
+        all
+    }
+}
+
+impl Session<'_> {
+    /// Writes down what is to be asked for, where it is another thing than before. What can't be written is told of.
+    pub(super) fn write_tasks(&self, tasks: &Tasks) {
+        let folder = self.host.store.folder();
+        let file = folder.join(FILE);
+        let written = if tasks.sources.is_empty() {
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            }
+        } else if Tasks::read(&file).is_ok_and(|before| before.as_ref() == Some(tasks)) {
+            Ok(())
+        } else {
+            write(tasks, folder)
+        };
+        if let Err(error) = written {
+            self.host.note(Trouble::NotAsked { file, error });
+        }
+    }
+
+    /// Has what is in force asked for, and nothing else. Copies of sources that are in no generation any more are of no use.
+    pub(super) fn order(&self, live: Option<&Live>) {
+        self.write_tasks(&live.map_or_else(Tasks::none, Live::tasks));
+        let generations = live.into_iter().flat_map(Live::generations);
+        let sources = generations.flat_map(|generation| &generation.description.live);
+        let tasks: Vec<Task> = sources.map(|source| source.task.clone()).collect();
+        // What is left of them takes room, and nothing else.
+        let _ = self.host.copies().keep_only(&tasks);
+    }
+}
+
+/// The fetcher's group may read this one file. Root need not have all rights here, and may give files to groups that it is in.
+fn write(tasks: &Tasks, folder: &Path) -> io::Result<()> {
+    match tasks.write(folder, fetcher::group()) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => tasks.write(folder, None),
+        written => written,
+    }
+}

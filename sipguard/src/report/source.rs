@@ -1,0 +1,127 @@
+//! A live source, as `status` tells it.
+
+use std::{collections::HashMap, path::Path};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sipguard_ebpf::abi::Layer;
+use sipguard_lists::{found::Head, said::Said};
+
+use crate::{
+    datapath::{self, Generation},
+    host::Host,
+    policy::LiveSource,
+    sources::{Circumstances, FOLDER, look},
+    state::State,
+    tables::Now,
+};
+
+/// How a live source fares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SourceReport {
+    /// Its name.
+    pub source: String,
+    /// `names`, `url`, `countries`, `crowdsec` or `etcd`.
+    pub kind: &'static str,
+    /// How many entries the last good copy has; null where there never was one.
+    pub entries: Option<usize>,
+    /// How many the kernel has of it, in the service that has the fewest of those that name it.
+    pub in_kernel: usize,
+    /// When others were asked last, with or without success.
+    pub asked: Option<Timestamp>,
+    /// When they answered last.
+    pub answered: Option<Timestamp>,
+    /// Since when it has been what it is.
+    pub changed: Option<Timestamp>,
+    /// When they will be asked again.
+    pub next: Option<Timestamp>,
+    /// What they said beside the entries, if anything; anybody's words, made harmless.
+    pub said: Option<String>,
+    /// Why the last try failed, all or in part; the same.
+    pub error: Option<String>,
+    /// Why what was found last is not in force.
+    pub refused: Option<String>,
+    /// Whether it has been the same for longer than its `stale_after`.
+    pub stale: bool,
+}
+
+impl SourceReport {
+    /// Those of a generation.
+    ///
+    /// # Errors
+    /// Where the kernel can't be asked.
+    pub fn all(
+        host: &Host,
+        generation: &Generation,
+        state: &State,
+        now: Now,
+    ) -> Result<Vec<Self>, datapath::Error> {
+        let sources = &generation.description.live;
+        if sources.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut counts = HashMap::<(u8, u16), usize>::new();
+        generation.for_each(|entry| {
+            if entry.layer == Layer::Live {
+                *counts
+                    .entry((entry.service, entry.value.origin))
+                    .or_default() += 1;
+            }
+        })?;
+        let in_kernel = |source: &LiveSource| {
+            let services = &generation.description.services;
+            let slots = source
+                .uses
+                .iter()
+                .map(|it| services.get(usize::from(it.service)));
+            let counts = slots
+                .flatten()
+                .map(|found| counts.get(&(found.slot, source.origin)));
+            counts.map(|count| count.copied().unwrap_or_default()).min()
+        };
+        let reports = sources.iter().map(|source| Self {
+            in_kernel: in_kernel(source).unwrap_or_default(),
+            ..Self::of(host, source, state, now)
+        });
+        Ok(reports.collect())
+    }
+
+    fn of(host: &Host, source: &LiveSource, state: &State, now: Now) -> Self {
+        let circumstances = Circumstances {
+            now: now.wall,
+            own: &[],
+        };
+        let (head, wrong) = match look(Path::new(FOLDER), &source.task, circumstances) {
+            Ok(head) => (head, None),
+            Err(refused) => (None, Some(refused.to_string())),
+        };
+        let head = head.as_ref();
+        let harmless = |text: Option<&String>| text.map(|text| Said(text).to_string());
+        let changed = head.and_then(|head| head.changed);
+        let stale_after = source.stale_after.map(i64::from);
+        Self {
+            source: source.task.source.clone(),
+            kind: source.task.kind.name(),
+            entries: host.copies().count(&source.task),
+            in_kernel: 0,
+            asked: head.map(|head| head.asked),
+            answered: head.and_then(|head| head.answered),
+            changed,
+            next: head.map(|head| head.next),
+            said: harmless(head.and_then(|head| head.said.as_ref())),
+            error: head.and_then(error),
+            refused: wrong.or_else(|| state.refused.get(&source.task.source).cloned()),
+            stale: changed.is_some_and(|changed| {
+                stale_after.is_some_and(|after| now.wall.duration_since(changed).as_secs() > after)
+            }),
+        }
+    }
+}
+
+/// What failed: all of it, or look-ups of single names.
+fn error(head: &Head) -> Option<String> {
+    if let Some(error) = &head.error {
+        return Some(Said(error).to_string());
+    }
+    None
+}

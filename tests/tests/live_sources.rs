@@ -1,0 +1,398 @@
+//! Live sources, from what the fetcher found to what packets meet.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use sipguard_lists::found::{Entry, Head, Writer};
+use sipguard_tests::{
+    netns::{Finished, SCRATCH, STATE, sandbox},
+    scene::{PROVIDER, SCANNER, Scene},
+};
+
+const NAMES: &str = r#"
+interfaces = ["eth0"]
+[sources]
+trunk = ["sip.provider.example"]
+[services.sip]
+udp = [5060]
+allow = ["trunk"]
+"#;
+
+const URL: &str = r#"
+interfaces = ["eth0"]
+[sources]
+known   = ["192.0.2.0/24"]
+blocked = { url = "https://feeds.example/voip.txt" }
+[services.sip]
+udp = [5060]
+default = "allow"
+allow = ["known"]
+deny = ["blocked"]
+[services.web]
+udp = [5061]
+allow = ["blocked"]
+"#;
+
+/// What the fetcher has found.
+struct Found {
+    folder: PathBuf,
+    source: &'static str,
+    name: Option<&'static str>,
+    url: Option<&'static str>,
+    changed: i64,
+}
+
+impl Found {
+    fn new(source: &'static str) -> Self {
+        let folder = Path::new(SCRATCH).join("sipguard-fetch");
+        fs::create_dir_all(&folder).expect("a sandbox has room for it");
+        Self {
+            folder,
+            source,
+            name: None,
+            url: None,
+            changed: Timestamp::now().as_second() - 3600,
+        }
+    }
+
+    fn name(name: &'static str) -> Self {
+        Self {
+            name: Some(name),
+            ..Self::new("trunk")
+        }
+    }
+
+    fn url(source: &'static str, url: &'static str) -> Self {
+        Self {
+            url: Some(url),
+            ..Self::new(source)
+        }
+    }
+
+    /// Writes these prefixes, which are another list than before.
+    fn are<'p>(&mut self, prefixes: impl IntoIterator<Item = &'p str>) {
+        let prefixes = prefixes.into_iter();
+        self.all(prefixes.map(|prefix| sipguard_lists::prefix::parse(prefix).expect("a prefix")));
+    }
+
+    fn all(&mut self, prefixes: impl IntoIterator<Item = IpNet>) {
+        self.changed += 1;
+        let changed = Timestamp::from_second(self.changed).expect("a time");
+        let mut head = Head::new(
+            self.source,
+            changed,
+            changed + SignedDuration::from_secs(300),
+        );
+        head.answered = Some(changed);
+        head.changed = Some(changed);
+        head.url = self.url.map(str::to_owned);
+        // As the fetcher does it: whole, or not at all.
+        let (new, file) = ["new", "json"]
+            .map(|end| self.folder.join(format!("{}.{end}", self.source)))
+            .into();
+        let mut writer = Writer::new(File::create(&new).expect("a file"), &head).expect("room");
+        for prefix in prefixes.into_iter().collect::<BTreeSet<_>>() {
+            let entry = Entry {
+                prefix,
+                first: changed,
+                last: changed,
+                end: None,
+                comment: self.name.map(str::to_owned),
+            };
+            writer.entry(&entry).expect("room");
+        }
+        writer.finish().expect("room");
+        fs::rename(new, file).expect("the same folder");
+    }
+}
+
+fn refresh(scene: &Scene) -> Finished {
+    scene.sipguard(["refresh", "--offline"]).succeeded()
+}
+
+fn status(scene: &Scene) -> Value {
+    let status = scene.sipguard(["--json", "status"]).succeeded();
+    serde_json::from_str(&status.stdout).expect("it is JSON")
+}
+
+fn kernel_and_list(scene: &Scene) -> (u64, u64) {
+    let status = status(scene);
+    let source = &status["sources"][0];
+    let number = |field: &str| source[field].as_u64().expect("it was found");
+    (number("in_kernel"), number("entries"))
+}
+
+fn generation(scene: &Scene) -> u64 {
+    status(scene)["generation"]
+        .as_u64()
+        .expect("one is in force")
+}
+
+fn nth(place: u32) -> IpNet {
+    IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + place)).into()
+}
+
+#[test]
+fn addresses_of_a_name_come_and_go_in_place() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(NAMES);
+        let applied = scene.sipguard(["apply", "--offline"]).succeeded();
+        assert!(applied.stderr.contains("trunk is empty"), "{applied:?}");
+        let number = generation(&scene);
+        assert!(!scene.passes("eth0", PROVIDER, 5060));
+        let nothing = scene.sipguard(["refresh", "--offline"]).exited(1);
+        assert!(
+            nothing.stderr.contains("trunk: nothing was found yet"),
+            "{nothing:?}"
+        );
+
+        let mut found = Found::name("sip.provider.example");
+        found.are([PROVIDER, "203.0.113.6"]);
+        let refreshed = refresh(&scene);
+        assert_eq!(refreshed.stdout, "trunk: 2 entries, 2 new, 0 gone\n");
+        assert!(scene.passes("eth0", PROVIDER, 5060));
+        assert!(!scene.passes("eth0", SCANNER, 5060));
+        assert_eq!(kernel_and_list(&scene), (2, 2));
+        let again = refresh(&scene);
+        assert_eq!(again.stdout, "trunk: unchanged\n");
+
+        let checked = scene
+            .sipguard(["check", "--live", PROVIDER, "--service", "sip"])
+            .succeeded();
+        assert!(
+            checked
+                .stdout
+                .contains("allowed by 203.0.113.5 (live: trunk: sip.provider.example)"),
+            "{checked:?}"
+        );
+        let listed = scene.sipguard(["list"]).succeeded();
+        assert!(
+            listed.stdout.contains("live: trunk: sip.provider.example"),
+            "{listed:?}"
+        );
+
+        // An address that the provider had given up is dropped with its next packet.
+        found.are(["203.0.113.6"]);
+        let refreshed = refresh(&scene);
+        assert_eq!(refreshed.stdout, "trunk: 1 entry, 0 new, 1 gone\n");
+        assert!(!scene.passes("eth0", PROVIDER, 5060));
+        assert!(scene.passes("eth0", "203.0.113.6", 5060));
+        assert_eq!(generation(&scene), number, "all of it in place");
+    });
+}
+
+#[test]
+fn a_name_comes_before_a_ban_and_a_person_before_both() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(NAMES);
+        let mut found = Found::name("sip.provider.example");
+        found.are([PROVIDER]);
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        assert!(scene.passes("eth0", PROVIDER, 5060));
+        let say = |line: &str| scene.sipguard(line.split_whitespace()).succeeded();
+        // Somebody forges the provider's address until fail2ban bans it.
+        say(&format!("ban {PROVIDER} --for 600 --by fail2ban"));
+        assert!(
+            scene.passes("eth0", PROVIDER, 5060),
+            "the provider keeps calling"
+        );
+        let listed = say("list --json").stdout;
+        let listed: Vec<Value> = listed
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("it is JSON"))
+            .collect();
+        let said: Vec<_> = listed
+            .iter()
+            .map(|it| (it["origin"].as_str(), it["overruled"].as_bool()))
+            .collect();
+        assert_eq!(said, [(Some("live"), None), (Some("ban"), Some(true))]);
+
+        say(&format!("deny {PROVIDER}"));
+        assert!(!scene.passes("eth0", PROVIDER, 5060));
+        say(&format!("remove {PROVIDER}"));
+        assert!(scene.passes("eth0", PROVIDER, 5060));
+        // Where the name has let go of it, the ban counts; and `any` by hand comes behind both.
+        found.are(["203.0.113.6"]);
+        refresh(&scene);
+        say("allow any --service sip --for 60s");
+        assert!(!scene.passes("eth0", PROVIDER, 5060));
+        assert!(scene.passes("eth0", SCANNER, 5060));
+        say(&format!("unban {PROVIDER}"));
+        assert!(scene.passes("eth0", PROVIDER, 5060));
+    });
+}
+
+#[test]
+fn many_changes_become_a_generation_and_few_do_not() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(URL);
+        let mut found = Found::url("blocked", "https://feeds.example/voip.txt");
+        found.all((0..5_000).map(nth));
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let number = generation(&scene);
+        assert_eq!(kernel_and_list(&scene), (5_000, 5_000));
+        assert!(!scene.passes("eth0", "10.0.0.7", 5060));
+        // What one service denies another may allow.
+        assert!(scene.passes("eth0", "10.0.0.7", 5061));
+        assert!(scene.passes("eth0", SCANNER, 5060));
+
+        found.all((500..5_500).map(nth));
+        refresh(&scene);
+        assert_eq!(generation(&scene), number);
+        assert_eq!(kernel_and_list(&scene), (5_000, 5_000));
+        assert!(scene.passes("eth0", "10.0.0.7", 5060));
+        assert!(!scene.passes("eth0", "10.0.21.0", 5060));
+
+        found.all((0..8_000).map(nth));
+        let refreshed = refresh(&scene);
+        assert_eq!(
+            refreshed.stdout,
+            "blocked: 8,000 entries, many of them new\n"
+        );
+        assert!(generation(&scene) > number);
+        assert_eq!(kernel_and_list(&scene), (8_000, 8_000));
+        assert!(!scene.passes("eth0", "10.0.0.7", 5060));
+
+        // Less than half of it is another list.
+        found.all((0..1_000).map(nth));
+        let refused = scene.sipguard(["refresh", "--offline"]).exited(1);
+        assert!(refused.stderr.contains("--accept"), "{refused:?}");
+        assert_eq!(kernel_and_list(&scene), (8_000, 8_000));
+        let why = status(&scene)["sources"][0]["refused"].clone();
+        assert!(
+            why.as_str().is_some_and(|why| why.contains("--accept")),
+            "{why}"
+        );
+        scene
+            .sipguard(["refresh", "blocked", "--offline", "--accept"])
+            .succeeded();
+        assert_eq!(kernel_and_list(&scene), (1_000, 1_000));
+        assert!(status(&scene)["sources"][0]["refused"].is_null());
+    });
+}
+
+#[test]
+fn prefixes_of_many_lengths_are_split_up_and_judged_as_they_are() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(URL);
+        let mut found = Found::url("blocked", "https://feeds.example/voip.txt");
+        let lengths: Vec<String> = (13..=30)
+            .map(|length| format!("10.{length}.0.0/{length}"))
+            .collect();
+        let all: Vec<IpNet> = (13..=30)
+            .map(|length| {
+                let address = IpAddr::from(Ipv4Addr::new(length, 64, 0, 0));
+                IpNet::new(address, length).expect("a length").trunc()
+            })
+            .collect();
+        assert_eq!(lengths.len(), all.len());
+        found.all(all.clone());
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let judged = |prefixes: &[IpNet], dropped: bool| {
+            for prefix in prefixes {
+                let hosts = prefix.hosts();
+                for host in [prefix.network(), hosts.last().expect("more than one")] {
+                    assert_eq!(
+                        scene.passes("eth0", &host.to_string(), 5060),
+                        !dropped,
+                        "{host}"
+                    );
+                }
+            }
+        };
+        judged(&all, true);
+        // Each by itself, in place.
+        let number = generation(&scene);
+        let (first, rest) = all.split_at(9);
+        found.all(rest.to_vec());
+        scene
+            .sipguard(["refresh", "blocked", "--offline", "--accept"])
+            .succeeded();
+        judged(first, false);
+        judged(rest, true);
+        found.all(all.clone());
+        scene
+            .sipguard(["refresh", "blocked", "--offline", "--accept"])
+            .succeeded();
+        judged(&all, true);
+        assert_eq!(generation(&scene), number);
+    });
+}
+
+#[test]
+fn after_a_reboot_the_last_good_copies_are_in_force_whatever_the_fetcher_says() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(NAMES);
+        let mut found = Found::name("sip.provider.example");
+        found.are([PROVIDER]);
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let tasks = Path::new(STATE).join("tasks.json");
+        let ordered = fs::read_to_string(&tasks).expect("it is to be asked for");
+        assert!(ordered.contains("sip.provider.example"), "{ordered}");
+
+        fs::write(found.folder.join("trunk.json"), "{").expect("a file");
+        scene.reboot(sandbox);
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        assert!(scene.passes("eth0", PROVIDER, 5060));
+        assert!(!scene.passes("eth0", SCANNER, 5060));
+        let why = status(&scene)["sources"][0]["refused"].clone();
+        assert!(
+            why.as_str().is_some_and(|why| why.contains("trunk.json")),
+            "{why}"
+        );
+
+        scene.sipguard(["down"]).succeeded();
+        assert!(!tasks.exists(), "nothing is asked for any more");
+    });
+}
+
+#[test]
+fn what_waits_to_be_confirmed_asks_and_what_is_taken_back_does_not() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(NAMES);
+        let mut found = Found::name("sip.provider.example");
+        found.are([PROVIDER]);
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let ordered = || {
+            let file = fs::read_to_string(Path::new(STATE).join("tasks.json"));
+            file.expect("it is to be asked for")
+        };
+        scene.configure(
+            &NAMES
+                .replace("trunk", "other")
+                .replace("sip.provider", "sip.other"),
+        );
+        scene
+            .sipguard(["apply", "--offline", "--confirm", "60s"])
+            .succeeded();
+        assert!(
+            ordered().contains("sip.other.example") && ordered().contains("sip.provider.example")
+        );
+        let mut other = Found {
+            name: Some("sip.other.example"),
+            ..Found::new("other")
+        };
+        other.are([SCANNER]);
+        // Both go on: the one that is on trial, and the one that may come back.
+        found.are([PROVIDER, "203.0.113.6"]);
+        refresh(&scene);
+        assert!(scene.passes("eth0", SCANNER, 5060) && !scene.passes("eth0", PROVIDER, 5060));
+        scene.sipguard(["rollback"]).succeeded();
+        assert!(!scene.passes("eth0", SCANNER, 5060));
+        assert!(scene.passes("eth0", PROVIDER, 5060) && scene.passes("eth0", "203.0.113.6", 5060));
+        assert!(!ordered().contains("sip.other.example"));
+    });
+}
