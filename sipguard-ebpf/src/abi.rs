@@ -11,6 +11,9 @@ use crate::prefix::{Prefix, V4, V6};
 /// Changes with every change of what is in this file; pinned maps of another version are never adopted.
 pub const VERSION: u32 = 3;
 
+/// Changes with [`Counter`] and what [`counter`] says: counters outlive generations, and those of another layout are never adopted.
+pub const COUNTERS_VERSION: u32 = 2;
+
 /// The most services a policy may have. A service's number is also its place among the counters.
 pub const SERVICES: usize = 16;
 
@@ -161,6 +164,12 @@ impl<A: Prefix> Key<A> {
             address,
             tag: A::Tag::from(tag),
         }
+    }
+
+    /// All but the address, as a number.
+    #[inline(always)]
+    pub fn tag(&self) -> u64 {
+        self.tag.into()
     }
 
     /// The layer.

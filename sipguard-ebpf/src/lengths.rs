@@ -10,14 +10,16 @@ pub enum Layer {
     Live = 1,
 }
 
-/// The prefix lengths that a service has entries of, by layer.
+/// The prefix lengths that a service has entries of, by layer. One may stay here after its last entry is gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Lengths {
-    /// Of [`Layer::Hand`].
-    pub hand: LayerLengths,
-    /// Of [`Layer::Live`].
-    pub live: LayerLengths,
+    /// In the order of the layers' numbers.
+    pub layers: [LayerLengths; 2],
+    /// Not 0: there is an entry by hand of `any`, IPv4.
+    pub any4: u64,
+    /// The same of IPv6.
+    pub any6: u64,
 }
 
 impl Lengths {
@@ -25,25 +27,22 @@ impl Lengths {
     #[must_use]
     #[inline(always)]
     pub const fn of(&self, layer: Layer) -> &LayerLengths {
-        match layer {
-            Layer::Hand => &self.hand,
-            Layer::Live => &self.live,
-        }
+        &self.layers[layer as usize]
     }
 }
 
-/// The prefix lengths of one layer, longest first: bit `n` counted from the lowest of the first word stands for the length `BITS - n`. A length
-/// may stay here after its last entry is gone. 0 is not among them: `any` is asked for by itself, behind both layers.
+/// The prefix lengths of one layer, longest first: bit `n` counted from the lowest of a family's words stands for the length `64 * WORDS - n`. 0 is
+/// not among them: `any` is asked for by itself, behind both layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct LayerLengths {
-    /// Of IPv4 prefixes: 32 to 1.
+    /// Of IPv4 prefixes: 32 to 1, in the upper half.
     pub v4: [u64; 1],
     /// Of IPv6 prefixes: 128 to 1.
     pub v6: [u64; 2],
 }
 
-const _: () = assert!(size_of::<Lengths>() == 48);
+const _: () = assert!(size_of::<Lengths>() == 64);
 
 /// How many bits there are from the lowest one that is set up to the highest. BPF has no instruction for it, so it comes from a table, and the
 /// compiler's own would do but for this: the compiler knows that its numbers end at 64, and leaves out what shows the verifier, which does

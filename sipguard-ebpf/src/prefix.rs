@@ -6,7 +6,10 @@
 
 use core::{fmt::Debug, hash::Hash};
 
-use crate::lengths::{Layer, LayerLengths};
+use crate::{
+    abi::Key,
+    lengths::{LayerLengths, Lengths},
+};
 
 /// An odd number near 2^32 divided by the golden ratio: multiplying by it spreads neighbours, and on the upper bits of a word it
 /// is one to one, so that a full-sized region has a bit of its own for every IPv4 cell (Knuth, TAOCP 3, section 6.4). It stands in
@@ -33,6 +36,8 @@ pub trait Prefix: Copy {
     fn folded(self) -> u64;
     /// This family's words.
     fn lengths(lengths: &LayerLengths) -> &[u64];
+    /// Whether there is an entry of all of this family's addresses.
+    fn has_any(lengths: &Lengths) -> bool;
 }
 
 /// An IPv4 address in host byte order.
@@ -83,6 +88,11 @@ impl Prefix for V4 {
     fn lengths(lengths: &LayerLengths) -> &[u64] {
         &lengths.v4
     }
+
+    #[inline(always)]
+    fn has_any(lengths: &Lengths) -> bool {
+        lengths.any4 != 0
+    }
 }
 
 /// The ones that a length leaves, for every length and for every other byte. From a table, because every branch here would be followed
@@ -131,6 +141,11 @@ impl Prefix for V6 {
     fn lengths(lengths: &LayerLengths) -> &[u64] {
         &lengths.v6
     }
+
+    #[inline(always)]
+    fn has_any(lengths: &Lengths) -> bool {
+        lengths.any6 != 0
+    }
 }
 
 /// The smallest region, in bits as a power of two: one cache line.
@@ -152,11 +167,11 @@ pub const fn cell_bit(cell: u32, shift: u32) -> u64 {
     (cell as u64).wrapping_mul(SPREAD) >> ((32 + shift) & 63)
 }
 
-/// Where the marker of `prefix/length` in a layer is in a region of 2^(32 - `shift`) bits; the prefix's host bits must be zero.
+/// Where an entry's marker is in a region of 2^(32 - `shift`) bits.
 #[inline(always)]
-pub fn marker_bit<A: Prefix>(layer: Layer, prefix: A, length: u8, shift: u32) -> u64 {
-    let length = (u64::from(length) | (layer as u64) << 8).wrapping_mul(0x85EB_CA6B);
-    (prefix.folded() ^ length).wrapping_mul(SPREAD) >> ((32 + shift) & 63)
+pub fn marker_bit<A: Prefix>(key: &Key<A>, shift: u32) -> u64 {
+    let tag = key.tag().wrapping_mul(0x85EB_CA6B);
+    (key.address.folded() ^ tag).wrapping_mul(SPREAD) >> ((32 + shift) & 63)
 }
 
 #[cfg(test)]
@@ -166,6 +181,7 @@ mod tests {
     use std::{collections::BTreeSet, vec::Vec};
 
     use super::*;
+    use crate::lengths::Layer;
 
     #[test]
     fn masks_cut_where_the_length_says() {
@@ -192,7 +208,8 @@ mod tests {
     fn spread<A: Prefix>(prefixes: impl Iterator<Item = (A, u8)>) {
         let bits: Vec<_> = prefixes
             .map(|(prefix, length)| {
-                marker_bit(Layer::Hand, prefix.masked(length), length, 32 - REGION_MAX)
+                let key = Key::new(3, Layer::Live, prefix.masked(length), length);
+                marker_bit(&key, 32 - REGION_MAX)
             })
             .collect();
         let different = bits.iter().collect::<BTreeSet<_>>().len();

@@ -46,7 +46,7 @@ pub trait Entries<A: Prefix> {
 
     /// As [`most_specific`], which may be a function by itself.
     #[inline(always)]
-    fn most_specific(&self, service: u8, layer: Layer, address: A) -> Option<Decided>
+    fn most_specific(&self, service: u8, layer: Layer, address: A) -> Option<(Reason, u8)>
     where
         Self: Tables + Sized,
     {
@@ -76,6 +76,8 @@ pub struct Decided {
 
 /// What happens to a frame, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+// Larger than a word: of what fits into one the compiler makes one number, which it puts together and takes apart again.
+#[repr(align(16))]
 pub struct Verdict {
     /// Why; the action follows from it.
     pub reason: Reason,
@@ -184,7 +186,7 @@ pub fn decide(packet: &Packet, tables: &impl Tables) -> Verdict {
     }
 }
 
-/// What the entries say of an address.
+/// What the entries say of an address: those by hand are asked first.
 #[inline(always)]
 fn look_up<A: Prefix>(
     tables: &(impl Tables + Entries<A>),
@@ -195,71 +197,75 @@ fn look_up<A: Prefix>(
     if !tables.prefilter(region(service, shift) | cell_bit(address.cell(), shift)) {
         return None;
     }
-    let by_hand = tables.most_specific(service, Layer::Hand, address);
-    by_hand.or_else(|| tables.behind_hand(service, address))
+    match tables.most_specific(service, Layer::Hand, address) {
+        Some((reason, length)) => Some(Decided {
+            reason,
+            length,
+            layer: Layer::Hand,
+        }),
+        None => tables.behind_hand(service, address),
+    }
 }
 
-/// The most specific live entry that is in force, or else what is said of `any` by hand.
+/// What is asked where no entry by hand decides: the live ones, then what is said of `any` by hand.
 #[inline(always)]
 pub fn behind_hand<A: Prefix>(
     tables: &(impl Tables + Entries<A>),
     service: u8,
     address: A,
 ) -> Option<Decided> {
-    let live = tables.most_specific(service, Layer::Live, address);
-    live.or_else(|| exactly(tables, service, Layer::Hand, address, 0))
+    if let Some((reason, length)) = tables.most_specific(service, Layer::Live, address) {
+        return Some(Decided {
+            reason,
+            length,
+            layer: Layer::Live,
+        });
+    }
+    if !A::has_any(tables.lengths(service)?) {
+        return None;
+    }
+    let key = Key::new(service, Layer::Hand, address.masked(0), 0);
+    Some(Decided {
+        reason: tables.entry(&key)?.live(|| tables.now())?,
+        length: 0,
+        layer: Layer::Hand,
+    })
 }
 
-/// The most specific entry of one layer that is in force; `any` is none of them. An entry of which nothing is in force is as if it were not
-/// there.
+/// What the most specific entry of one layer decides that is in force, and its prefix length; `any` is none of them. An entry of which nothing
+/// is in force is as if it were not there.
 #[inline(always)]
 pub fn most_specific<A: Prefix>(
     tables: &(impl Tables + Entries<A>),
     service: u8,
     layer: Layer,
     address: A,
-) -> Option<Decided> {
+) -> Option<(Reason, u8)> {
+    let shift = tables.prefilter_shift();
+    let region = region(service, shift);
     let lengths = A::lengths(tables.lengths(service)?.of(layer));
     let mut word = 0;
     while word < A::WORDS {
         let mut in_use = lengths[word];
-        // A bound that the verifier sees: as many as there are lengths left, from the address's down to 1.
-        let turns = (usize::from(A::BITS) - word * 64).min(64);
+        // A bound that the verifier sees: as many as a word has lengths.
+        let turns = usize::from(A::BITS).min(64);
         let mut turn = 0;
         while in_use != 0 && turn < turns {
             turn += 1;
-            let length = A::BITS
-                .wrapping_sub(word as u8 * 64 + 64)
-                .wrapping_add(from_lowest(in_use));
+            let length = ((A::WORDS - 1 - word) as u8 * 64).wrapping_add(from_lowest(in_use));
             in_use &= in_use - 1;
-            if let Some(decided) = exactly(tables, service, layer, address, length) {
-                return Some(decided);
+            let key = Key::new(service, layer, address.masked(length), length);
+            if !tables.prefilter(region | marker_bit(&key, shift)) {
+                continue;
+            }
+            let Some(value) = tables.entry(&key) else {
+                continue;
+            };
+            if let Some(reason) = value.live(|| tables.now()) {
+                return Some((reason, length));
             }
         }
         word += 1;
     }
     None
-}
-
-/// What the entry of a layer decides that has the address's first `length` bits for its prefix.
-#[inline(always)]
-fn exactly<A: Prefix>(
-    tables: &(impl Tables + Entries<A>),
-    service: u8,
-    layer: Layer,
-    address: A,
-    length: u8,
-) -> Option<Decided> {
-    let shift = tables.prefilter_shift();
-    let prefix = address.masked(length);
-    let marker = region(service, shift) | marker_bit(layer, prefix, length, shift);
-    if !tables.prefilter(marker) {
-        return None;
-    }
-    let value = tables.entry(&Key::new(service, layer, prefix, length))?;
-    Some(Decided {
-        reason: value.live(|| tables.now())?,
-        length,
-        layer,
-    })
 }

@@ -23,7 +23,7 @@ pub use self::{
     live::{Used, Word, banned, spread, value_of, values},
     own::with_own,
     ports::{Constants, PortServices},
-    prefilter::{Region, fills_region, prefilter_words, region_words},
+    prefilter::{Region, fills_region, is_crowded, prefilter_words, region_words, sample},
 };
 pub use crate::clock::Now;
 use crate::{
@@ -100,7 +100,7 @@ impl Tables {
         if is_spread {
             // What comes in place later is to be spread in the same way.
             for &number in &numbers {
-                lengths[usize::from(number)].live = used.lengths();
+                lengths[usize::from(number)].layers[Layer::Live as usize] = used.lengths();
             }
         }
         let regions = numbers.iter().max().map_or(0, |&highest| highest + 1);

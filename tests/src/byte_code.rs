@@ -185,11 +185,7 @@ impl<'c> ByteCode<'c> {
 /// As the loader does.
 fn set_constants(object: &mut Object, tables: &Tables, link: LinkKind) {
     let constants = &tables.constants;
-    let port_services = constants.port_services.as_flattened();
-    let port_services: Vec<u8> = port_services
-        .iter()
-        .flat_map(|word| word.to_ne_bytes())
-        .collect();
+    let port_services = constants.port_services.as_flattened().as_flattened();
     let words = [
         ("PROTOCOLS", constants.protocols),
         ("MONITOR", constants.monitor),
@@ -200,7 +196,7 @@ fn set_constants(object: &mut Object, tables: &Tables, link: LinkKind) {
     .map(|(name, word)| (name, word.to_ne_bytes()));
     let tables = [
         ("PORT_PAGE", constants.port_page.as_slice()),
-        ("PORT_SERVICES", &port_services),
+        ("PORT_SERVICES", port_services),
     ];
     let words = words.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
     let values = words

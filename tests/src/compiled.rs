@@ -1,10 +1,10 @@
 //! A policy compiled as a generation would be, and judged by on the host.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sipguard::{
     datapath::{Checker, Description, ServiceDescription},
     policy::Policy,
-    state::{Bans, OwnEntry, Slots},
+    state::{Ban, BanLine, Bans, OwnEntry, Slots},
     tables::{HostTables, Now, Tables, banned},
 };
 use sipguard_ebpf::{
@@ -12,7 +12,7 @@ use sipguard_ebpf::{
     verdict::{self, judge},
 };
 
-use crate::reference::Verdict;
+use crate::reference::{Banned, Model, Own, Verdict};
 
 /// The moment at which policies are compiled.
 pub const NOW: Now = Now {
@@ -29,30 +29,84 @@ pub struct Compiled {
     pub slots: Slots,
     /// What it became.
     pub tables: Tables,
+    own: Vec<Own>,
+    bans: Vec<Banned>,
 }
 
 impl Compiled {
     /// Compiles a policy with entries of the command line at [`NOW`].
     #[must_use]
     pub fn new(policy: Policy, own: &[OwnEntry]) -> Self {
-        Self::with_bans(policy, own, &Bans::default())
+        Self::at(NOW, policy, own, &Bans::default())
     }
 
-    /// The same with bans of other programs.
+    /// Compiles what is said in the reference model's words, at the beginning of the boot clock: what has ended by [`NOW`] is there, too.
     #[must_use]
-    pub fn with_bans(policy: Policy, own: &[OwnEntry], bans: &Bans) -> Self {
+    pub fn said(policy: Policy, own: Vec<Own>, bans: Vec<Banned>) -> Self {
+        let wall = |boot_ns: u64| {
+            let left = i128::from(boot_ns) - i128::from(NOW.boot_ns);
+            NOW.wall + SignedDuration::from_nanos_i128(left)
+        };
+        let began = Now {
+            boot_ns: 1,
+            wall: wall(1),
+        };
+        let entries: Vec<_> = own
+            .iter()
+            .map(|entry| OwnEntry {
+                prefix: entry.prefix,
+                service: policy.services[entry.service].name.clone(),
+                action: entry.action,
+                until: entry.until.map(wall),
+                lasts_in: None,
+                comment: None,
+                added: began.wall,
+            })
+            .collect();
+        let mut log = Bans::default();
+        for ban in &bans {
+            log.say(BanLine::Ban(Ban {
+                prefix: ban.prefix,
+                by: Some("jail".to_owned()),
+                until: ban.until.map(wall),
+                lasts_in: String::new(),
+                added: began.wall,
+            }));
+        }
+        let compiled = Self::at(began, policy, &entries, &log);
+        Self {
+            own,
+            bans,
+            ..compiled
+        }
+    }
+
+    fn at(now: Now, policy: Policy, own: &[OwnEntry], bans: &Bans) -> Self {
         let mut slots = Slots::default();
         // As on a machine that had other services once: a service's number is not its place in the policy.
         slots.assign(["gone", "lost"]).expect("two services");
         slots
             .assign(policy.services.iter().map(|service| service.name.as_str()))
             .expect("few services");
-        let tables = Tables::compile(&policy, &slots, own, banned(bans, NOW), NOW)
+        let tables = Tables::compile(&policy, &slots, own, banned(bans, now), now)
             .expect("a policy that fits");
         Self {
             policy,
             slots,
             tables,
+            own: Vec::new(),
+            bans: Vec::new(),
+        }
+    }
+
+    /// The reference model of what was compiled, at a time of the boot clock.
+    #[must_use]
+    pub fn model(&self, now: u64) -> Model<'_> {
+        Model {
+            policy: &self.policy,
+            own: &self.own,
+            bans: &self.bans,
+            now,
         }
     }
 

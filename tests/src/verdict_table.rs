@@ -1,9 +1,11 @@
 //! The verdict table as rows of {name, frame, expected verdict}, run through `judge` on the host and through the loaded program.
 
+mod ranks;
+
 use std::{iter, path::Path};
 
 use sipguard::config;
-use sipguard_ebpf::abi::{Action, LinkKind, Reason};
+use sipguard_ebpf::abi::{Action, Layer, LinkKind, Reason};
 
 use crate::{
     compiled::Compiled,
@@ -17,26 +19,35 @@ pub enum Config {
     Usual,
     /// SCTP and UDP-Lite are guarded, too.
     Wide,
+    /// As [`Self::Usual`], with entries of the command line and bans, some of which have ended.
+    Ranks,
 }
 
 impl Config {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Usual, Self::Wide];
+    pub const ALL: [Self; 3] = [Self::Usual, Self::Wide, Self::Ranks];
+    /// Those that are a file and nothing else.
+    pub const FILES: [Self; 2] = [Self::Usual, Self::Wide];
 
     /// The text of the config file.
     #[must_use]
     pub fn text(self) -> String {
         match self {
-            Self::Usual => USUAL.to_owned(),
+            Self::Usual | Self::Ranks => USUAL.to_owned(),
             Self::Wide => [USUAL, WIDE].concat(),
         }
     }
 
-    /// What the text says, compiled.
+    /// What it says, compiled.
     #[must_use]
     pub fn compiled(self) -> Compiled {
         let policy = config::parse(&self.text(), Path::new("table.toml"));
-        Compiled::new(policy.unwrap_or_else(|problems| panic!("{problems}")), &[])
+        let policy = policy.unwrap_or_else(|problems| panic!("{problems}"));
+        let (own, bans) = match self {
+            Self::Usual | Self::Wide => (Vec::new(), Vec::new()),
+            Self::Ranks => ranks::said(),
+        };
+        Compiled::said(policy, own, bans)
     }
 }
 
@@ -139,6 +150,8 @@ pub struct Expected {
     pub service: Option<&'static str>,
     /// The length of the prefix whose entry decided.
     pub length: Option<u8>,
+    /// The layer of that entry.
+    pub layer: Option<Layer>,
 }
 
 impl Expected {
@@ -148,6 +161,7 @@ impl Expected {
             reason,
             service: None,
             length: None,
+            layer: None,
         }
     }
 }
@@ -180,6 +194,7 @@ const fn allowed(service: &'static str, length: u8) -> Expected {
     Expected {
         service: Some(service),
         length: Some(length),
+        layer: Some(Layer::Hand),
         ..Expected::without_service(Action::Pass, Reason::Allowed)
     }
 }
@@ -188,7 +203,15 @@ const fn denied(service: &'static str, length: u8) -> Expected {
     Expected {
         service: Some(service),
         length: Some(length),
+        layer: Some(Layer::Hand),
         ..Expected::without_service(Action::Drop, Reason::Denied)
+    }
+}
+
+const fn banned(service: &'static str, length: u8) -> Expected {
+    Expected {
+        layer: Some(Layer::Live),
+        ..denied(service, length)
     }
 }
 
@@ -241,6 +264,7 @@ pub fn rows() -> Vec<Row> {
     truncated(&mut rows);
     false_tails(&mut rows);
     misread_fragments(&mut rows);
+    ranks::add(&mut rows);
     rows.0
 }
 

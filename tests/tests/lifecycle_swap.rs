@@ -2,7 +2,8 @@
 //! entries that come and go.
 
 use std::{
-    env,
+    env, fs,
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -16,10 +17,11 @@ use sipguard::{
     host::Host,
     lifecycle::{self, Applied, Live, NewEntry, Options},
     policy::Action,
+    state::Store,
 };
 use sipguard_ebpf::abi::Reason;
 use sipguard_tests::{
-    netns::sandbox,
+    netns::{BPFFS, sandbox},
     scene::{PROVIDER, SCANNER, Scene, bind, link_id, pins},
 };
 
@@ -236,6 +238,57 @@ fn under_a_flood(applies: usize, hook: Hook) {
         assert_eq!(leaked, 0, "unlisted frames were let through");
         assert_eq!(arrived, flow, "frames of the allowlisted flow were lost");
         assert_eq!((sum(Reason::Unlisted), sum(Reason::Allowed)), (flood, flow));
+    });
+}
+
+/// What the version before left is replaced like anything else: on the same link, with the counters, what the command line said and what is
+/// banned. Nothing is lost, and nothing let in.
+#[test]
+fn an_upgrade_is_one_swap_under_a_flood() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(&policy(ETH0, &[("sip", 5060), ("web", 80)]));
+        apply(&scene);
+        for line in [
+            "allow 192.0.2.7 --service sip",
+            "deny 192.0.2.8 --for 1h --service web",
+            "ban 192.0.2.66 --for 1h --by jail",
+            // The provider's address was forged until somebody has noticed.
+            "ban 203.0.113.5 --for 1h",
+        ] {
+            scene.sipguard(line.split(' ')).succeeded();
+        }
+        let (link, state) = (link_id("eth0"), Store::system().load().expect("a state"));
+        let Traffic {
+            flow,
+            arrived,
+            flood,
+            leaked,
+        } = flooded(&scene, 5, |turn| {
+            // A description that nobody can read, and maps of other sizes.
+            let generations = Path::new(BPFFS).join("sipguard/generations");
+            let generation = generations.join(live(&scene).number.to_string());
+            for (of, becomes) in [("lengths", "description"), ("entries4", "revision")] {
+                fs::rename(generation.join(of), generation.join(becomes))
+                    .expect("pins can be renamed");
+            }
+            let applied = apply(&scene);
+            assert!(applied.changed, "in turn {turn}");
+            assert_eq!(link_id("eth0"), link, "the link in turn {turn}");
+        });
+        assert_eq!(leaked, 0, "unlisted frames were let through");
+        assert_eq!(arrived, flow, "frames of the allowlisted flow were lost");
+        let counts = counts("eth0");
+        let sum = |reason| -> u64 { (0..16).map(|slot| counts.of(slot, reason).packets).sum() };
+        assert_eq!((sum(Reason::Unlisted), sum(Reason::Allowed)), (flood, flow));
+        let after = Store::system().load().expect("a state");
+        assert_eq!(after.entries, state.entries);
+        assert!(scene.passes("eth0", "192.0.2.7", 5060));
+        assert!(!scene.passes("eth0", "192.0.2.66", 5060));
+        let listed = scene.sipguard(["list"]).succeeded().stdout;
+        for told in ["192.0.2.7", "192.0.2.8", "192.0.2.66", "banned by jail"] {
+            assert!(listed.contains(told), "{told}: {listed}");
+        }
     });
 }
 

@@ -85,7 +85,7 @@ fn every_row(mode: &str) {
         let scene = Scene::new(sandbox, &["eth0"]);
         let longest = long_frames(&scene, mode);
         let mut taps = BTreeMap::new();
-        for config in Config::ALL {
+        for config in Config::FILES {
             let text = config.text();
             scene.configure(&format!(
                 "interface = [{{ name = \"eth0\", mode = \"{mode}\" }}]\n{text}"

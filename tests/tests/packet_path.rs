@@ -19,6 +19,7 @@ use sipguard_ebpf::{
 use sipguard_tests::{
     compiled::{Compiled, NOW},
     frame::{Frame, eth},
+    reference::Banned,
 };
 
 /// The kernel verifies a million instructions of a program and no more; an eighth of that leaves room for what compilers do.
@@ -181,6 +182,39 @@ fn look_ups_by_class_of_packet() {
     assert_eq!(judged(&compiled, &arp), (Reason::None, [0; 4]));
 }
 
+/// What moves by itself costs nothing where nobody is listed, or where a person has spoken; lengths are looked up for it once more.
+#[test]
+fn look_ups_beside_live_entries() {
+    let bans = [
+        "198.51.100.7/32",
+        "203.0.112.0/23",
+        "198.19.3.0/24",
+        "2001:dbd::9/128",
+        "2001:dba::/44",
+    ]
+    .map(|prefix| Banned {
+        prefix: prefix.parse().expect("a prefix"),
+        until: None,
+    });
+    let Compiled { policy, .. } = compiled();
+    let compiled = Compiled::said(policy, Vec::new(), bans.into());
+    for (source, reason, made) in [
+        ("192.0.2.7", Reason::Unlisted, [1, 0, 0, 0]),
+        ("2001:dbb::7", Reason::Unlisted, [1, 0, 0, 0]),
+        ("198.51.100.7", Reason::Allowed, [2, 1, 1, 0]),
+        ("203.0.113.7", Reason::Allowed, [4, 1, 1, 0]),
+        ("2001:dba:9::7", Reason::Allowed, [4, 1, 1, 0]),
+        // Three markers by hand; of the live ones as many as are longer, and its own. Lengths once by each layer.
+        ("198.19.3.9", Reason::Denied, [6, 2, 1, 0]),
+        ("203.0.112.9", Reason::Denied, [7, 2, 1, 0]),
+        ("2001:dbd::9", Reason::Denied, [5, 2, 1, 0]),
+        ("2001:dba:8::9", Reason::Denied, [6, 2, 1, 0]),
+    ] {
+        let frame = eth().ip(source).udp(5060);
+        assert_eq!(judged(&compiled, &frame), (reason, made), "{frame:?}");
+    }
+}
+
 /// A packet that ends in a frame's first piece is taken to be the whole frame, so that its length need not be asked for.
 #[test]
 fn the_packet_s_last_byte_is_where_the_ip_header_says() {
@@ -210,6 +244,7 @@ fn the_packet_s_last_byte_is_where_the_ip_header_says() {
 #[test]
 fn the_program_stays_within_its_budget() {
     let compiled = compiled();
+    let mut beyond = Vec::new();
     for link in [LinkKind::Ethernet, LinkKind::Ip] {
         let sizes = program_sizes(&compiled.tables, compiled.description(), link);
         let sizes = sizes.unwrap_or_else(|error| panic!("these tests need root: {error}"));
@@ -222,11 +257,11 @@ fn the_program_stays_within_its_budget() {
                 GENERAL_MOST
             };
             let most = TRANSLATED_MOST + more;
-            assert!(size.translated <= most, "{link:?} {name}: {size:?}");
-            // Kernels before 5.16 do not say.
-            if let Some(verified) = size.verified {
-                assert!(verified <= VERIFIED_MOST, "{link:?} {name}: {size:?}");
+            // Kernels before 5.16 do not say how many were verified.
+            if size.translated > most || size.verified.is_some_and(|it| it > VERIFIED_MOST) {
+                beyond.push(format!("{link:?} {name}: {size:?}, at most {most}"));
             }
         }
     }
+    assert!(beyond.is_empty(), "beyond its budget: {beyond:#?}");
 }

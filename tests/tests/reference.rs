@@ -7,36 +7,20 @@ use std::{
 };
 
 use ipnet::IpNet;
-use jiff::SignedDuration;
 use proptest::{collection::vec, prelude::*};
-use sipguard::{
-    policy::{Action, Entry, Mode, Origin, Policy, Ports, Service, least_specific_ban},
-    state::{Ban, BanLine, Bans, OwnEntry},
-};
+use sipguard::policy::{Action, Entry, Mode, Origin, Policy, Ports, Service, least_specific_ban};
 use sipguard_ebpf::abi::{LinkKind, Protocol};
 use sipguard_tests::{
     byte_code::ByteCode,
     compiled::{Compiled, NOW},
     frame::{Frame, Link, TAG_9100, bare, eth},
     random::Random,
-    reference::{Banned, Model, Own, expected},
+    reference::{Banned, Own, expected},
     verdict_table::{Config, rows},
 };
 
-fn agree(
-    compiled: &Compiled,
-    own: &[Own],
-    bans: &[Banned],
-    frame: &[u8],
-    link: LinkKind,
-    boot_ns: u64,
-) {
-    let model = Model {
-        policy: &compiled.policy,
-        own,
-        bans,
-        now: boot_ns,
-    };
+fn agree(compiled: &Compiled, frame: &[u8], link: LinkKind, boot_ns: u64) {
+    let model = compiled.model(boot_ns);
     let verdict = compiled.judge(frame, link, boot_ns);
     assert_eq!(
         verdict,
@@ -51,14 +35,7 @@ fn rows_and_their_truncations() {
         let compiled = config.compiled();
         for row in rows() {
             for length in 0..=row.frame.len() {
-                agree(
-                    &compiled,
-                    &[],
-                    &[],
-                    &row.frame[..length],
-                    row.link,
-                    NOW.boot_ns,
-                );
+                agree(&compiled, &row.frame[..length], row.link, NOW.boot_ns);
             }
         }
     }
@@ -73,14 +50,7 @@ fn mutated_rows() {
         let row = random.choose(&rows);
         let mut frame = row.frame.clone();
         random.mutate(&mut frame);
-        agree(
-            random.choose(&compiled),
-            &[],
-            &[],
-            &frame,
-            row.link,
-            NOW.boot_ns,
-        );
+        agree(random.choose(&compiled), &frame, row.link, NOW.boot_ns);
     }
 }
 
@@ -89,19 +59,20 @@ fn mutated_rows() {
 fn the_model_knows_the_table() {
     for config in Config::ALL {
         let compiled = config.compiled();
-        let model = Model {
-            policy: &compiled.policy,
-            own: &[],
-            bans: &[],
-            now: NOW.boot_ns,
-        };
+        let model = compiled.model(NOW.boot_ns);
         for row in rows().into_iter().filter(|row| row.config == config) {
             let verdict = expected(&row.frame, row.link, &model);
-            let found = (verdict.action, verdict.reason, verdict.length);
+            let found = (
+                verdict.action,
+                verdict.reason,
+                verdict.length,
+                verdict.layer,
+            );
             let wanted = (
                 row.expected.action,
                 row.expected.reason,
                 row.expected.length,
+                row.expected.layer,
             );
             assert_eq!(found, wanted, "{}", row.name);
         }
@@ -160,7 +131,7 @@ fn every_length_at_once() {
     let mut loaded = compiled.loaded(LinkKind::Ethernet);
     for (source, length) in all.iter().flat_map(|(_, sources)| sources) {
         let frame = eth().ip(&source.to_string()).udp(5060).bytes();
-        agree(&compiled, &[], &[], &frame, LinkKind::Ethernet, NOW.boot_ns);
+        agree(&compiled, &frame, LinkKind::Ethernet, NOW.boot_ns);
         let verdict = compiled.judge(&frame, LinkKind::Ethernet, NOW.boot_ns);
         assert_eq!(verdict.length, Some(*length), "{source}");
         assert_eq!(loaded.judge(&frame), verdict, "{source}");
@@ -301,30 +272,7 @@ fn world() -> impl Strategy<Value = World> {
 
 impl World {
     fn compiled(&self) -> Compiled {
-        let wall = |until: u64| {
-            let left = i64::try_from(until - NOW.boot_ns).expect("a few seconds");
-            NOW.wall + SignedDuration::from_nanos(left)
-        };
-        let own = self.own.iter().map(|entry| OwnEntry {
-            prefix: entry.prefix,
-            service: self.policy.services[entry.service].name.clone(),
-            action: entry.action,
-            until: entry.until.map(wall),
-            lasts_in: None,
-            comment: None,
-            added: NOW.wall,
-        });
-        let mut bans = Bans::default();
-        for ban in &self.bans {
-            bans.say(BanLine::Ban(Ban {
-                prefix: ban.prefix,
-                by: Some("jail".to_owned()),
-                until: ban.until.map(wall),
-                lasts_in: String::new(),
-                added: NOW.wall,
-            }));
-        }
-        Compiled::with_bans(self.policy.clone(), &own.collect::<Vec<_>>(), &bans)
+        Compiled::said(self.policy.clone(), self.own.clone(), self.bans.clone())
     }
 }
 
@@ -432,7 +380,7 @@ proptest! {
             // While all timed entries last, after some, after all; and at the very end of some.
             for seconds in [0, 1, 2, 5, 60] {
                 let boot_ns = NOW.boot_ns + seconds * 1_000_000_000;
-                agree(&compiled, &world.own, &world.bans, &frame.bytes(), link, boot_ns);
+                agree(&compiled, &frame.bytes(), link, boot_ns);
             }
         }
     }
@@ -444,16 +392,18 @@ proptest! {
 
     #[test]
     fn random_policies_in_the_kernel(mut world in world(), frames in vec(frame(), 512)) {
-        // The kernel's clock can't be chosen.
-        world.own.retain(|entry| entry.until.is_none());
-        world.bans.retain(|ban| ban.until.is_none());
-        let compiled = world.compiled();
-        let model = Model {
-            policy: &compiled.policy,
-            own: &world.own,
-            bans: &world.bans,
-            now: NOW.boot_ns,
+        // The kernel's clock can't be chosen: what ends has ended when the machine started, or lasts for years.
+        let moved = |until: Option<u64>| {
+            until.map(|until| if until / 2_000_000_000 % 2 == 0 { 2 } else { NOW.boot_ns * 1_000_000 })
         };
+        for own in &mut world.own {
+            own.until = moved(own.until);
+        }
+        for ban in &mut world.bans {
+            ban.until = moved(ban.until);
+        }
+        let compiled = world.compiled();
+        let model = compiled.model(NOW.boot_ns);
         for (begins, link) in [(Link::Ethernet, LinkKind::Ethernet), (Link::Bare, LinkKind::Ip)] {
             let mut loaded = compiled.loaded(link);
             for frame in frames.iter().filter(|frame| frame.link() == begins) {
@@ -476,12 +426,7 @@ proptest! {
             let mut program = ByteCode::new(&compiled, "check_frags", link);
             for (turn, frame) in frames.iter().filter(|frame| frame.link() == begins).enumerate() {
                 let frame = frame.bytes();
-                let model = Model {
-                    policy: &compiled.policy,
-                    own: &world.own,
-            bans: &world.bans,
-                    now: NOW.boot_ns + [0, 1, 2, 5, 60][turn % 5] * 1_000_000_000,
-                };
+                let model = compiled.model(NOW.boot_ns + [0, 1, 2, 5, 60][turn % 5] * 1_000_000_000);
                 program.set_clock(model.now);
                 let wanted = expected(&frame, link, &model);
                 let verdict = program.check(&frame, frame.len());

@@ -89,6 +89,7 @@ fn filters(row: &Row, compiled: &Compiled, program: &mut ByteCode<'_>, first: us
     let Filtered { verdict, bytes, .. } = program.filter(&row.frame, first);
     let mut row = row.clone();
     row.expected.length = None;
+    row.expected.layer = None;
     hold(&row, compiled, verdict);
     let guarded = compiled.tables.constants.protocols;
     let packet = parse(row.frame.as_slice(), row.link, guarded);
@@ -161,10 +162,17 @@ fn hold(row: &Row, compiled: &Compiled, verdict: Verdict) {
         reason,
         service,
         length,
+        layer,
     } = row.expected;
     assert_eq!(
-        (verdict.action, verdict.reason, named, verdict.length),
-        (action, reason, service, length),
+        (
+            verdict.action,
+            verdict.reason,
+            named,
+            verdict.length,
+            verdict.layer
+        ),
+        (action, reason, service, length, layer),
         "{}: {:02x?}",
         row.name,
         row.frame

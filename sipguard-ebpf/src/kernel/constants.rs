@@ -4,15 +4,15 @@
 //! They are read through volatile pointers because the compiler would otherwise fold in the zeros that stand here; the tables
 //! are read one element at a time because a whole one does not fit on the stack.
 
-use sipguard_ebpf::abi::{LinkKind, PORT_PAGES, Protocol};
+use sipguard_ebpf::abi::{LinkKind, NO_SERVICE, PORT_PAGES, Protocol};
 
 /// Which page of [`PORT_SERVICES`] a port's upper byte leads to; page 0 guards nothing.
 #[unsafe(no_mangle)]
 static PORT_PAGE: [u8; 256] = [0; 256];
 
-/// For each port of a page one word: byte `p` is the service that guards it for protocol `p`, plus one; 0 where none does.
+/// For each port of a page one byte for each protocol: the service that guards it, or [`NO_SERVICE`].
 #[unsafe(no_mangle)]
-static PORT_SERVICES: [[u32; 256]; PORT_PAGES + 1] = [[0; 256]; PORT_PAGES + 1];
+static PORT_SERVICES: [[[u8; 4]; 256]; PORT_PAGES + 1] = [[[0; 4]; 256]; PORT_PAGES + 1];
 
 /// The mask of protocols that some service guards.
 #[unsafe(no_mangle)]
@@ -58,9 +58,9 @@ pub(super) fn service(protocol: Protocol, [high, low]: [u8; 2]) -> Option<u8> {
     if page == 0 || usize::from(page) > PORT_PAGES {
         return None;
     }
-    let services = read(&raw const PORT_SERVICES[usize::from(page)][usize::from(low)]);
-    let service = (services >> (protocol as u32 * 8)) as u8;
-    service.checked_sub(1)
+    let services = &raw const PORT_SERVICES[usize::from(page)][usize::from(low)][protocol as usize];
+    let service = read(services);
+    (service < NO_SERVICE).then_some(service)
 }
 
 #[inline(always)]

@@ -27,7 +27,7 @@ pub(super) fn enforce<R: Received>(frame: &R) -> Action {
             Action::Pass
         };
     };
-    let verdict = decide(&packet, &Policy);
+    let verdict = decide(&packet, &Policy::<true>);
     carry_out(frame, Some(packet), verdict)
 }
 
@@ -35,7 +35,7 @@ pub(super) fn enforce<R: Received>(frame: &R) -> Action {
 #[inline(never)]
 fn enforce_general<R: Received>(context: *mut c_void) -> bool {
     let frame = R::of(context);
-    let (parsed, verdict) = judge_general(&frame, &Policy, &Datagrams);
+    let (parsed, verdict) = judge_general(&frame, &Policy::<false>, &Datagrams);
     carry_out(&frame, parsed, verdict) == Action::Drop
 }
 
@@ -66,7 +66,7 @@ fn carry_out(frame: &impl Received, parsed: Option<Packet>, verdict: Verdict) ->
 /// Leaves behind what [`enforce`] would find, and counts nothing.
 #[inline(always)]
 pub(super) fn answer(frame: &impl Received) {
-    let (parsed, verdict) = judge(frame, &Policy);
+    let (parsed, verdict) = judge(frame, &Policy::<false>);
     let mut answer = Answer {
         reason: verdict.reason as u8,
         service: verdict.service,

@@ -27,10 +27,11 @@ static PREFILTER: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 static LENGTHS: Array<Lengths> = Array::with_max_entries(SERVICES as u32, 0);
 
-/// The policy of this generation: constants and maps.
-pub(super) struct Policy;
+/// The policy of this generation: constants and maps. Where it is asked most, for plain frames, what is said by hand of an IPv4 address is looked
+/// up `IN_LINE`.
+pub(super) struct Policy<const IN_LINE: bool>;
 
-impl Entries<V4> for Policy {
+impl<const IN_LINE: bool> Entries<V4> for Policy<IN_LINE> {
     #[inline(always)]
     fn entry(&self, key: &Key<V4>) -> Option<Value> {
         // SAFETY: the map is not preallocated, so an element's memory stays what it was while the program runs.
@@ -38,23 +39,23 @@ impl Entries<V4> for Policy {
     }
 
     #[inline(always)]
-    fn most_specific(&self, service: u8, layer: Layer, address: V4) -> Option<Decided> {
+    fn most_specific(&self, service: u8, layer: Layer, address: V4) -> Option<(Reason, u8)> {
         match layer {
-            Layer::Hand => most_specific(self, service, layer, address),
-            Layer::Live => {
+            Layer::Hand if IN_LINE => most_specific(self, service, layer, address),
+            Layer::Hand | Layer::Live => {
                 let V4(address) = address;
-                unpack(most_specific_v4(service.into(), layer as u32, address))
+                unpack(most_specific_v4(service, layer as u8, address))
             }
         }
     }
 
     #[inline(always)]
     fn behind_hand(&self, service: u8, V4(address): V4) -> Option<Decided> {
-        unpack(behind_hand_v4(service.into(), address))
+        unpack_decided(behind_hand_v4(service, address))
     }
 }
 
-impl Entries<V6> for Policy {
+impl<const IN_LINE: bool> Entries<V6> for Policy<IN_LINE> {
     #[inline(always)]
     fn entry(&self, key: &Key<V6>) -> Option<Value> {
         // SAFETY: as above.
@@ -62,17 +63,22 @@ impl Entries<V6> for Policy {
     }
 
     #[inline(always)]
-    fn most_specific(&self, service: u8, layer: Layer, V6([high, low]): V6) -> Option<Decided> {
-        unpack(most_specific_v6(service.into(), layer as u32, high, low))
+    fn most_specific(
+        &self,
+        service: u8,
+        layer: Layer,
+        V6([high, low]): V6,
+    ) -> Option<(Reason, u8)> {
+        unpack(most_specific_v6(service, layer as u8, high, low))
     }
 
     #[inline(always)]
     fn behind_hand(&self, service: u8, V6([high, low]): V6) -> Option<Decided> {
-        unpack(behind_hand_v6(service.into(), high, low))
+        unpack_decided(behind_hand_v6(service, high, low))
     }
 }
 
-impl Tables for Policy {
+impl<const IN_LINE: bool> Tables for Policy<IN_LINE> {
     #[inline(always)]
     fn link(&self) -> LinkKind {
         constants::link()
@@ -134,14 +140,15 @@ fn element<T>(array: &'static Array<T>, index: u64) -> Option<&'static T> {
 // With a turn of a loop for each prefix length, 128 for IPv6, look-ups are the dearest that the verifier meets. In line they are gone through
 // again in each place that asks. A global function (kernel/bpf/verifier.c, `do_check_subprogs`, since Linux 5.6) is gone through once, whatever
 // it is called with. So these take and return numbers only, and have names of their own in the object. What has not passed the prefilter does
-// not pay for the call, nor does what an entry by hand lets in over IPv4.
+// not pay for a call; nor does what somebody has allowed by hand over IPv4, see `Policy`. One function for both layers: a program may not be as
+// large as two would make it.
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn most_specific_v4(service: u32, layer: u32, address: u32) -> u32 {
+extern "C" fn most_specific_v4(service: u8, layer: u8, address: u32) -> u32 {
     pack(most_specific(
-        &Policy,
-        service as u8,
+        &Policy::<false>,
+        service,
         numbered(layer),
         V4(address),
     ))
@@ -149,10 +156,10 @@ extern "C" fn most_specific_v4(service: u32, layer: u32, address: u32) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn most_specific_v6(service: u32, layer: u32, high: u64, low: u64) -> u32 {
+extern "C" fn most_specific_v6(service: u8, layer: u8, high: u64, low: u64) -> u32 {
     pack(most_specific(
-        &Policy,
-        service as u8,
+        &Policy::<false>,
+        service,
         numbered(layer),
         V6([high, low]),
     ))
@@ -160,42 +167,57 @@ extern "C" fn most_specific_v6(service: u32, layer: u32, high: u64, low: u64) ->
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn behind_hand_v4(service: u32, address: u32) -> u32 {
-    pack(behind_hand(&Policy, service as u8, V4(address)))
+extern "C" fn behind_hand_v4(service: u8, address: u32) -> u32 {
+    pack_decided(behind_hand(&Policy::<false>, service, V4(address)))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn behind_hand_v6(service: u32, high: u64, low: u64) -> u32 {
-    pack(behind_hand(&Policy, service as u8, V6([high, low])))
+extern "C" fn behind_hand_v6(service: u8, high: u64, low: u64) -> u32 {
+    pack_decided(behind_hand(&Policy::<false>, service, V6([high, low])))
 }
 
-/// The reason's number in the lowest byte, 0 where nothing was found, the prefix's length in the next one, the layer's number in the third.
+/// The reason's number in the lowest byte, 0 where nothing was found, and the prefix's length in the next one.
 #[inline(always)]
-fn pack(found: Option<Decided>) -> u32 {
-    found.map_or(0, |decided| {
-        decided.reason as u32 | u32::from(decided.length) << 8 | (decided.layer as u32) << 16
-    })
+fn pack(found: Option<(Reason, u8)>) -> u32 {
+    found.map_or(0, |(reason, length)| reason as u32 | u32::from(length) << 8)
 }
 
 /// What [`pack`] has packed.
 #[inline(always)]
-fn unpack(found: u32) -> Option<Decided> {
-    let reason = match found as u8 {
-        0 => return None,
-        allowed if allowed == Reason::Allowed as u8 => Reason::Allowed,
-        _ => Reason::Denied,
-    };
+fn unpack(found: u32) -> Option<(Reason, u8)> {
+    let length = (found >> 8) as u8;
+    // An entry allows or denies.
+    match found as u8 {
+        0 => None,
+        reason if reason == Reason::Allowed as u8 => Some((Reason::Allowed, length)),
+        _ => Some((Reason::Denied, length)),
+    }
+}
+
+/// As [`pack`], and the layer's number in the third byte.
+#[inline(always)]
+fn pack_decided(found: Option<Decided>) -> u32 {
+    found.map_or(0, |decided| {
+        pack(Some((decided.reason, decided.length))) | (decided.layer as u32) << 16
+    })
+}
+
+/// What [`pack_decided`] has packed.
+#[inline(always)]
+fn unpack_decided(found: u32) -> Option<Decided> {
+    let (reason, length) = unpack(found)?;
     Some(Decided {
         reason,
-        length: (found >> 8) as u8,
-        layer: numbered(found >> 16),
+        length,
+        layer: numbered((found >> 16) as u8),
     })
 }
 
 #[inline(always)]
-fn numbered(layer: u32) -> Layer {
-    if layer == Layer::Hand as u32 {
+fn numbered(layer: u8) -> Layer {
+    // One bit is a number by itself: with more of them there would be a branch here, which the verifier follows for each length.
+    if layer & 1 == Layer::Hand as u8 {
         Layer::Hand
     } else {
         Layer::Live

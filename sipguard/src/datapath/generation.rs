@@ -12,7 +12,7 @@ use aya::{Ebpf, pin::PinError};
 use ipnet::IpNet;
 use sipguard_ebpf::{
     abi::{Key, Layer, Lengths, LinkKind, VERSION, Value},
-    prefix::{REGION_MAX, V4, V6},
+    prefix::{V4, V6},
 };
 
 use super::{
@@ -24,7 +24,9 @@ use super::{
 };
 use crate::{
     policy::Interface,
-    tables::{Constants, Family, Region, Tables, Used, prefilter_words, region_words},
+    tables::{
+        Constants, Family, Region, Tables, Used, is_crowded, prefilter_words, region_words, sample,
+    },
 };
 
 /// How many entries can be added in place before a new generation is needed. Room costs memory only where it is used, but for
@@ -383,7 +385,7 @@ impl Generation {
     pub fn used(&self, service: u8) -> Result<Used, Error> {
         let lengths = self.lengths.get(&u32::from(service));
         let lengths = lengths.map_err(|error| Error::io("can't read the lengths", &error))?;
-        Ok(Used::of(&lengths.unwrap_or_default().live))
+        Ok(Used::of(lengths.unwrap_or_default().of(Layer::Live)))
     }
 
     /// Changes what is said of one prefix, at once: with one map update, before which everything is in place that leads to it. `None`
@@ -464,36 +466,27 @@ impl Generation {
                 let slot = u32::from(service);
                 // What is spread goes by these, whether there is any of each now or not.
                 if let Some(before) = self.lengths.get(&slot)? {
-                    region.lengths.live = before.live;
+                    region.lengths.layers[Layer::Live as usize] = *before.of(Layer::Live);
                 }
                 self.lengths.update(&[slot], &[region.lengths])
             })
             .map_err(|error| Error::io("can't clear up behind an entry", &error))
     }
 
-    /// Whether so many bits of the prefilter are set that more than one in eight of unlisted sources is looked up for nothing. Reads a part
-    /// of each service's bits: they are spread evenly.
+    /// Whether some service's part of the prefilter is to be made anew, see [`is_crowded`]. Reads a part of each.
     ///
     /// # Errors
     /// Where the map can't be read.
     pub fn is_crowded(&self) -> Result<bool, Error> {
-        const READ: u32 = 256;
-        if self.description.prefilter_shift == 32 - REGION_MAX {
-            // There are no larger ones.
-            return Ok(false);
-        }
-        let words = region_words(self.description.prefilter_shift);
-        let read = words.min(READ);
+        let shift = self.description.prefilter_shift;
         for found in &self.description.services {
-            let first = u32::from(found.slot) * words;
-            let mut set = 0;
-            for place in 0..read {
-                let word = self.prefilter.get(&(first + place * (words / read)));
-                let word = word.map_err(|error| Error::io("can't read the prefilter", &error))?;
-                set += word.unwrap_or_default().count_ones();
-            }
-            // A service that has said something of `any` has all of them set, and another generation would be no better.
-            if set > read * 64 / 8 && set < read * 64 {
+            let first = u32::from(found.slot) * region_words(shift);
+            let words = sample(shift).map(|word| self.prefilter.get(&(first + word)));
+            let words = words
+                .map(|word| word.map(Option::unwrap_or_default))
+                .collect::<io::Result<Vec<_>>>()
+                .map_err(|error| Error::io("can't read the prefilter", &error))?;
+            if is_crowded(&words, shift) {
                 return Ok(true);
             }
         }

@@ -85,7 +85,11 @@ pub(super) fn object(plan: &Plan<'_>) -> Result<Ebpf, Error> {
         // The kernel refuses the BTF of constants on some versions, and nothing here needs it.
         .btf(None)
         .override_global("PORT_PAGE", port_page.as_slice(), true)
-        .override_global("PORT_SERVICES", port_services.as_flattened(), true)
+        .override_global(
+            "PORT_SERVICES",
+            port_services.as_flattened().as_flattened(),
+            true,
+        )
         .override_global("PROTOCOLS", protocols, true)
         .override_global("MONITOR", monitor, true)
         .override_global("DEFAULT_ALLOW", default_allow, true)

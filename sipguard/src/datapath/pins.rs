@@ -217,7 +217,7 @@ impl Links {
 
 /// Counters outlive generations; those of another layout are never adopted.
 pub(super) fn counters() -> PathBuf {
-    root().join(format!("counters-{}", sipguard_ebpf::abi::VERSION))
+    root().join(format!("counters-{}", sipguard_ebpf::abi::COUNTERS_VERSION))
 }
 
 pub(super) fn generations() -> PathBuf {

@@ -24,17 +24,17 @@ pub trait Family: Prefix + Ord {
     fn net(key: &Key<Self>) -> Self::Net;
     /// This family's words.
     fn lengths_mut(lengths: &mut LayerLengths) -> &mut [u64];
+    /// Whether there is an entry of all of this family's addresses.
+    fn any_mut(lengths: &mut Lengths) -> &mut u64;
 
-    /// Records that a service has an entry of this key's layer and length. Of `any` there is nothing to record.
+    /// Records that a service has an entry of this key's layer and length.
     fn mark_length(lengths: &mut Lengths, key: &Key<Self>) {
         if key.length() == 0 {
+            *Self::any_mut(lengths) = 1;
             return;
         }
-        let layer = match key.layer() {
-            Layer::Hand => &mut lengths.hand,
-            Layer::Live => &mut lengths.live,
-        };
-        let place = usize::from(Self::BITS - key.length());
+        let layer = &mut lengths.layers[key.layer() as usize];
+        let place = Self::WORDS * 64 - usize::from(key.length());
         Self::lengths_mut(layer)[place / 64] |= 1 << (place % 64);
     }
 }
@@ -65,6 +65,10 @@ impl Family for V4 {
     fn lengths_mut(lengths: &mut LayerLengths) -> &mut [u64] {
         &mut lengths.v4
     }
+
+    fn any_mut(lengths: &mut Lengths) -> &mut u64 {
+        &mut lengths.any4
+    }
 }
 
 impl Family for V6 {
@@ -89,6 +93,10 @@ impl Family for V6 {
 
     fn lengths_mut(lengths: &mut LayerLengths) -> &mut [u64] {
         &mut lengths.v6
+    }
+
+    fn any_mut(lengths: &mut Lengths) -> &mut u64 {
+        &mut lengths.any6
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tables looked up in memory, so that tests and fuzzers ask the same questions of a policy as the kernel program does.
 
 use sipguard_ebpf::{
-    abi::{Key, Lengths, LinkKind, PORT_PAGES, Protocol, Value},
+    abi::{Key, Lengths, LinkKind, NO_SERVICE, PORT_PAGES, Protocol, Value},
     prefix::{V4, V6},
     verdict,
 };
@@ -59,7 +59,8 @@ impl verdict::Tables for HostTables<'_> {
             return None;
         }
         let services = constants.port_services[page][usize::from(port & 0xff)];
-        services.to_le_bytes()[protocol as usize].checked_sub(1)
+        let service = services[protocol as usize];
+        (service < NO_SERVICE).then_some(service)
     }
 
     fn allows_by_default(&self, service: u8) -> bool {

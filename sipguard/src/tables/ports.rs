@@ -5,9 +5,8 @@ use sipguard_ebpf::abi::{NO_SERVICE, PORT_PAGES};
 use super::CompileError;
 use crate::policy::{Action, Mode, Service};
 
-/// All the pages that there are, one word a port: byte `p` is the service that guards it for protocol `p`, plus one. Page 0 guards
-/// nothing.
-pub type PortServices = Box<[[u32; 256]]>;
+/// All the pages that there are: for each port one byte a protocol, the service that guards it or `NO_SERVICE`. Page 0 guards nothing.
+pub type PortServices = Box<[[[u8; 4]; 256]]>;
 
 /// The kernel program's read-only constants, save those that differ between interfaces. Each is named there as here, in capitals.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,12 +52,12 @@ impl Constants {
         if pages > PORT_PAGES {
             return Err(CompileError::Ports(pages));
         }
-        let mut port_services: PortServices = vec![[0; 256]; PORT_PAGES + 1].into();
+        let mut port_services: PortServices = vec![[[NO_SERVICE; 4]; 256]; PORT_PAGES + 1].into();
         let mut protocols = 0;
         for (number, protocol, port) in ports() {
             let page = port_page[usize::from(port >> 8)];
-            port_services[usize::from(page)][usize::from(port & 0xff)] |=
-                (u32::from(number) + 1) << (protocol as u32 * 8);
+            let services = &mut port_services[usize::from(page)][usize::from(port & 0xff)];
+            services[protocol as usize] = number;
             protocols |= protocol.bit();
         }
         let mut monitor = bit(NO_SERVICE, mode == Mode::Monitor);

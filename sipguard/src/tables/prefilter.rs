@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use sipguard_ebpf::{
-    abi::{Key, Lengths, SERVICES},
+    abi::{Key, Layer, Lengths, SERVICES},
     prefix::{REGION_MAX, REGION_MIN, V4, V6, cell_bit, marker_bit},
 };
 
@@ -10,10 +10,15 @@ use super::entries::{Entries, Family};
 
 /// How many bits there are for each that is set: of the addresses far from every entry, one in so many is looked up for nothing.
 const ROOM: u64 = 16;
+/// How many there are for each that a live entry sets. They come and go in place, which sets more and unsets none: for four times as many entries an
+/// eighth of the bits is set.
+const ROOM_LIVE: u64 = 32;
 /// How many there are while the region is small, and how small that is, in bits as a power of two: it stays in the processor's nearest
 /// cache all the same.
 const ROOM_SMALL: u64 = 64;
 const SMALL: u32 = 17;
+/// A region in which more of 64 are set is to be made anew: an eighth, less what some words don't tell of all and what the next change sets.
+const CROWDED: u32 = 7;
 
 /// How many words of 64 bits a service's region has.
 pub const fn region_words(shift: u32) -> u32 {
@@ -37,7 +42,7 @@ pub fn prefilter_words<A: Family>(key: &Key<A>, shift: u32) -> impl Iterator<Ite
     let first = key.address.cell();
     let cells = (0..some.unwrap_or(0))
         .map(move |cell| cell_bit(first.wrapping_add(cell << (32 - A::CELL)), shift));
-    let marker = some.map(|_| marker_bit(key.layer(), key.address, key.length(), shift));
+    let marker = some.map(|_| marker_bit(key, shift));
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a region has at most 2^24 bits"
@@ -57,6 +62,20 @@ pub fn fills_region(prefix: IpNet, shift: u32) -> bool {
         IpNet::V6(prefix) => cells::<V6>(prefix.prefix_len()),
     };
     touched >= 1 << (32 - shift)
+}
+
+/// Some of a region's words, which tell of all: bits are spread evenly.
+pub fn sample(shift: u32) -> impl Iterator<Item = u32> {
+    let words = region_words(shift);
+    (0..words).step_by((words / 256).max(1) as usize)
+}
+
+/// Whether so many bits of a region are set, of which these are some words, that more than one in eight of unlisted sources is looked up for
+/// nothing. Not where all are, or where there is no larger region: then another one would be no better.
+pub fn is_crowded(sample: &[u64], shift: u32) -> bool {
+    let set: u32 = sample.iter().map(|word| word.count_ones()).sum();
+    let words = sample.iter().map(|_| 1).sum::<u32>();
+    shift > 32 - REGION_MAX && set > words * CROWDED && set < words * u64::BITS
 }
 
 /// What leads to the entries of one service.
@@ -99,12 +118,21 @@ pub(super) fn build(
     count(entries4, &mut needed);
     count(entries6, &mut needed);
     // The regions are of one size, the one that suits the service with the most entries.
-    let most = needed.iter().map(|needed| needed.bits).max();
-    let most = most.unwrap_or_default().max(1);
-    let with_room = |room| most.saturating_mul(room).next_power_of_two().ilog2();
-    let size = with_room(ROOM)
-        .max(with_room(ROOM_SMALL).min(SMALL))
-        .clamp(REGION_MIN, REGION_MAX);
+    let most = |room: fn(&Needed) -> u64| {
+        let most = needed.iter().map(room).max().unwrap_or_default().max(1);
+        most.next_power_of_two().ilog2()
+    };
+    let small = if needed.iter().any(|needed| needed.live > 0) {
+        SMALL
+    } else {
+        most(|needed| needed.bits.max(1).saturating_mul(ROOM_SMALL)).min(SMALL)
+    };
+    let size = most(|needed| {
+        let by_hand = (needed.bits - needed.live).saturating_mul(ROOM);
+        by_hand.saturating_add(needed.live.saturating_mul(ROOM_LIVE))
+    })
+    .max(small)
+    .clamp(REGION_MIN, REGION_MAX);
     let shift = 32 - size;
     let words = region_words(shift) as usize;
     let mut prefilter = vec![0; usize::from(regions) * words];
@@ -127,6 +155,8 @@ pub(super) fn build(
 struct Needed {
     /// Cells, save those of prefixes so short that they fill any region, and markers.
     bits: u64,
+    /// Those of them that live entries set.
+    live: u64,
     /// Cells of prefixes shorter than a cell; those that several touch count several times.
     cells: u64,
 }
@@ -137,16 +167,20 @@ fn count<A: Family>(entries: &Entries<A>, needed: &mut [Needed; SERVICES]) {
         let service = usize::from(key.service());
         let needed = &mut needed[service];
         let touched = cells::<A>(key.length());
-        needed.bits += 1;
+        let mut bits = 1;
         if touched > 1 {
             // What fills the largest region fills a smaller one just so, and at once.
             if touched < 1 << REGION_MAX {
-                needed.bits += touched;
+                bits += touched;
                 needed.cells += touched;
             }
         } else if last[service].replace(key.address.cell()) != Some(key.address.cell()) {
             // The keys are in the order of their addresses, so that equal cells follow each other.
-            needed.bits += 1;
+            bits += 1;
+        }
+        needed.bits += bits;
+        if key.layer() == Layer::Live {
+            needed.live += bits;
         }
     }
 }

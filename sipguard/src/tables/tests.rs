@@ -12,7 +12,7 @@ use sipguard_ebpf::{
 use super::*;
 use crate::{
     policy::{Action, Entry, Mode, Service},
-    state::State,
+    state::{Ban, BanLine, Bans, State},
 };
 
 mod model;
@@ -354,6 +354,131 @@ fn the_prefilter_grows_with_the_largest_service() {
         size(vec![entry("2001:db8::/32", 0, Action::Allow, 0)]),
         REGION_MIN
     );
+}
+
+/// Bans of these hosts, which are as many addresses far from each other.
+fn bans(hosts: impl Iterator<Item = u32>) -> Bans {
+    let mut bans = Bans::default();
+    for host in hosts {
+        bans.say(BanLine::Ban(Ban {
+            prefix: host_net(host),
+            by: None,
+            until: None,
+            lasts_in: String::new(),
+            added: NOW.wall,
+        }));
+    }
+    bans
+}
+
+fn host_net(host: u32) -> IpNet {
+    V4::net(&host_key(host)).into()
+}
+
+fn host_key(host: u32) -> Key<V4> {
+    // One to one, as the multiplier is odd.
+    Key::new(0, Layer::Live, V4(host.wrapping_mul(0x9E37_79B1)), 32)
+}
+
+/// Five entries by hand in one service.
+fn five_entries() -> Policy {
+    let prefixes = [
+        "203.0.113.0/24",
+        "198.51.100.10/32",
+        "192.0.2.0/25",
+        "2001:db8::/48",
+        "10.1.0.0/24",
+    ];
+    with_entries(
+        prefixes
+            .map(|prefix| entry(prefix, 0, Action::Allow, 0))
+            .into(),
+    )
+}
+
+/// The share of a service's bits that are set, which is the share of unlisted random sources that are looked up for nothing.
+fn share(tables: &Tables, slot: usize) -> f64 {
+    let words = region_words(tables.constants.prefilter_shift) as usize;
+    let region = &tables.prefilter[slot * words..][..words];
+    let set: u32 = region.iter().map(|word| word.count_ones()).sum();
+    f64::from(set) / (words * 64) as f64
+}
+
+fn crowded(tables: &Tables, slot: usize) -> bool {
+    let shift = tables.constants.prefilter_shift;
+    let first = slot * region_words(shift) as usize;
+    let words: Vec<_> = sample(shift)
+        .map(|word| tables.prefilter[first + word as usize])
+        .collect();
+    is_crowded(&words, shift)
+}
+
+/// As a change in place does: what leads to the entry is set, and nothing is ever unset.
+fn put_in_place(tables: &mut Tables, key: &Key<V4>) {
+    for (word, bits) in prefilter_words(key, tables.constants.prefilter_shift) {
+        tables.prefilter[word as usize] |= bits;
+    }
+}
+
+#[test]
+fn live_entries_have_room_for_more_of_them() {
+    let policy = five_entries();
+    let compiled = |bans: &Bans| {
+        Tables::compile(&policy, &slots(&policy), &[], banned(bans, NOW), NOW).unwrap()
+    };
+    // Who has none pays for none.
+    let by_hand = compiled(&Bans::default());
+    assert_eq!(32 - by_hand.constants.prefilter_shift, 10);
+
+    let mut live = compiled(&bans(0..1));
+    assert_eq!(32 - live.constants.prefilter_shift, 17);
+    (1..=1_000).for_each(|host| put_in_place(&mut live, &host_key(host)));
+    assert!(share(&live, 0) < 0.125, "{}", share(&live, 0));
+    assert!(!crowded(&live, 0));
+
+    // The first ones find their place in a region without room for them, too; then it is made anew, with room.
+    let mut small = by_hand;
+    let fit = (0..1_000).take_while(|&host| {
+        put_in_place(&mut small, &host_key(host));
+        !crowded(&small, 0)
+    });
+    let fit = fit.count();
+    assert!((30..100).contains(&fit), "{fit}");
+
+    // Four times as many fill an eighth.
+    let mut large = compiled(&bans(0..100_000));
+    assert_eq!(32 - large.constants.prefilter_shift, 23);
+    (100_000..400_000).for_each(|host| put_in_place(&mut large, &host_key(host)));
+    assert!(share(&large, 0) < 0.125, "{}", share(&large, 0));
+}
+
+/// A hundred times half of a source of 100,000 goes and another half comes, a thousand at once, each in place until another generation is needed.
+#[test]
+fn what_comes_and_goes_wears_out_no_prefilter() {
+    const HOSTS: u32 = 100_000;
+    const AT_ONCE: u32 = 1_000;
+    let policy = five_entries();
+    let slots = slots(&policy);
+    let compiled = |first: u32| {
+        let bans = bans(first..first + HOSTS);
+        Tables::compile(&policy, &slots, &[], banned(&bans, NOW), NOW).unwrap()
+    };
+    let mut tables = compiled(0);
+    let (mut generations, mut worst) = (1, share(&tables, 0));
+    for first in (0..100 * HOSTS / 2).step_by(AT_ONCE as usize) {
+        // New ones come before old ones go, of which the prefilter takes no notice.
+        let new = first + HOSTS;
+        (new..new + AT_ONCE).for_each(|host| put_in_place(&mut tables, &host_key(host)));
+        if crowded(&tables, 0) {
+            worst = worst.max(share(&tables, 0));
+            tables = compiled(first + AT_ONCE);
+            generations += 1;
+        }
+    }
+    worst = worst.max(share(&tables, 0));
+    println!("{generations} generations, at most {worst:.4} set");
+    assert!(worst <= 0.125, "{worst}");
+    assert!((5..30).contains(&generations), "{generations}");
 }
 
 #[test]

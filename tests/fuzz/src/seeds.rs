@@ -62,7 +62,7 @@ fn main() {
     for (number, found) in FOUND.iter().enumerate() {
         write("found", &number.to_string(), found.as_bytes());
     }
-    for config in Config::ALL {
+    for config in Config::FILES {
         write("config", &format!("{config:?}"), config.text().as_bytes());
     }
     write(

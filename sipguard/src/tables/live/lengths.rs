@@ -29,7 +29,7 @@ impl Used {
         // There, the first bit stands for the longest.
         let v6 = u128::from(lengths.v6[0]) | u128::from(lengths.v6[1]) << 64;
         Self {
-            v4: u128::from(lengths.v4[0].reverse_bits() >> 32),
+            v4: u128::from(lengths.v4[0].reverse_bits()),
             v6: v6.reverse_bits(),
         }
     }
@@ -58,7 +58,7 @@ impl Used {
         let v6 = self.v6.reverse_bits();
         #[expect(clippy::cast_possible_truncation, reason = "the halves")]
         LayerLengths {
-            v4: [(self.v4 as u64).reverse_bits() >> 32],
+            v4: [(self.v4 as u64).reverse_bits()],
             v6: [v6 as u64, (v6 >> 64) as u64],
         }
     }
@@ -207,7 +207,7 @@ mod tests {
             v4: 1 << 31 | 1 << 23,
             v6: 0,
         };
-        assert_eq!(used.lengths().v4, [1 | 1 << 8]);
+        assert_eq!(used.lengths().v4, [1 << 32 | 1 << 40]);
     }
 
     #[test]
