@@ -2,16 +2,17 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
 
+use super::lists::Prefix;
 use crate::{
     machine,
-    netns::{Host, SCRATCH},
+    netns::{Host, SCRATCH, STATE},
 };
 
 /// What every host calls its interface.
@@ -31,6 +32,19 @@ impl Mode {
             Self::Tc => "tc",
         }
     }
+}
+
+/// Has these prefixes banned by the next apply, and none besides, as if that had been said before a restart.
+pub(super) fn ban(prefixes: &[Prefix]) -> Result<()> {
+    let lines = prefixes.iter().map(|prefix| {
+        format!("{{\"ban\":\"{prefix}\",\"lasts_in\":\"\",\"added\":\"2026-01-01T00:00:00Z\"}}\n")
+    });
+    let folder = Path::new(STATE);
+    fs::create_dir_all(folder)?;
+    Ok(fs::write(
+        folder.join("bans.jsonl"),
+        lines.collect::<String>(),
+    )?)
 }
 
 /// A config that guards SIP and the web page and lets the sources of a list reach SIP.

@@ -47,6 +47,8 @@ struct Case {
     /// For small, 1,000, 100,000, 1,000,000 entries.
     targets: [i64; 4],
     random: Option<Source>,
+    /// By the list by hand, 0, or banned, 1.
+    program: usize,
 }
 
 pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
@@ -72,15 +74,27 @@ fn at(sandbox: &Sandbox, effort: &Effort, entries: usize) -> Result<Vec<Row>> {
         },
     );
     let list = lists::mixed(entries);
-    let guard = guard::Guard::new(&lists::text(&list), Mode::Native)?;
-    guard.apply(&host)?;
-    let rows = measure(effort, entries, &list);
-    guard.down(&host)?;
-    rows
+    // A program that is open keeps its maps when nothing of it is in force any more.
+    let program = |listed: &[Prefix], banned: &[Prefix]| -> Result<Program> {
+        let guard = guard::Guard::new(&lists::text(listed), Mode::Native)?;
+        guard::ban(banned)?;
+        guard.apply(&host)?;
+        let program = pinned().and_then(|pin| Program::open(&pin));
+        guard.down(&host)?;
+        guard::ban(&[])?;
+        program
+    };
+    let programs = [program(&list, &[])?, program(&[], &list)?];
+    measure(effort, entries, &list, &programs)
 }
 
-fn measure(effort: &Effort, entries: usize, list: &[Prefix]) -> Result<Vec<Row>> {
-    let sipguard = Program::open(&pinned()?)?;
+/// Of programs with the list by hand, and with the list banned.
+fn measure(
+    effort: &Effort,
+    entries: usize,
+    list: &[Prefix],
+    programs: &[Program; 2],
+) -> Result<Vec<Row>> {
     let empty = Program::empty()?;
     let column = match entries {
         ..100 => 0,
@@ -94,17 +108,22 @@ fn measure(effort: &Effort, entries: usize, list: &[Prefix]) -> Result<Vec<Row>>
             Program::random_source(Source::V6, next)?,
         ])
     };
-    let (wrapped_empty, wrapped_sipguard) = (wrapped(&empty)?, wrapped(&sipguard)?);
+    let wrapped_empty = wrapped(&empty)?;
+    let [by_hand, live] = programs;
+    let wrapped_programs = [wrapped(by_hand)?, wrapped(live)?];
     let cases = cases(list);
     let mut best = vec![(u32::MAX, u32::MAX); cases.len()];
     // In turn, so that what slows the machine down for a while slows all of them down.
     for _ in 0..effort.micro_rounds {
         for (case, (limit, cost)) in cases.iter().zip(&mut best) {
             let (empty, sipguard) = match case.random {
-                None => (&empty, &sipguard),
+                None => (&empty, &programs[case.program]),
                 Some(source) => {
                     let family = usize::from(matches!(source, Source::V6));
-                    (&wrapped_empty[family], &wrapped_sipguard[family])
+                    (
+                        &wrapped_empty[family],
+                        &wrapped_programs[case.program][family],
+                    )
                 }
             };
             *limit = empty.time(&case.frame, effort.micro_repeat)?.min(*limit);
@@ -153,6 +172,7 @@ fn cases(list: &[Prefix]) -> Vec<Case> {
             frame,
             targets,
             random,
+            program: 0,
         });
     };
     let [v4, v6] = UNLISTED;
@@ -210,6 +230,31 @@ fn cases(list: &[Prefix]) -> Vec<Case> {
         let name = format!("pass, allowed, {family} by its /{length}");
         add(&name, frame(source, SIP, false), targets, None);
     }
+    // The same of what moves by itself; where the list is asked for, the one by hand has been asked before.
+    let banned: Vec<_> = cases
+        .iter()
+        .filter(|case| !case.name.starts_with("pass, RTP"))
+        .map(|case| {
+            let is_listed = case.name.starts_with("pass, allowed");
+            let name = case.name.replace("pass, allowed", "drop, banned");
+            Case {
+                name: if is_listed {
+                    name
+                } else {
+                    format!("{name}, live")
+                },
+                frame: case.frame.clone(),
+                targets: if is_listed {
+                    case.targets.map(|target| target + 15)
+                } else {
+                    case.targets
+                },
+                random: case.random,
+                program: 1,
+            }
+        })
+        .collect();
+    cases.extend(banned);
     cases
 }
 
