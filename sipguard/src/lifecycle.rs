@@ -41,7 +41,7 @@ pub use self::{
     clock::{Clocks, clock},
     confirm::{Decided, confirm, rollback},
     down::down,
-    effect::{Effect, effects},
+    effect::{Effect, effects, is_under_hand},
     error::{Error, Refused},
     instead::Instead,
     live::{Live, live, pending},

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::{
-    bans::{Ban, BanLine, Bans, Unban},
+    bans::{Ban, BanLine, Bans, LONGEST_NAME, Unban, is_name},
     confirmed::{ConfirmStage, Confirmed, Kept, Unconfirmed},
     ended::{Ended, EndedEntry},
     reckoning::{HOLDS, Moved, Reckoning, TOLERANCE},
@@ -114,6 +114,9 @@ pub struct State {
     /// What has ended by itself a while ago.
     #[serde(default, skip_serializing_if = "Ended::is_empty")]
     pub ended: Ended,
+    /// What was said of bans while their log could not be written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unlogged: Vec<BanLine>,
     /// What is known of the time.
     #[serde(default)]
     pub clock: Reckoning,
@@ -147,6 +150,7 @@ impl Default for State {
             slots: Slots::default(),
             entries: Vec::new(),
             ended: Ended::default(),
+            unlogged: Vec::new(),
             clock: Reckoning::default(),
             fallbacks: BTreeMap::new(),
             unconfirmed: None,

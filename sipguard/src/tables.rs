@@ -23,7 +23,7 @@ pub use self::{
     live::{Used, Word, banned, spread, value_of, values},
     own::with_own,
     ports::{Constants, PortServices},
-    prefilter::{Region, fills_region, is_crowded, prefilter_words, region_words, sample},
+    prefilter::{Region, SAMPLE, fills_region, is_crowded, prefilter_words, region_words},
 };
 pub use crate::clock::Now;
 use crate::{

@@ -37,7 +37,7 @@ pub fn calls(scene: &Scene, arguments: &[&str]) -> Vec<Call> {
         "-o",
         path,
         "-e",
-        "trace=bpf,openat,write,fsync,rename,unlink,unlinkat,mkdir,rmdir",
+        "trace=bpf,openat,write,fsync,fdatasync,ftruncate,rename,unlink,unlinkat,mkdir,rmdir",
     ];
     scene
         .gateway

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -339,10 +338,7 @@ impl Gateway {
     }
 
     fn reboot(&self, sandbox: &Sandbox) {
-        sandbox.unmount_bpffs();
-        let mut mount = Command::new("mount");
-        let mount = mount.args(["-t", "bpf", "bpf", "/sys/fs/bpf"]);
-        self.scene.gateway.run(mount).succeeded();
+        self.scene.reboot(sandbox);
     }
 }
 
@@ -417,5 +413,40 @@ fn in_the_kernel_a_clock_that_is_ahead_forgets_nothing() {
         assert!(gateway.passes("192.0.2.101"), "it has ended");
         assert!(!gateway.passes("192.0.2.102"));
         assert!(!gateway.passes("192.0.2.103"), "said for five hours");
+    });
+}
+
+#[test]
+fn in_the_kernel_bans_move_with_the_clock() {
+    sandbox(|sandbox| {
+        let gateway = Gateway::new(sandbox);
+        gateway
+            .scene
+            .configure(&CONFIG.replace("5060]", "5060]\ndefault = \"allow\""));
+        gateway.apply("a");
+        gateway.reboot(sandbox);
+        gateway.set(10 * 365 * 24 * HOUR);
+        gateway.apply("b");
+        let prefix = "192.0.2.103/32".parse().expect("a prefix");
+        let host = gateway.host("b");
+        let five = Some(SignedDuration::from_hours(5));
+        let ban = || lifecycle::ban(&host, &[prefix], Some("a-program"), five);
+        gateway.scene.gateway.enter(ban).expect("it can ban");
+        assert!(!gateway.passes("192.0.2.103"));
+        // The network has told the right time.
+        gateway.set(0);
+        for _ in 0..2 {
+            gateway.look("b");
+            assert!(!gateway.passes("192.0.2.103"));
+            let bans = Store::system().bans().expect("a log");
+            let until = bans.of(prefix).next().and_then(|ban| ban.until);
+            let left = until
+                .expect("it ends")
+                .duration_since(clock::now().wall)
+                .as_secs();
+            assert!((5 * HOUR - 600..=5 * HOUR + 10).contains(&left), "{left}");
+            let state = Store::system().load().expect("a state");
+            assert_eq!(state.unlogged, []);
+        }
     });
 }

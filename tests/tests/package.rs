@@ -10,6 +10,7 @@ use sipguard_tests::package::{file, folder, path, run};
 
 /// As `dpkg-deb --contents` shows them, besides the manual.
 const FILES: &[(&str, &str)] = &[
+    ("-rw-r--r--", "etc/fail2ban/action.d/sipguard.conf"),
     ("-rw-r--r--", "etc/sipguard/sipguard.toml"),
     ("-rwxr-xr-x", "usr/bin/sipguard"),
     ("-rw-r--r--", "usr/lib/sysctl.d/50-sipguard.conf"),
@@ -100,7 +101,7 @@ fn the_package_holds_what_a_gateway_needs() {
     assert!(strays.is_empty(), "{strays:?}");
     assert_eq!(
         run("dpkg-deb", &["--info", path(&file(".deb")), "conffiles"]),
-        "/etc/sipguard/sipguard.toml\n"
+        "/etc/sipguard/sipguard.toml\n/etc/fail2ban/action.d/sipguard.conf\n"
     );
 }
 

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 use sipguard::{
     policy::{ALL, is_service_name, protocol_name, protocol_named},
     prefix::{self, PrefixError},
+    state::{LONGEST_NAME, is_name},
     when::{self, WhenError},
 };
 use sipguard_ebpf::abi::Protocol;
@@ -90,13 +91,11 @@ pub(super) fn banned(text: &str) -> Result<Prefixes, PrefixError> {
 
 /// Who bans.
 pub(super) fn banning(text: &str) -> Result<String, String> {
-    const LONGEST: usize = 40;
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if (1..=LONGEST).contains(&text.len()) && text.bytes().all(is_plain) {
+    if is_name(text) {
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "write 1 to {LONGEST} of a-z, A-Z, 0-9, '.', '_' and '-'"
+            "a name has 1 to {LONGEST_NAME} letters, digits, blanks and . , : ; _ @ + / -"
         ))
     }
 }

@@ -4,15 +4,17 @@
 //! `by` and `until` are null where nothing was said; `in_force` is false where nothing is, so that it waits for the next apply; `effects` is
 //! what `effect.rs` says. Of `unban`, one object: `{"prefixes":["203.0.113.9"],"effects":[…]}`, the prefixes that were banned until now.
 
-use std::io::Write;
+use std::{collections::BTreeSet, io::Write};
 
 use anyhow::Result;
 use serde_json::json;
 use sipguard::{
-    lifecycle::{self, Banned},
+    lifecycle::{self, Banned, Effect},
+    policy::Action,
     prefix,
     state::Unban,
 };
+use sipguard_ebpf::abi::Layer;
 
 use super::{Context, effect, needs_root, write_json};
 use crate::{
@@ -27,8 +29,11 @@ pub(super) fn ban(ban: &cli::Ban, context: &Context, out: &mut dyn Write) -> Res
         Lasts::For(lasts) => Some(lasts),
         Lasts::Forever => None,
     };
-    let Banned { until, services } =
-        lifecycle::ban(&context.host, &prefixes, ban.by.as_deref(), lasts)?;
+    let Banned {
+        until,
+        services,
+        again,
+    } = lifecycle::ban(&context.host, &prefixes, ban.by.as_deref(), lasts)?;
     let in_force = !services.is_empty();
     if context.is_quiet() && !context.json {
         return Ok(());
@@ -51,7 +56,26 @@ pub(super) fn ban(ban: &cli::Ban, context: &Context, out: &mut dyn Write) -> Res
         context.warn("nothing is in force; this waits for the next `sipguard apply`");
     }
     let end = until.map_or_else(String::new, |until| format!(", until {}", local(until)));
-    effect::write(out, &effects, &end)
+    effect::write(out, &effects, &end)?;
+    if !again {
+        tell_of_allowed(context, &effects);
+    }
+    Ok(())
+}
+
+/// Once: whoever bans an address that a person has allowed has seen something that this person has to know of.
+fn tell_of_allowed(context: &Context, effects: &[Effect]) {
+    let allowed = effects.iter().filter(|effect| {
+        effect.by.is_some() && effect.layer == Layer::Hand && effect.action == Action::Allow
+    });
+    let allowed: BTreeSet<_> = allowed.map(|effect| effect.prefix).collect();
+    for prefix in allowed {
+        context.warn(&format!(
+            "{} is allowed by hand, and what a person wrote decides: the ban is kept, and does nothing there; somebody forges that address, or \
+             has taken it over",
+            prefix::format(prefix)
+        ));
+    }
 }
 
 pub(super) fn unban(unban: &cli::Unban, context: &Context, out: &mut dyn Write) -> Result<()> {

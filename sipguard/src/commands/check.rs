@@ -164,7 +164,7 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
         )
     };
     let own = OwnEntries::new(&state);
-    let bans = lifecycle::bans(&context.host);
+    let bans = lifecycle::bans(&context.host, &state);
     let living = Living::new(&context.host, &description, &bans, now);
     let mut verdicts = Vec::new();
     for (n, (protocol, port)) in (1..).zip(ports(check, &description)?) {

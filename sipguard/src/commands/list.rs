@@ -3,9 +3,9 @@
 //! JSON, one object a line and entry, sorted by address:
 //! `{"prefix":"203.0.113.0/24","service":"sip","action":"allow","until":null,"seconds_left":null,"origin":"config","source":"providers",
 //! "file":null,"comment":null,"in_force":true}`. `origin` is `config`, `command line`, `ban` (of another program, which is the `source`) or
-//! `live` (a live source; of names, the `comment` says which); `in_force` is false for what waits for the next apply. `"overruled":true` is
-//! added where something else counts now, for good or until that ends: another word on the same prefix, or for what is `live` or a `ban` an
-//! entry by hand that covers it.
+//! `live` (a live source; of names, the `comment` says which); `in_force` is false for what waits for the next apply, and then the service of a
+//! ban is `all`. `"overruled":true` is added where something else counts now, for good or until that ends: another word on the same prefix, or
+//! for what is `live` or a `ban` an entry by hand that covers it.
 
 mod feed;
 
@@ -41,7 +41,7 @@ pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result
         wanted.known(live)?;
     }
     let now = lifecycle::now(&context.host, &state);
-    let bans = lifecycle::bans(&context.host);
+    let bans = lifecycle::bans(&context.host, &state);
     let in_force = live.as_ref();
     let entries = Listing::take(&context.host, in_force, &state, &bans, now, move |entry| {
         wanted.may_have(in_force, entry)

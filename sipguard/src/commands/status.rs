@@ -7,7 +7,7 @@
 //!  "interfaces":[{"name":"eth0","state":"attached","mode":"tc","cause":"its driver has no native XDP","program":42,"generation":3,
 //!                 "foreign":null,"before":[]}],
 //!  "services":[{"name":"sip","ports":{"udp":[5060],"tcp":[5060]},"default":"deny","mode":"enforce"}],
-//!  "entries":{"config":12,"command_line":1,"bans":0},
+//!  "entries":{"config":12,"command_line":1,"bans":2,"overruled_bans":1},
 //!  "sources":[{"source":"trunk","kind":"names","entries":3,"in_kernel":3,"asked":"2026-03-01T12:00:00Z","answered":"2026-03-01T12:00:00Z",
 //!              "changed":"2026-02-01T12:00:00Z","next":"2026-03-01T12:05:00Z","said":null,"error":null,"refused":null,"stale":false}],
 //!  "pending":{"generation":3,"previous":2,"until":"2026-03-01T12:01:00Z","seconds_left":42,"lapsed":false},
@@ -19,6 +19,7 @@
 //! name since, and then there may be another one of its name in the list, too; `unfit`, why what comes in is not judged, because the device
 //! was changed since it was attached to. `enforced` is false where nothing is dropped. Where nothing is in
 //! force, `generation`, `applied`, `config` and `mode` are null and the lists empty.
+//! `bans` are those of other programs, `overruled_bans` those of them that an entry by hand covers, so that they decide nothing.
 //! `pending` is null where no apply waits to be confirmed; `previous` is null where nothing was in force before; where it has `lapsed`, what
 //! was in force before is again, and the next command that changes something clears up.
 //! `sources` are the live ones: `entries` is how many the last good copy has, or null where there never was one, and `in_kernel` how many the
@@ -83,18 +84,7 @@ impl Status<'_> {
             &self.report.config,
         ) else {
             self.write_pending(out, context.palette)?;
-            return match self.report.entries.command_line {
-                0 => Ok(()),
-                1 => Ok(writeln!(
-                    out,
-                    "1 entry of the command line waits for an apply"
-                )?),
-                many => Ok(writeln!(
-                    out,
-                    "{} entries of the command line wait for an apply",
-                    Grouped(many as u64)
-                )?),
-            };
+            return self.write_waiting(out);
         };
         let ago = rough(now.duration_since(applied).as_secs().max(0));
         writeln!(
@@ -116,18 +106,44 @@ impl Status<'_> {
             config,
             command_line,
             bans,
+            overruled_bans,
         } = self.report.entries;
         writeln!(
             out,
             "\n{} of the config, {} of the command line{}",
             count(config, "entry", "entries"),
             Grouped(command_line as u64),
-            if bans == 0 {
-                String::new()
-            } else {
-                format!(", {}", count(bans, "ban", "bans"))
+            match (bans, overruled_bans) {
+                (0, _) => String::new(),
+                (_, 0) => format!(", {}", count(bans, "ban", "bans")),
+                (_, many) => format!(
+                    ", {}; {} under an entry by hand, which decides",
+                    count(bans, "ban", "bans"),
+                    Grouped(many as u64)
+                ),
             }
         )?;
+        Ok(())
+    }
+
+    /// What there is while nothing is in force.
+    fn write_waiting(&self, out: &mut dyn Write) -> Result<()> {
+        let EntryCounts {
+            command_line, bans, ..
+        } = self.report.entries;
+        for (number, one, many) in [
+            (
+                command_line,
+                "entry of the command line",
+                "entries of the command line",
+            ),
+            (bans, "ban", "bans"),
+        ] {
+            let verb = if number == 1 { "waits" } else { "wait" };
+            if number > 0 {
+                writeln!(out, "{} {verb} for an apply", count(number, one, many))?;
+            }
+        }
         Ok(())
     }
 

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     policy::Interface,
     tables::{
-        Constants, Family, Region, Tables, Used, is_crowded, prefilter_words, region_words, sample,
+        Constants, Family, Region, SAMPLE, Tables, Used, is_crowded, prefilter_words, region_words,
     },
 };
 
@@ -481,9 +481,9 @@ impl Generation {
         let shift = self.description.prefilter_shift;
         for found in &self.description.services {
             let first = u32::from(found.slot) * region_words(shift);
-            let words = sample(shift).map(|word| self.prefilter.get(&(first + word)));
+            let words = (first..).take(region_words(shift).min(SAMPLE) as usize);
+            let words = words.map(|word| Ok(self.prefilter.get(&word)?.unwrap_or_default()));
             let words = words
-                .map(|word| word.map(Option::unwrap_or_default))
                 .collect::<io::Result<Vec<_>>>()
                 .map_err(|error| Error::io("can't read the prefilter", &error))?;
             if is_crowded(&words, shift) {

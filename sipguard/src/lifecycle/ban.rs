@@ -2,7 +2,8 @@
 //!
 //! First the log, then the kernel, then the note up to where the kernel has followed. What a crash leaves undone in the kernel the next
 //! session finishes. A ban reads the log only where the prefix is banned already: what somebody said of it before is replaced then, and
-//! what others said stays.
+//! what others said stays. What the log does not take goes into the state, whose copy in the kernel needs no disk, and from there into the
+//! log as soon as it can.
 
 use std::collections::BTreeSet;
 
@@ -12,22 +13,23 @@ use sipguard_ebpf::abi::Layer;
 
 use super::{
     error::Error,
-    live::{Live, live},
+    live::{Live, replaceable},
     living::Said,
     renew::renew,
     session::Session,
 };
 use crate::{
+    datapath::Generation,
     host::{Host, Trouble},
     policy::least_specific_ban,
     prefix,
-    state::{Ban, BanLine, Bans, Staged, Unban},
+    state::{Ban, BanLine, Bans, Moved, State, StateError, Unban},
     tables::spread,
     when,
 };
 
-/// At this many bytes a log is read even where that is not needed, so that what is of no use in it goes.
-const LONG: u64 = 1 << 20;
+/// Each time so many bytes more are in the log it is read even where that is not needed, so that what is of no use in it goes.
+const LOOK: u64 = 1 << 20;
 
 /// What a ban came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Banned {
     pub until: Option<Timestamp>,
     /// The services that it is for; none where nothing is in force, so that it waits for the next apply.
     pub services: Vec<String>,
+    /// Whether somebody had banned one of them already.
+    pub again: bool,
 }
 
 /// Bans prefixes from all services, for so long.
@@ -58,7 +62,7 @@ pub fn ban(
         });
     }
     let mut session = Session::begin(host)?;
-    let live = live(host)?;
+    let live = replaceable(session.live())?;
     let now = session.now();
     let until = lasts.map(|lasts| when::after(lasts, now.wall));
     let lines = prefixes.iter().map(|&prefix| {
@@ -71,33 +75,41 @@ pub fn ban(
         })
     });
     let lines: Vec<_> = lines.collect();
-    let length = append(&session, &lines);
-    let known = || -> Result<bool, Error> {
-        for generation in live.iter().flat_map(Live::generations) {
-            for found in &generation.description.services {
-                let used = generation.used(found.slot)?;
-                let prefixes = prefixes.iter().filter(|prefix| used.takes(**prefix));
-                for prefix in prefixes.flat_map(|prefix| spread(*prefix, used.place(*prefix))) {
-                    if generation.value(found.slot, Layer::Live, prefix)?.is_some() {
-                        return Ok(true);
-                    }
-                }
-            }
-        }
-        Ok(false)
-    };
-    let bans = if length.is_none_or(|length| length > LONG) || known()? {
-        session.bans()
-    } else {
-        Bans::default()
-    };
-    // What could not be written is in force all the same, until the next restart.
-    let bans = with(bans, lines);
-    put(&mut session, live.as_ref(), &bans, prefixes, length)?;
+    let before = host.store.bans_length();
+    session.log(&lines);
+    let is_long = before / LOOK != host.store.bans_length() / LOOK;
+    let mut bans = Bans::default();
+    let again = is_banned(live.as_ref(), prefixes)?;
+    if is_long || again {
+        bans = session.bans();
+        session.tidy(&bans);
+    }
+    // Where the log can't be read these count all the same.
+    for line in lines {
+        bans.say(line);
+    }
+    put(&mut session, live.as_ref(), &bans, prefixes)?;
     Ok(Banned {
         until,
         services: live.as_ref().map_or_else(Vec::new, services),
+        again,
     })
+}
+
+/// Whether somebody has said something of one of these.
+fn is_banned(live: Option<&Live>, prefixes: &[IpNet]) -> Result<bool, Error> {
+    for generation in live.iter().copied().flat_map(Live::generations) {
+        for found in &generation.description.services {
+            let used = generation.used(found.slot)?;
+            let prefixes = prefixes.iter().filter(|prefix| used.takes(**prefix));
+            for prefix in prefixes.flat_map(|prefix| spread(*prefix, used.place(*prefix))) {
+                if generation.value(found.slot, Layer::Live, prefix)?.is_some() {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Takes bans back: those of one prefix or of all, by one or by everybody. Returns what was banned until now.
@@ -106,43 +118,26 @@ pub fn ban(
 /// Where the kernel refuses.
 pub fn unban(host: &Host, unbans: &[Unban]) -> Result<Vec<IpNet>, Error> {
     let mut session = Session::begin(host)?;
-    let live = live(host)?;
+    let live = replaceable(session.live())?;
     let mut bans = session.bans();
     let mut lines = Vec::new();
     let mut freed = BTreeSet::new();
     for unban in unbans {
-        let line = BanLine::Unban(unban.clone());
-        let taken = bans.say(line.clone());
+        let unban = BanLine::Unban(unban.clone());
+        let taken = bans.say(unban.clone());
         if !taken.is_empty() {
             freed.extend(taken);
-            lines.push(line);
+            lines.push(unban);
         }
     }
     let freed: Vec<_> = freed.into_iter().collect();
     if freed.is_empty() {
         return Ok(freed);
     }
-    let length = append(&session, &lines);
-    put(&mut session, live.as_ref(), &bans, &freed, length)?;
+    session.log(&lines);
+    session.tidy(&bans);
+    put(&mut session, live.as_ref(), &bans, &freed)?;
     Ok(freed)
-}
-
-fn with(mut bans: Bans, lines: Vec<BanLine>) -> Bans {
-    for line in lines {
-        bans.say(line);
-    }
-    bans
-}
-
-/// The log's length then; none where the disk does not take it, of which the host is told.
-fn append(session: &Session<'_>, lines: &[BanLine]) -> Option<u64> {
-    match session.host.store.append_bans(&session.lock, lines) {
-        Ok(length) => Some(length),
-        Err(error) => {
-            session.host.note(Trouble::Unsaved(error));
-            None
-        }
-    }
 }
 
 /// The services of all that is in force.
@@ -157,39 +152,91 @@ fn put(
     live: Option<&Live>,
     bans: &Bans,
     prefixes: &[IpNet],
-    length: Option<u64>,
 ) -> Result<(), Error> {
     let Some(live) = live else { return Ok(()) };
-    let is_full = session.put_in_place(live, |generation| {
+    let needs_room = session.put_in_place(live, |generation| {
         let said = Said::new(session, &generation.description.live, bans);
         said.put(generation, prefixes.iter().copied())?;
-        if let Some(length) = length {
-            generation.set_revision_of_bans(length)?;
-        }
-        Ok(())
+        // Where there was no room it has not followed, which the next session sees.
+        Ok(generation.set_revision_of_bans(session.host.store.bans_length())?)
     })?;
-    if is_full {
+    if needs_room {
         renew(session, live)?;
     }
     Ok(())
 }
 
 impl Session<'_> {
-    /// All bans that were not taken back and have not ended. Where the log has more lines than are of use, it is written anew.
+    /// All bans that were not taken back and have not ended.
     pub(super) fn bans(&self) -> Bans {
-        let mut bans = bans(self.host);
+        self.not_ended(bans(self.host, &self.state))
+    }
+
+    pub(super) fn not_ended(&self, mut bans: Bans) -> Bans {
         bans.drop_ended(&self.state.clock, self.now().boot_ns);
-        if bans.is_worn() {
-            // Else it stays as it is, and is as right.
-            let _ = self.host.store.stage_bans(&bans).and_then(Staged::commit);
-        }
         bans
+    }
+
+    /// Writes down what is said of bans.
+    fn log(&mut self, lines: &[BanLine]) {
+        // What could not be written before comes first.
+        if self.state.unlogged.is_empty() && self.host.store.append_bans(&self.lock, lines).is_ok()
+        {
+            return;
+        }
+        self.state.unlogged.extend_from_slice(lines);
+        self.save();
+    }
+
+    /// Writes down what could not be written before, where it can be now.
+    pub(super) fn log_the_rest(&mut self) {
+        let lines = &self.state.unlogged;
+        if !lines.is_empty() && self.host.store.append_bans(&self.lock, lines).is_ok() {
+            self.state.unlogged.clear();
+            self.save();
+        }
+    }
+
+    /// Where the log has more lines than are of use, it is written anew.
+    pub(super) fn tidy(&self, bans: &Bans) {
+        if self.state.unlogged.is_empty() {
+            // Else it stays as it is, and is as right.
+            let _ = self.host.store.tidy_bans(bans);
+        }
+    }
+
+    /// Moves the ends of bans with the time. They go into the state, so that what the clock is now reckoned to be is written in one step with
+    /// them, and none is moved twice; [`Self::log_the_rest`] comes behind.
+    pub(super) fn move_bans(&mut self, moved: &Moved) -> Result<(), Error> {
+        let mut bans = self.bans();
+        bans.move_with(&self.state.clock, moved);
+        // What the kernel has of them, and of live sources, whose entries may have ends, too, follows, whatever the log's length is then.
+        for number in Generation::all()? {
+            if let Ok(generation) = Generation::open(number) {
+                generation.set_revision_of_bans(u64::MAX)?;
+            }
+        }
+        let bans = bans.iter().cloned().map(BanLine::Ban);
+        self.state.unlogged.extend(bans);
+        Ok(())
     }
 }
 
+/// What the log says, and what it did not take.
+pub(super) fn read(host: &Host, state: &State) -> Result<Bans, StateError> {
+    let mut bans = host.store.bans()?;
+    if bans.damaged > 0 {
+        host.note(Trouble::Unread(host.store.damaged_bans(bans.damaged)));
+    }
+    for line in &state.unlogged {
+        bans.say(line.clone());
+    }
+    Ok(bans)
+}
+
 /// All bans that were not taken back, for those who only read them. Takes no lock.
-pub fn bans(host: &Host) -> Bans {
-    match host.store.bans() {
+pub fn bans(host: &Host, state: &State) -> Bans {
+    match read(host, state) {
         Ok(bans) => bans,
         Err(error) => {
             host.note(Trouble::Unread(error));

@@ -1,6 +1,6 @@
 //! What is in force now, asked of the kernel.
 
-use super::error::Error;
+use super::{error::Error, session::Session};
 use crate::{
     datapath::{self, Attachment, Generation, Pending, Pins, attachments},
     device::Device,
@@ -39,7 +39,7 @@ pub fn live(host: &Host) -> Result<Option<Live>, Error> {
     }
     let mut tries = 0;
     loop {
-        match look(host) {
+        match look(host, Generation::open) {
             // An apply may have put another generation in the place of the one that we began to read.
             Err(_) if tries < 3 => tries += 1,
             found => return found,
@@ -47,7 +47,24 @@ pub fn live(host: &Host) -> Result<Option<Live>, Error> {
     }
 }
 
-fn look(host: &Host) -> Result<Option<Live>, Error> {
+impl Session<'_> {
+    /// What is in force now, without reading again what this session has read: nobody else changes it.
+    ///
+    /// # Errors
+    /// As [`live`].
+    pub(super) fn live(&mut self) -> Result<Option<Live>, Error> {
+        let mut read = std::mem::take(&mut self.read);
+        look(self.host, |number| match read.remove(&number) {
+            Some(generation) => Ok(generation),
+            None => Generation::open(number),
+        })
+    }
+}
+
+fn look(
+    host: &Host,
+    mut open: impl FnMut(u64) -> Result<Generation, datapath::Error>,
+) -> Result<Option<Live>, Error> {
     let links = attachments(host.now())?;
     let pending = links.iter().find_map(|link| link.pending);
     // Where the time to confirm is over, a link may be left that lets everything pass.
@@ -65,11 +82,11 @@ fn look(host: &Host) -> Result<Option<Live>, Error> {
             .collect::<Vec<_>>()
             .join(", "),
     })?;
-    let generation = Generation::open(number)?;
+    let generation = open(number)?;
     let previous = pending
         .filter(|pending| pending.generation == number)
         .and_then(|pending| pending.previous)
-        .map(Generation::open)
+        .map(open)
         .transpose()?;
     Ok(Some(Live {
         number,

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use sipguard_ebpf::abi::{Layer, Value};
 
-use super::{error::Error, live::Live, session::Session};
+use super::{ban::read as read_bans, error::Error, live::Live, session::Session};
 use crate::{
     datapath::{self, Generation, Revisions},
     device,
@@ -156,6 +156,15 @@ impl Session<'_> {
         if (has.bans, &has.sources) == (wanted.bans, &wanted.sources) {
             return Ok(());
         }
+        let bans = match read_bans(self.host, &self.state) {
+            Ok(bans) => self.not_ended(bans),
+            Err(error) => {
+                // Better what was in force than nothing.
+                self.host.note(Trouble::Unread(error));
+                return Ok(());
+            }
+        };
+        self.tidy(&bans);
         self.reconcile(generation)?;
         Ok(())
     }
@@ -230,6 +239,8 @@ impl Session<'_> {
                 Err(Error::Datapath(datapath::Error::Full)) => full = true,
                 done => done?,
             }
+            // Or it had none before.
+            full |= generation.revisions()?.own == Generation::BEHIND;
             crowded |= generation.is_crowded()?;
         }
         match live.pending {

@@ -51,13 +51,10 @@ pub fn plan(host: &Host, file: &Path, options: Options) -> Result<Planned, Error
     }
     let State { slots, entries, .. } = &state;
     let outlook = if changes {
-        let tables = Tables::compile(
-            &survey.policy,
-            slots,
-            entries,
-            words(host, &survey.policy.live, &super::bans(host), survey.now),
-            survey.now,
-        )?;
+        let bans = super::bans(host, &state);
+        let live = &survey.policy.live;
+        let words = words(host, live, &bans, survey.now);
+        let tables = Tables::compile(&survey.policy, slots, entries, words, survey.now)?;
         survey.outlook(slots, &tables)?
     } else {
         Outlook::unchanged(&survey.policy, survey.doubts)

@@ -4,11 +4,13 @@
 //! time, the disk first. Whoever reads takes the newer one, so that what was said while the disk could not be written, or was lost there,
 //! counts as long as what is in force does.
 
+use std::collections::BTreeMap;
+
 use super::error::Error;
 use crate::{
     datapath::{self, Generation, Pins, Switched, Text},
     host::{Host, Trouble},
-    state::{Lock, Moved, Staged, State, StateError},
+    state::{Lock, State, StateError},
     tables::Now,
 };
 
@@ -18,6 +20,8 @@ pub struct Session<'h> {
     pub(super) state: State,
     /// Interfaces that were not filtered and should have been, until this session began.
     pub(super) guarded: Vec<(String, Switched)>,
+    /// Generations that were opened to be settled, by number.
+    pub(super) read: BTreeMap<u64, Generation>,
     // In this order: who waits for the first gets it when the other is free, too.
     _pins: Pins,
     pub(super) lock: Lock,
@@ -47,36 +51,18 @@ impl<'h> Session<'h> {
             host,
             state,
             guarded: Vec::new(),
+            read: BTreeMap::new(),
             _pins: pins,
             lock,
         };
-        if let Some(moved) = moved {
-            session.move_bans(&moved)?;
+        if let Some(moved) = &moved {
+            session.move_bans(moved)?;
         }
-        if session.state.clock.is_news_after(&before) {
+        if moved.is_some() || session.state.clock.is_news_after(&before) {
             session.save();
         }
+        session.log_the_rest();
         Ok(session)
-    }
-
-    /// Moves the ends of bans with the time.
-    fn move_bans(&self, moved: &Moved) -> Result<(), Error> {
-        let mut bans = self.bans();
-        bans.move_with(&self.state.clock, moved);
-        // What the kernel has of them, and of live sources, whose entries may have ends, too, follows, whatever the log's length is then.
-        for number in Generation::all()? {
-            if let Ok(generation) = Generation::open(number) {
-                generation.set_revision_of_bans(u64::MAX)?;
-            }
-        }
-        if bans.iter().next().is_none() {
-            return Ok(());
-        }
-        let store = &self.host.store;
-        if let Err(error) = store.stage_bans(&bans).and_then(Staged::commit) {
-            self.host.note(Trouble::Unsaved(error));
-        }
-        Ok(())
     }
 
     /// The boot clock, and the time as it is reckoned to be.

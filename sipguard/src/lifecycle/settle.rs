@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::{
     counting::{note_after, note_before},
     error::Error,
-    live::{is_attached, live},
+    live::is_attached,
     names::{all_renamed, tell_let_go},
     session::Session,
+    tasks::tasks_of,
     unconfirmed::confirmed,
 };
 use sipguard_ebpf::abi::Layer;
@@ -68,34 +69,32 @@ impl<'h> Session<'h> {
         let devices = device::all().map_err(Error::Devices)?;
         let renamed = all_renamed(&links, &devices);
         let host = self.host;
-        let switching = |number, pending| {
-            Switching {
-                host,
-                number,
-                pending,
-                links: &links,
-                devices: &devices,
-            }
-            .switch_all()
+        let needed = goal.generations();
+        // Of another version it can be switched to all the same.
+        let opened = |&number: &u64| Some((number, Generation::open(number).ok()?));
+        let opened: BTreeMap<_, _> = needed.iter().filter_map(opened).collect();
+        let switching = |number, pending| Switching {
+            host,
+            number,
+            generation: opened.get(&number),
+            pending,
+            links: &links,
+            devices: &devices,
         };
         match goal {
             Goal::Pending(pending) => {
-                let (wanted, guarded) = switching(pending.generation, Some(pending))?;
+                let switching_to = switching(pending.generation, Some(pending));
+                let (wanted, guarded) = switching_to.switch_all()?;
                 self.guarded.extend(guarded);
                 // What the new policy drops stays with the one before until then.
                 if let Some(previous) = pending.previous {
-                    let switching = Switching {
-                        host,
-                        number: previous,
-                        pending: None,
-                        links: &links,
-                        devices: &devices,
-                    };
-                    self.guarded.extend(switching.switch_all_but(&wanted)?.1);
+                    let switching_back = switching(previous, None);
+                    let (_, guarded) = switching_back.switch_all_but(&wanted)?;
+                    self.guarded.extend(guarded);
                 }
             }
             Goal::Generation(number) => {
-                let (wanted, guarded) = switching(number, None)?;
+                let (wanted, guarded) = switching(number, None).switch_all()?;
                 self.guarded.extend(guarded);
                 release(
                     links
@@ -108,35 +107,32 @@ impl<'h> Session<'h> {
         }
         note_after(host);
         tell_let_go(self.host, renamed)?;
-        let needed = goal.generations();
         for number in Generation::all()? {
             if !needed.contains(&number) {
                 Generation::remove(number)?;
             }
         }
-        for number in needed {
-            if let Ok(generation) = Generation::open(number) {
-                let revisions = generation.revisions()?;
-                let followed = if revisions.own == self.state.revision {
-                    Ok(())
-                } else {
-                    follow(&generation, &self.state, now)
-                };
-                let followed = followed.and_then(|()| self.follow_live(&generation, &revisions));
-                match followed {
-                    // The next change makes room, and must not be kept from it.
-                    Err(Error::Datapath(datapath::Error::Full)) => {
-                        generation.set_revision(Generation::BEHIND)?;
-                    }
-                    followed => followed?,
+        for (number, generation) in opened {
+            let revisions = generation.revisions()?;
+            let followed = if revisions.own == self.state.revision {
+                Ok(())
+            } else {
+                follow(&generation, &self.state, now)
+            };
+            let followed = followed.and_then(|()| self.follow_live(&generation, &revisions));
+            match followed {
+                // The next change makes room, and must not be kept from it.
+                Err(Error::Datapath(datapath::Error::Full)) => {
+                    generation.set_revision(Generation::BEHIND)?;
                 }
+                followed => followed?,
             }
+            self.read.insert(number, generation);
         }
         if goal != Goal::Nothing {
             // What was taken back is not to be asked for any more. A version that can't be read has nothing that could be.
-            if let Ok(Some(live)) = live(host) {
-                self.write_tasks(&live.tasks());
-            }
+            let tasks = tasks_of(self.read.values().rev());
+            self.write_tasks(&tasks);
         }
         if self.state.outcome() == Some(ConfirmStage::Confirmed) {
             if let Goal::Generation(number) = goal
@@ -182,6 +178,8 @@ type Switches = (Vec<String>, Vec<(String, Switched)>);
 struct Switching<'t> {
     host: &'t Host,
     number: u64,
+    /// Where it can be read.
+    generation: Option<&'t Generation>,
     /// Where it waits to be confirmed.
     pending: Option<Pending>,
     links: &'t [Attachment],
@@ -196,10 +194,8 @@ impl Switching<'_> {
     /// Leaves these interfaces as they are.
     fn switch_all_but(&self, others: &[String]) -> Result<Switches, Error> {
         let mut wanted = datapath::interfaces(self.number)?;
-        // Of another version it can be switched to all the same.
-        let generation = Generation::open(self.number).ok();
-        let described = generation
-            .as_ref()
+        let described = self
+            .generation
             .map_or(&[][..], |generation| &generation.description.interfaces);
         for interface in described {
             if !wanted.contains(&interface.name) {
@@ -220,7 +216,7 @@ impl Switching<'_> {
                 name: device.name.clone(),
                 mode: AttachMode::Auto,
             });
-            match self.switch_one(generation.as_ref(), interface, device) {
+            match self.switch_one(interface, device) {
                 Ok(Some(switched)) => guarded.push((device.name.clone(), switched)),
                 // It came back with somebody else's program on it, or can't be guarded as it is to be. That is told by `status` and `apply`,
                 // and is no reason to leave the rest undone.
@@ -241,12 +237,7 @@ impl Switching<'_> {
     }
 
     /// Returns how it came to its program where nothing filtered there.
-    fn switch_one(
-        &self,
-        generation: Option<&Generation>,
-        interface: Interface,
-        device: &Device,
-    ) -> Result<Option<Switched>, Error> {
+    fn switch_one(&self, interface: Interface, device: &Device) -> Result<Option<Switched>, Error> {
         let mut links = self.links.iter().filter(|link| is_attached(link, device));
         let attached = links.next();
         let runs = attached.is_some_and(|link| match self.pending {
@@ -261,7 +252,7 @@ impl Switching<'_> {
         datapath::refuse_foreign(device, interface.mode, self.links)?;
         let role = self.pending.map_or(Role::Filter, |_| Role::Pending);
         if attached.is_none()
-            && let Some(generation) = generation
+            && let Some(generation) = self.generation
         {
             // It may be another kind of device than the one that had this name before, so that the program that is there may not do.
             let link = device.link.clone().map_err(|why| Error::Unfit {

@@ -6,6 +6,7 @@ use sipguard_lists::task::{FILE, Task, Tasks};
 
 use super::{live::Live, session::Session};
 use crate::{
+    datapath::Generation,
     fetcher,
     host::Trouble,
     policy::{self, LiveSource},
@@ -15,14 +16,7 @@ impl Live {
     /// What is to be asked for. While an apply waits to be confirmed, what was before is asked for, too, as far as it is not another thing of
     /// the same name.
     pub(super) fn tasks(&self) -> Tasks {
-        let mut all = Tasks::none();
-        for generation in self.generations() {
-            let description = &generation.description;
-            let services = description.services.iter().map(|found| &found.service);
-            let tasks = policy::tasks(services, &description.live, &description.dns);
-            all.merge(tasks);
-        }
-        all
+        tasks_of(self.generations())
     }
 
     /// All live sources, each once, with the generation's own where another one asks for another thing.
@@ -40,6 +34,17 @@ impl Live {
         }
         all
     }
+}
+
+/// What is to be asked for with these generations, the newest first.
+pub(super) fn tasks_of<'g>(generations: impl Iterator<Item = &'g Generation>) -> Tasks {
+    let mut all = Tasks::none();
+    for generation in generations {
+        let description = &generation.description;
+        let services = description.services.iter().map(|found| &found.service);
+        all.merge(policy::tasks(services, &description.live, &description.dns));
+    }
+    all
 }
 
 impl Session<'_> {

@@ -6,12 +6,13 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 use sipguard_ebpf::abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Value};
+use sipguard_lists::said::Said;
 
 use crate::{
     datapath::Description,
     policy::Action,
     prefix,
-    state::{OwnEntry, State},
+    state::{Ban, OwnEntry, State},
     tables::Now,
 };
 
@@ -85,11 +86,29 @@ impl<'a> EntryReport<'a> {
         }
     }
 
+    /// A ban in one service.
+    pub(super) fn ban(ban: &'a Ban, service: &'a str, now: Now) -> Self {
+        let left = |until: Timestamp| until.duration_since(now.wall).as_secs();
+        Self {
+            prefix: ban.prefix,
+            service,
+            action: Action::Deny,
+            until: ban.until,
+            seconds_left: ban.until.map(left),
+            origin: EntryOrigin::Ban,
+            source: ban.by.as_deref(),
+            file: None,
+            comment: None,
+            in_force: true,
+            overruled: false,
+        }
+    }
+
     /// `config: providers`, `command line`; with the comment.
     pub fn says_who(&self) -> String {
         let mut text = match (self.origin, self.source, self.file) {
             (EntryOrigin::CommandLine, ..) => "command line".to_owned(),
-            (EntryOrigin::Ban, Some(by), _) => format!("banned by {by}"),
+            (EntryOrigin::Ban, Some(by), _) => format!("banned by {}", Said(by)),
             (EntryOrigin::Ban, None, _) => "banned".to_owned(),
             (EntryOrigin::Live, source, _) => format!("live: {}", source.unwrap_or_default()),
             (EntryOrigin::Config, Some(source), Some(file)) => {

@@ -13,7 +13,8 @@ use super::{
 use crate::{
     datapath::{self, ServiceDescription},
     host::Host,
-    lifecycle::Live,
+    lifecycle::{Live, is_under_hand},
+    policy::ALL,
     state::{Bans, OwnEntry, State},
     tables::Now,
 };
@@ -22,6 +23,7 @@ use crate::{
 pub struct Listing<'a> {
     live: Option<&'a Live>,
     state: &'a State,
+    bans: &'a Bans,
     /// By hand, in the kernel.
     entries: Vec<datapath::Entry>,
     /// By prefix.
@@ -61,6 +63,7 @@ impl<'a> Listing<'a> {
         Ok(Self {
             live,
             state,
+            bans,
             entries,
             words,
             is_wanted: Box::new(is_wanted),
@@ -120,7 +123,18 @@ impl<'a> Listing<'a> {
         waiting.sort_by_key(|own| (own.prefix, own.service.as_str()));
         waiting
             .into_iter()
-            .try_for_each(|own| each(&EntryReport::waiting(own, self.now)))
+            .try_for_each(|own| each(&EntryReport::waiting(own, self.now)))?;
+        if self.live.is_some() {
+            return Ok(());
+        }
+        let bans = self.bans.iter();
+        bans.filter(|ban| !ban.ended(self.now.wall))
+            .try_for_each(|ban| {
+                each(&EntryReport {
+                    in_force: false,
+                    ..EntryReport::ban(ban, ALL, self.now)
+                })
+            })
     }
 
     /// What is said live of one prefix.
@@ -139,8 +153,11 @@ impl<'a> Listing<'a> {
             if reports.is_empty() {
                 continue;
             }
-            let in_force = is_in_force(&live.generation, found.slot, prefix).unwrap_or(false);
-            let is_under_hand = self.is_under_hand(live, found.slot, prefix);
+            // What can't be asked is told as it was said.
+            let generation = &live.generation;
+            let in_force = is_in_force(generation, found.slot, prefix).unwrap_or(true);
+            let is_under_hand =
+                is_under_hand(generation, found.slot, prefix, self.now).unwrap_or_default();
             for report in reports {
                 each(&EntryReport {
                     in_force,
@@ -150,21 +167,6 @@ impl<'a> Listing<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Whether an entry by hand covers a live one and is in force, so that the live one decides nothing.
-    fn is_under_hand(&self, live: &Live, slot: u8, prefix: IpNet) -> bool {
-        let mut covering = Some(prefix);
-        while let Some(prefix) = covering.filter(|prefix| prefix.prefix_len() > 0) {
-            let said = live.generation.value(slot, Layer::Hand, prefix);
-            if let Ok(Some(value)) = said
-                && value.live(|| self.now.boot_ns).is_some()
-            {
-                return true;
-            }
-            covering = prefix.supernet();
-        }
-        false
     }
 }
 

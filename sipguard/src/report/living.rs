@@ -76,22 +76,21 @@ impl<'a> LiveWord<'a> {
     }
 
     fn report(&self, service: &'a str, action: Action, now: Now) -> EntryReport<'a> {
-        let (origin, source) = match self.by {
-            By::Ban(ban) => (EntryOrigin::Ban, ban.by.as_deref()),
-            By::Source(source) => (EntryOrigin::Live, Some(source.task.source.as_str())),
-        };
-        EntryReport {
-            prefix: self.prefix,
-            service,
-            action,
-            until: self.end,
-            seconds_left: self.end.map(|end| end.duration_since(now.wall).as_secs()),
-            origin,
-            source,
-            file: None,
-            comment: self.comment.clone().map(Cow::from),
-            in_force: true,
-            overruled: false,
+        match self.by {
+            By::Ban(ban) => EntryReport::ban(ban, service, now),
+            By::Source(source) => EntryReport {
+                prefix: self.prefix,
+                service,
+                action,
+                until: self.end,
+                seconds_left: self.end.map(|end| end.duration_since(now.wall).as_secs()),
+                origin: EntryOrigin::Live,
+                source: Some(&source.task.source),
+                file: None,
+                comment: self.comment.clone().map(Cow::from),
+                in_force: true,
+                overruled: false,
+            },
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::{
     host::Host,
     lifecycle::{self, Live},
     policy::{Mode, Service},
-    state::State,
+    state::{Ban, State},
+    tables::Now,
 };
 
 /// All of it. Where nothing is in force, the lists are empty.
@@ -58,6 +59,8 @@ pub struct EntryCounts {
     pub command_line: usize,
     /// Bans of other programs, in force or waiting for it.
     pub bans: usize,
+    /// Those of them that decide nothing in one service at least, because an entry by hand covers them.
+    pub overruled_bans: usize,
 }
 
 impl StatusReport {
@@ -80,14 +83,18 @@ impl StatusReport {
         // Also where nothing is in force any more.
         let pending = lifecycle::pending(host)?;
         let pending = pending.map(|pending| ConfirmationReport::new(pending, now));
-        let bans = lifecycle::bans(host);
-        let bans = bans.iter();
-        let bans = bans.filter(|ban| ban.until.is_none_or(|until| until > now.wall));
+        let bans = lifecycle::bans(host, &state);
+        let bans = bans.iter().filter(|ban| !ban.ended(now.wall));
+        let (mut all, mut overruled) = (0, 0);
+        for ban in bans {
+            all += 1;
+            overruled += usize::from(is_overruled(live.as_ref(), ban, now)?);
+        }
         let described = Self::of(
             live.as_ref(),
             interfaces,
             &state,
-            bans.count(),
+            (all, overruled),
             now.wall,
             health,
         );
@@ -103,7 +110,7 @@ impl StatusReport {
         live: Option<&Live>,
         interfaces: Vec<InterfaceReport>,
         state: &State,
-        bans: usize,
+        (bans, overruled_bans): (usize, usize),
         now: Timestamp,
         health: Health,
     ) -> Self {
@@ -129,6 +136,7 @@ impl StatusReport {
                 config: description.map_or(0, |description| description.entries),
                 command_line: waits_or_counts.count(),
                 bans,
+                overruled_bans,
             },
             interfaces,
             services,
@@ -138,4 +146,16 @@ impl StatusReport {
             open: Vec::new(),
         }
     }
+}
+
+fn is_overruled(live: Option<&Live>, ban: &Ban, now: Now) -> Result<bool, lifecycle::Error> {
+    let Some(Live { generation, .. }) = live else {
+        return Ok(false);
+    };
+    for found in &generation.description.services {
+        if lifecycle::is_under_hand(generation, found.slot, ban.prefix, now)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -1,8 +1,9 @@
 //! What other programs ban: a log that is only appended to, so that a ban costs one line and no rewriting of the state.
 //!
 //! Each line is a JSON object: `{"ban":"203.0.113.9","by":"fail2ban","until":"2026-11-28T18:00:00Z","lasts_in":"…","added":"…"}`, or
-//! `{"unban":"203.0.113.9","by":"fail2ban"}`. Without `by` an `unban` takes back everybody's, without a prefix all that somebody has said. A
-//! line that a crash cut off is none. The lock of [`Store::lock`] is to be held by whoever writes.
+//! `{"unban":"203.0.113.9","by":"fail2ban"}`. Where `by` is null an `unban` takes back everybody's, where its prefix is null all that
+//! somebody has said. What a crash or a full disk has left of a line is none, and is taken away before the next one. The lock of [`Store::lock`] is to be
+//! held by whoever writes.
 
 use std::{
     collections::BTreeMap,
@@ -14,18 +15,41 @@ use std::{
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{Lock, Moved, Reckoning, Staged, StateError, Store, store::BANS};
 
+/// How long the name of somebody who bans may be, in bytes: so much of it is shown ([`Said`](sipguard_lists::said::Said)).
+pub const LONGEST_NAME: usize = 64;
+
+/// Whether somebody who bans may be called so: as it is printed everywhere, it has nothing in it that would have to be escaped.
+pub fn is_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b" .,:;_@+/-".contains(&byte);
+    (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+/// A line that names somebody otherwise was not written by us.
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let name = Option::<String>::deserialize(deserializer)?;
+    match name {
+        Some(name) if !is_name(&name) => Err(D::Error::custom("a name that nobody has")),
+        name => Ok(name),
+    }
+}
+
 /// One prefix that somebody has banned from all services.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ban {
     /// Its host bits are zero.
     #[serde(rename = "ban")]
     pub prefix: IpNet,
-    /// Who has banned it, in his own words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Who has banned it; see [`is_name`].
+    #[serde(
+        default,
+        deserialize_with = "name",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub by: Option<String>,
     /// When it ends by itself; `None` where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,13 +60,22 @@ pub struct Ban {
     pub added: Timestamp,
 }
 
+impl Ban {
+    /// Whether it has ended by itself.
+    pub fn ended(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
 /// A ban that is taken back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Unban {
-    /// Of this prefix, or of all.
-    #[serde(rename = "unban")]
+    /// Of this prefix, or of all. It is always written: what is left of another line must not take back everything.
+    #[serde(rename = "unban", deserialize_with = "Option::deserialize")]
     pub prefix: Option<IpNet>,
     /// Of this one, or of everybody.
+    #[serde(deserialize_with = "name")]
     pub by: Option<String>,
 }
 
@@ -59,7 +92,8 @@ pub enum BanLine {
 /// All bans that were not taken back, ended ones among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bans {
-    bans: BTreeMap<(IpNet, Option<String>), Ban>,
+    /// By prefix and name.
+    of: BTreeMap<(IpNet, Option<String>), Ban>,
     /// How many lines the log has.
     lines: usize,
     /// How many of them are none.
@@ -72,7 +106,7 @@ impl Bans {
         self.lines += 1;
         match line {
             BanLine::Ban(ban) => {
-                self.bans.insert((ban.prefix, ban.by.clone()), ban);
+                self.of.insert((ban.prefix, ban.by.clone()), ban);
                 Vec::new()
             }
             BanLine::Unban(unban) => {
@@ -84,7 +118,7 @@ impl Bans {
                             .is_none_or(|meant| by.as_ref() == Some(meant))
                 };
                 let taken = self
-                    .bans
+                    .of
                     .extract_if(.., |(prefix, by), _| is_meant(prefix, by));
                 taken.map(|((prefix, _), _)| prefix).collect()
             }
@@ -93,12 +127,12 @@ impl Bans {
 
     /// All of them, by prefix.
     pub fn iter(&self) -> impl Iterator<Item = &Ban> {
-        self.bans.values()
+        self.of.values()
     }
 
     /// Those of one prefix.
     pub fn of(&self, prefix: IpNet) -> impl Iterator<Item = &Ban> {
-        self.bans
+        self.of
             .range((prefix, None)..)
             .map(|(_, ban)| ban)
             .take_while(move |ban| ban.prefix == prefix)
@@ -106,13 +140,13 @@ impl Bans {
 
     /// Forgets those that have ended for good.
     pub fn drop_ended(&mut self, clock: &Reckoning, boot_ns: u64) {
-        self.bans
+        self.of
             .retain(|_, ban| !clock.is_over(ban.until, ban.added, boot_ns));
     }
 
     /// Whether more lines were written than are of use.
     pub fn is_worn(&self) -> bool {
-        self.lines > 1000 + 2 * self.bans.len()
+        self.lines > 1000 + 2 * self.of.len()
     }
 
     /// As many lines as there are bans.
@@ -126,7 +160,7 @@ impl Bans {
 
     /// Moves the ends with the time.
     pub fn move_with(&mut self, clock: &Reckoning, moved: &Moved) {
-        for ban in self.bans.values_mut() {
+        for ban in self.of.values_mut() {
             let mut lasts_in = Some(std::mem::take(&mut ban.lasts_in));
             clock.move_with(&mut ban.until, &mut lasts_in, &mut ban.added, moved);
             ban.lasts_in = lasts_in.unwrap_or_default();
@@ -144,6 +178,12 @@ impl Store {
         fs::metadata(self.bans_file()).map_or(0, |file| file.len())
     }
 
+    /// What to tell of lines that can't be read.
+    pub fn damaged_bans(&self, lines: usize) -> StateError {
+        let file = self.bans_file();
+        StateError::DamagedLines { file, lines }
+    }
+
     /// Reads the log.
     pub fn bans(&self) -> Result<Bans, StateError> {
         let file = self.bans_file();
@@ -158,9 +198,11 @@ impl Store {
                     // The end, or what a crash has left of a line.
                     return Ok(());
                 }
-                match serde_json::from_slice(&line) {
-                    Ok(line) => drop(bans.say(line)),
-                    Err(_) => bans.damaged += 1,
+                if let Ok(line) = serde_json::from_slice(&line) {
+                    bans.say(line);
+                } else {
+                    bans.lines += 1;
+                    bans.damaged += 1;
                 }
             }
         };
@@ -172,48 +214,86 @@ impl Store {
         }
     }
 
-    /// Appends to the log. Returns its length then.
-    pub fn append_bans(&self, _: &Lock, lines: &[BanLine]) -> Result<u64, StateError> {
+    /// Appends to the log. Where that fails, the log is as it was, as far as the disk lets it.
+    pub fn append_bans(&self, _: &Lock, lines: &[BanLine]) -> Result<(), StateError> {
         let file = self.bans_file();
-        let append = || -> io::Result<u64> {
+        let append = || -> io::Result<()> {
             self.make_folder()?;
             let mut open = OpenOptions::new();
             let mut log = open
                 .read(true)
                 .append(true)
                 .create(true)
+                .truncate(false)
                 .mode(0o600)
                 .open(&file)?;
-            let length = log.seek(SeekFrom::End(0))?;
+            let length = whole_lines(&mut log)?;
             let mut text = Vec::new();
-            if length > 0 {
-                let mut last = [0];
-                log.seek(SeekFrom::Start(length - 1))?;
-                log.read_exact(&mut last)?;
-                if last != *b"\n" {
-                    // So that what a crash has left of a line is one by itself.
-                    text.push(b'\n');
-                }
-            }
             for line in lines {
                 serde_json::to_writer(&mut text, line)?;
                 text.push(b'\n');
             }
-            log.write_all(&text)?;
-            log.sync_data()?;
+            let written = log.write_all(&text).and_then(|()| log.sync_data());
+            if written.is_err() {
+                // The first error is the one to tell, and half a line is none anyway.
+                let _ = log.set_len(length);
+            }
+            written?;
             if length == 0 {
                 // The name has to last, too.
                 fs::File::open(self.path(""))?.sync_all()?;
             }
-            Ok(length + text.len() as u64)
+            Ok(())
         };
         append().map_err(|error| StateError::Write { file, error })
+    }
+
+    /// Writes the log anew, where it has more lines than are of use. Lines that can't be read are kept beside it. The lock is to be held.
+    pub fn tidy_bans(&self, bans: &Bans) -> Result<(), StateError> {
+        if !bans.is_worn() {
+            return Ok(());
+        }
+        if bans.damaged > 0 {
+            let kept = self.bans_file().with_extension("jsonl.damaged");
+            // Whatever is there is older; and where this can't be done, what is readable is more than those lines.
+            let _ = fs::remove_file(&kept);
+            let _ = fs::hard_link(self.bans_file(), &kept);
+        }
+        self.stage_bans(bans)?.commit()
     }
 
     /// Writes the log anew beside the one that is there, without what is of no use. The lock is to be held.
     pub fn stage_bans(&self, bans: &Bans) -> Result<Staged, StateError> {
         self.stage_as(BANS, |file| bans.write(io::BufWriter::new(file)))
     }
+}
+
+/// Cuts off what a crash has left of a line at the end of the log; returns its length then.
+fn whole_lines(log: &mut fs::File) -> io::Result<u64> {
+    /// How much is read at a time, from the end on.
+    const READ: u64 = 4096;
+    let length = log.seek(SeekFrom::End(0))?;
+    let mut end = length;
+    while end > 0 {
+        // Of a whole log one byte is read.
+        let begin = if end == length {
+            end - 1
+        } else {
+            end.saturating_sub(READ)
+        };
+        let mut bytes = Vec::new();
+        log.seek(SeekFrom::Start(begin))?;
+        (&mut *log).take(end - begin).read_to_end(&mut bytes)?;
+        if let Some(place) = bytes.iter().rposition(|&byte| byte == b'\n') {
+            end = begin + place as u64 + 1;
+            break;
+        }
+        end = begin;
+    }
+    if end < length {
+        log.set_len(end)?;
+    }
+    Ok(end)
 }
 
 #[cfg(test)]
@@ -253,8 +333,7 @@ mod tests {
             ban("203.0.113.9/32", None),
             ban("2001:db8::/48", Some("fail2ban")),
         ];
-        let length = store.append_bans(&lock, &first).unwrap();
-        assert_eq!(length, store.bans_length());
+        store.append_bans(&lock, &first).unwrap();
         assert_eq!(
             names(&store.bans().unwrap()),
             [
@@ -286,7 +365,6 @@ mod tests {
             .append_bans(&lock, &[ban("203.0.113.10/32", None)])
             .unwrap();
         let both = fs::read(store.bans_file()).unwrap();
-        // Without its last character, the line's end, it is whole all the same.
         for cut in whole.len()..both.len() - 1 {
             fs::write(store.bans_file(), &both[..cut]).unwrap();
             assert_eq!(
@@ -297,11 +375,56 @@ mod tests {
             store
                 .append_bans(&lock, &[ban("203.0.113.11/32", None)])
                 .unwrap();
+            let bans = store.bans().unwrap();
             assert_eq!(
-                names(&store.bans().unwrap()),
+                names(&bans),
                 ["203.0.113.9/32 -", "203.0.113.11/32 -"],
                 "at {cut}"
             );
+            assert_eq!(bans.damaged, 0, "at {cut}");
+        }
+        // However long it is, and though there is no other line.
+        for before in ["", "{}\n"] {
+            fs::write(store.bans_file(), format!("{before}{}", "x".repeat(9_999))).unwrap();
+            store.append_bans(&lock, &[]).unwrap();
+            assert_eq!(fs::read_to_string(store.bans_file()).unwrap(), before);
+        }
+    }
+
+    /// Whatever becomes of one line, what the others say stays said.
+    #[test]
+    fn a_line_that_is_damaged_takes_nothing_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path());
+        let lock = store.lock();
+        let [first, second] = ["203.0.113.9/32", "203.0.113.10/32"].map(|it| ban(it, Some("f2b")));
+        store.append_bans(&lock, &[first]).unwrap();
+        let before = fs::read_to_string(store.bans_file()).unwrap();
+        let line = serde_json::to_string(&second).unwrap();
+        let mut lines: Vec<String> = vec![
+            "{}".to_owned(),
+            r#"{"by":"f2b"}"#.to_owned(),
+            r#"{"unban":null}"#.to_owned(),
+            r#"{"unban":"203.0.113.9/32","by":"f2b","more":1}"#.to_owned(),
+            line.replace("f2b", "\\u001b[31m"),
+            line.replace("f2b", &"x".repeat(65)),
+            line.replace("f2b", ""),
+        ];
+        // Each of its fields gone, or of another name.
+        for field in ["ban", "by", "lasts_in", "added"] {
+            lines.push(line.replacen(&format!("\"{field}\""), "\"other\"", 1));
+        }
+        for at in 0..line.len() {
+            lines.push(line[..at].to_owned() + &line[at + 1..]);
+        }
+        for damaged in lines {
+            fs::write(store.bans_file(), format!("{before}{damaged}\n")).unwrap();
+            let bans = store.bans().unwrap();
+            assert!(
+                names(&bans).contains(&"203.0.113.9/32 f2b".to_owned()),
+                "{damaged}"
+            );
+            assert!(bans.iter().all(|ban| ban.by.as_deref().is_none_or(is_name)));
         }
     }
 
@@ -310,16 +433,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::at(folder.path());
         let lock = store.lock();
-        for _ in 0..1003 {
-            store
-                .append_bans(&lock, &[ban("203.0.113.9/32", None)])
-                .unwrap();
-        }
+        let again = vec![ban("203.0.113.9/32", None); 1002];
+        store.append_bans(&lock, &again).unwrap();
         let bans = store.bans().unwrap();
-        assert!(bans.is_worn());
-        store.stage_bans(&bans).unwrap().commit().unwrap();
+        store.tidy_bans(&bans).unwrap();
+        assert_eq!(store.bans().unwrap(), bans, "it is not worn yet");
+        let file = store.bans_file();
+        let text = fs::read_to_string(&file).unwrap() + "{}\n";
+        fs::write(&file, &text).unwrap();
+        store.tidy_bans(&store.bans().unwrap()).unwrap();
         let anew = store.bans().unwrap();
         assert_eq!(names(&anew), names(&bans));
-        assert!(!anew.is_worn());
+        assert_eq!((anew.lines, anew.damaged), (1, 0));
+        let kept = fs::read_to_string(file.with_extension("jsonl.damaged")).unwrap();
+        assert_eq!(kept, text);
     }
 }

@@ -52,6 +52,14 @@ pub enum StateError {
         /// Its version.
         version: u32,
     },
+    /// The log of bans has lines that can't be read.
+    #[error("{} has {}, and what they say of bans is lost", file.display(), damaged_lines(*lines))]
+    DamagedLines {
+        /// The log.
+        file: PathBuf,
+        /// How many.
+        lines: usize,
+    },
     /// The state can't be put on disk.
     #[error("cannot write {}: {error}; {}", file.display(), hint(error))]
     Write {
@@ -82,6 +90,13 @@ pub enum StateError {
         /// Where it is now.
         kept: PathBuf,
     },
+}
+
+fn damaged_lines(lines: usize) -> String {
+    match lines {
+        1 => "a damaged line".to_owned(),
+        many => format!("{many} damaged lines"),
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -167,7 +182,8 @@ impl Store {
             StateError::Read { file, .. }
             | StateError::Damaged { file, .. }
             | StateError::Newer { file, .. } => file,
-            StateError::Unusable { .. }
+            StateError::DamagedLines { .. }
+            | StateError::Unusable { .. }
             | StateError::Missing { .. }
             | StateError::Write { .. }
             | StateError::SetAside { .. } => {

@@ -64,11 +64,8 @@ pub fn fills_region(prefix: IpNet, shift: u32) -> bool {
     touched >= 1 << (32 - shift)
 }
 
-/// Some of a region's words, which tell of all: bits are spread evenly.
-pub fn sample(shift: u32) -> impl Iterator<Item = u32> {
-    let words = region_words(shift);
-    (0..words).step_by((words / 256).max(1) as usize)
-}
+/// How many of a region's words tell of all, where there are more: bits are spread evenly.
+pub const SAMPLE: u32 = 256;
 
 /// Whether so many bits of a region are set, of which these are some words, that more than one in eight of unlisted sources is looked up for
 /// nothing. Not where all are, or where there is no larger region: then another one would be no better.

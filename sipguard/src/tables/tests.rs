@@ -407,10 +407,8 @@ fn share(tables: &Tables, slot: usize) -> f64 {
 fn crowded(tables: &Tables, slot: usize) -> bool {
     let shift = tables.constants.prefilter_shift;
     let first = slot * region_words(shift) as usize;
-    let words: Vec<_> = sample(shift)
-        .map(|word| tables.prefilter[first + word as usize])
-        .collect();
-    is_crowded(&words, shift)
+    let words = region_words(shift).min(SAMPLE) as usize;
+    is_crowded(&tables.prefilter[first..][..words], shift)
 }
 
 /// As a change in place does: what leads to the entry is set, and nothing is ever unset.

@@ -128,7 +128,7 @@ fn status_in_json() {
                     { "name": "sip", "ports": { "udp": [5060, 5061], "tcp": [5060] }, "default": "deny", "mode": "enforce" },
                     { "name": "web", "ports": { "tcp": [80] }, "default": "deny", "mode": "enforce" },
                 ],
-                "entries": { "config": 5, "command_line": 1 }, "pending": null,
+                "entries": { "config": 5, "command_line": 1, "bans": 0, "overruled_bans": 0 }, "pending": null,
             })
         );
         run(&scene, "down").succeeded();
@@ -141,7 +141,7 @@ fn status_in_json() {
                 "version": env!("CARGO_PKG_VERSION"), "in_force": false, "enforced": false,
                 "generation": null, "applied": null, "config": null, "mode": null,
                 "interfaces": [], "services": [],
-                "entries": { "config": 0, "command_line": 1 }, "pending": null,
+                "entries": { "config": 0, "command_line": 1, "bans": 0, "overruled_bans": 0 }, "pending": null,
             })
         );
         let told = run(&scene, "status").succeeded().stdout;

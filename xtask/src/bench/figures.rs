@@ -5,7 +5,7 @@ use std::fs;
 use anstream::println;
 use serde::Serialize;
 
-use super::{calls, micro, sizes, veth};
+use super::{bans, calls, micro, sizes, veth};
 use crate::machine;
 
 #[derive(Serialize)]
@@ -15,6 +15,7 @@ pub(super) struct Figures {
     pub(super) veth: Vec<veth::Row>,
     pub(super) calls: Vec<calls::Row>,
     pub(super) apply: Vec<sizes::Row>,
+    pub(super) bans: Vec<bans::Row>,
 }
 
 #[derive(Serialize)]
@@ -43,6 +44,7 @@ impl Figures {
             machine::answer(std::process::Command::new(sipguard).arg("--version"))
                 .map(|text| text.trim().to_owned()),
             said("nft", &["--version"]),
+            said("fail2ban-client", &["--version"]),
             said("iptables", &["--version"]),
             said("ipset", &["--version"]),
             said("xdp-filter", &["--version"]),
@@ -62,6 +64,7 @@ impl Figures {
             veth: Vec::new(),
             calls: Vec::new(),
             apply: Vec::new(),
+            bans: Vec::new(),
         }
     }
 
@@ -138,6 +141,25 @@ impl Figures {
         } in &self.apply
         {
             println!("{what:<26}{entries:>9}{seconds:>10.3}{peak_mib:>16.0}");
+        }
+        println!();
+    }
+
+    pub(super) fn print_bans(&self) {
+        println!(
+            "{:<26}{:>9}{:>10}{:>10}{:>16}",
+            "bans by other programs", "bans", "s", "ms each", "s to stop"
+        );
+        for bans::Row {
+            by,
+            bans,
+            seconds,
+            stop_seconds,
+        } in &self.bans
+        {
+            let each = seconds * 1e3 / *bans as f64;
+            let stop = stop_seconds.map_or("–".to_owned(), |stop| format!("{stop:.3}"));
+            println!("{by:<26}{bans:>9}{seconds:>10.3}{each:>10.2}{stop:>16}");
         }
         println!();
     }

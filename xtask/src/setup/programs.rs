@@ -100,8 +100,8 @@ const PROGRAMS: &[Program] = &[
     program("ip6tables-nft-restore", "iptables", "loads rules to import", &[Test]),
     program("ip6tables-legacy-restore", "iptables", "loads rules to import", &[Test]),
     program("ipset", "ipset", "sets of prefixes, to import and to drop by", &[Test, Rivals]),
-    program("fail2ban-server", "fail2ban", "bans addresses to import", &[Test]),
-    program("fail2ban-client", "fail2ban", "prints banned addresses to import", &[Test]),
+    program("fail2ban-server", "fail2ban", "bans with sipguard, and has bans to import", &[Test, Rivals]),
+    program("fail2ban-client", "fail2ban", "asks it, and prints banned addresses to import", &[Test, Rivals]),
     program("xdp-filter", "xdp-tools", "drops in XDP, too", &[Rivals]),
     // The system
     program("unshare", "util-linux", "tells whether namespaces can be made, and makes them", &[Demo, Fresh]),
