@@ -158,11 +158,9 @@ impl Before {
                     |name: &Name| head.lookups.iter().any(|lookup| lookup.name == *name);
                 names.names.iter().all(was_asked)
             }
-            // All is asked for at the beginning.
-            Question::CrowdSec(_) | Question::Countries(_) => false,
+            // All is asked for at the beginning; nobody waits for its changes yet.
+            Question::CrowdSec(_) | Question::Etcd(_) | Question::Countries(_) => false,
             Question::Url(_) => head.url.as_deref() == question.url().as_deref(),
-            // Nobody waits for its changes yet.
-            Question::Etcd(_) => false,
         }
     }
 
