@@ -1,6 +1,7 @@
 //! Names of which only what DNSSEC proves is an answer, with a root and zones of our own, as sipguard reads what was found.
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -51,6 +52,50 @@ impl Signer {
         let read = |name: &str| fs::read_to_string(folder.join(name)).expect("it was written");
         (read("signed"), read(&format!("{key}.ds")))
     }
+
+    /// A root, and zones below it, each with what is wrong with it; and what it takes to trust the root.
+    fn tree(&self) -> (Vec<(&'static str, String)>, String) {
+        let now = ["20260101", "20380101"];
+        let records = "sip IN A 203.0.113.1\nsip IN AAAA 2001:db8::1\n_sip._udp IN SRV 1 0 5060 sip\nalias IN CNAME sip\n\
+                       out IN CNAME sip.open.example.\n*.wild IN A 203.0.113.2\n";
+        let (good, good_ds) = self.sign("good.example.", records, now);
+        let (forged, forged_ds) = self.sign("forged.example.", records, now);
+        let forged = forged.replace("203.0.113.1\n", "203.0.113.66\n");
+        let forged = forged.replace("2001:db8::1\n", "2001:db8::66\n");
+        let (old, old_ds) = self.sign("old.example.", records, ["20200101", "20210101"]);
+        // Its parent says that it is signed.
+        let (_, stripped_ds) = self.sign("stripped.example.", records, now);
+        let (stolen, _) = self.sign("stolen.example.", records, now);
+        let (_, stolen_ds) = self.sign("stolen.example.", records, now);
+        let mut delegations = "ns IN A 192.0.2.53\n".to_owned();
+        for name in ["good", "forged", "old", "stripped", "stolen", "open"] {
+            writeln!(delegations, "{name} IN NS ns.example.").expect("memory");
+        }
+        delegations += &[good_ds, forged_ds, old_ds, stripped_ds, stolen_ds].concat();
+        let (example, example_ds) = self.sign("example.", &delegations, now);
+        let (root, root_ds) = self.sign(
+            ".",
+            &format!("example. IN NS ns.example.\n{example_ds}"),
+            now,
+        );
+        let zones = vec![
+            (".", root),
+            ("example.", example),
+            ("good.example.", good),
+            ("forged.example.", forged),
+            ("old.example.", old),
+            ("stripped.example.", zone("stripped.example.", records)),
+            ("stolen.example.", stolen),
+            ("open.example.", zone("open.example.", records)),
+        ];
+        (zones, root_ds)
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.files.path().join(name);
+        fs::write(&file, text).expect("a folder of ours");
+        file
+    }
 }
 
 fn zone(name: &str, records: &str) -> String {
@@ -100,12 +145,6 @@ impl World {
         assert!(told.starts_with(&wanted), "{told}\n{wanted}");
         assert!(taken.is_empty());
     }
-
-    fn file(&self, signer: &Signer, name: &str, text: &str) -> PathBuf {
-        let file = signer.files.path().join(name);
-        fs::write(&file, text).expect("a folder of ours");
-        file
-    }
 }
 
 fn with_zones((algorithm, options): (&'static str, &'static [&'static str])) {
@@ -126,39 +165,7 @@ fn with_zones((algorithm, options): (&'static str, &'static [&'static str])) {
             algorithm,
             options,
         };
-        let now = ["20260101", "20380101"];
-        let records = "sip IN A 203.0.113.1\nsip IN AAAA 2001:db8::1\n_sip._udp IN SRV 1 0 5060 sip\nalias IN CNAME sip\n\
-                       out IN CNAME sip.open.example.\n*.wild IN A 203.0.113.2\n";
-        let (good, good_ds) = signer.sign("good.example.", records, now);
-        let (forged, forged_ds) = signer.sign("forged.example.", records, now);
-        let forged = forged.replace("203.0.113.1\n", "203.0.113.66\n");
-        let forged = forged.replace("2001:db8::1\n", "2001:db8::66\n");
-        let (old, old_ds) = signer.sign("old.example.", records, ["20200101", "20210101"]);
-        // Its parent says that it is signed.
-        let (_, stripped_ds) = signer.sign("stripped.example.", records, now);
-        let (stolen, _) = signer.sign("stolen.example.", records, now);
-        let (_, stolen_ds) = signer.sign("stolen.example.", records, now);
-        let mut delegations = "ns IN A 192.0.2.53\n".to_owned();
-        for name in ["good", "forged", "old", "stripped", "stolen", "open"] {
-            delegations += &format!("{name} IN NS ns.example.\n");
-        }
-        delegations += &[good_ds, forged_ds, old_ds, stripped_ds, stolen_ds].concat();
-        let (example, example_ds) = signer.sign("example.", &delegations, now);
-        let (root, root_ds) = signer.sign(
-            ".",
-            &format!("example. IN NS ns.example.\n{example_ds}"),
-            now,
-        );
-        let zones = [
-            (".", root),
-            ("example.", example),
-            ("good.example.", good),
-            ("forged.example.", forged),
-            ("old.example.", old),
-            ("stripped.example.", zone("stripped.example.", records)),
-            ("stolen.example.", stolen),
-            ("open.example.", zone("open.example.", records)),
-        ];
+        let (zones, root_ds) = signer.tree();
         let folder = signer.files.path().join("nsd");
         let _server = nsd(&server, &folder, SERVER, &zones);
 
@@ -171,7 +178,7 @@ fn with_zones((algorithm, options): (&'static str, &'static [&'static str])) {
                 trust_anchor: None,
             },
         };
-        world.dns.trust_anchor = Some(world.file(&signer, "root.ds", &root_ds));
+        world.dns.trust_anchor = Some(signer.file("root.ds", &root_ds));
         let both = ["203.0.113.1", "2001:db8::1"];
         world.finds("sip.good.example", &both);
         world.finds("_sip._udp.good.example", &both);
@@ -205,7 +212,7 @@ fn with_zones((algorithm, options): (&'static str, &'static [&'static str])) {
         // Nothing is signed by the root's own keys here.
         world.dns.trust_anchor = None;
         world.refuses("sip.good.example", wrong);
-        let file = world.file(&signer, "wrong", "no record\n");
+        let file = signer.file("wrong", "no record\n");
         let told = format!(
             "{} has something else than DS and DNSKEY records",
             file.display()
