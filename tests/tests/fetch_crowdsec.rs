@@ -349,6 +349,13 @@ fn countries_are_banned_by_a_database() {
         fs::write(&file, database(Layout::Flat, [(network, "AT")])).expect("it is ours");
         world.bans(&["80.1.0.7/32", "80.2.0.0/16"]);
         service.wait_for_error("country.mmdb has no network of US");
+        // Nobody needs one that is not there.
+        fs::remove_file(&file).expect("it is ours");
+        service.wait_for_error("cannot read /var/lib/crowdsec/country.mmdb");
+        assert_eq!(world.prefixes(), ["80.1.0.7/32", "80.2.0.0/16"]);
+        world.cscli("decisions delete --all");
+        world.bans(&[]);
+        assert_eq!(world.fetcher.head().error, None);
         service.stop();
     });
 }

@@ -47,9 +47,6 @@ impl Database {
         &mut self,
         countries: &BTreeSet<Country>,
     ) -> Option<Result<Networks, String>> {
-        if countries.is_empty() {
-            return self.seen.take().map(|_| Ok(Networks::new()));
-        }
         let metadata = match fs::metadata(&self.file) {
             Ok(metadata) => metadata,
             Err(error) => {

@@ -11,7 +11,7 @@ mod decisions;
 mod follow;
 mod usage;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use sipguard_lists::task::CrowdSec;
@@ -65,16 +65,22 @@ struct Known {
     written: Timestamp,
 }
 
+impl Countries {
+    fn new(file: &Path) -> Self {
+        Self {
+            database: Database::new(file),
+            networks: Networks::new(),
+            error: None,
+        }
+    }
+}
+
 impl Bouncer {
     pub(super) fn new(lapi: &CrowdSec) -> Self {
         Self {
             lapi: lapi.clone(),
             known: None,
-            countries: lapi.database.as_deref().map(|file| Countries {
-                database: Database::new(file),
-                networks: Networks::new(),
-                error: None,
-            }),
+            countries: lapi.database.as_deref().map(Countries::new),
             usage: Usage::default(),
         }
     }
@@ -135,6 +141,11 @@ impl Bouncer {
             return false;
         };
         let banned = decisions.countries();
+        if let (true, Some(file)) = (banned.is_empty(), &self.lapi.database) {
+            let is_changed = countries.error.is_some() || !countries.networks.is_empty();
+            *countries = Countries::new(file);
+            return is_changed;
+        }
         let Some(looked) = countries.database.look(&banned) else {
             return false;
         };
