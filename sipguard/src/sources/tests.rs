@@ -595,12 +595,12 @@ fn listed(prefixes: &[&str]) -> Vec<Entry> {
 #[test]
 fn what_a_list_may_not_have() {
     for task in [list(), fleet()] {
-        refuses_of_a_list(task);
+        refuses_of_a_list(&task);
     }
 }
 
-fn refuses_of_a_list(task: Task) {
-    let list_head = || list_head(&task);
+fn refuses_of_a_list(task: &Task) {
+    let list_head = || list_head(task);
     let both = Both::empty(task.clone());
     both.find(&list_head(), &listed(&["203.0.112.0/20", "2001:db8::/32"]));
     assert_eq!(both.take().unwrap().len(), 2);
