@@ -94,7 +94,7 @@ impl InEtcd {
                     };
                     return Ok((read, watch));
                 }
-                Err(why) => last = format!("{}: {why}", Said(endpoint)),
+                Err(why) => last = format!("{endpoint}: {why}"),
             }
         }
         Err(last)
