@@ -1,17 +1,17 @@
 //! Random changes of entries against a model that only knows the entries in force now: on the host, with a clock that the test sets,
 //! through the product's own state, tables and merging of values.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 use sipguard::{
-    policy::{Action, Entry, Origin, Policy},
-    state::{HOLDS, OwnEntry, Slots, State},
+    policy::{Action, Entry, Origin, Policy, least_specific_ban},
+    state::{Ban, BanLine, Bans, HOLDS, OwnEntry, Slots, State, Unban},
     tables::{
-        Entries, Family, HostTables, Now, PrefixKey, Region, Tables, fills_region, prefilter_words,
-        with_own,
+        Entries, Family, HostTables, Now, PrefixKey, Region, Tables, Word, banned, fills_region,
+        prefilter_words, value_of, with_own,
     },
 };
 use sipguard_ebpf::{
@@ -20,7 +20,7 @@ use sipguard_ebpf::{
 };
 use sipguard_tests::{
     frame::eth,
-    reference::{Model, Own, expected},
+    reference::{Banned, Model, Own, expected},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -32,6 +32,9 @@ const PORTS: [u16; 2] = [5060, 80];
 enum Step {
     Say(IpNet, usize, Action, Option<u64>),
     TakeBack(IpNet, usize),
+    /// One of two programs bans, or takes that back.
+    Ban(IpNet, usize, Option<u64>),
+    Unban(IpNet, usize),
     /// Another config file is put in force.
     Apply(Vec<(IpNet, usize, Action)>),
     /// The machine starts anew, which takes some seconds.
@@ -72,7 +75,15 @@ fn config() -> impl Strategy<Value = Vec<(IpNet, usize, Action)>> {
 
 fn step() -> impl Strategy<Value = Step> {
     let lasts = prop_oneof![1 => Just(None), 3 => (1..8_u64).prop_map(Some)];
+    let banned = || {
+        prefix().prop_filter("wide", |prefix| {
+            prefix.prefix_len() >= least_specific_ban(*prefix)
+        })
+    };
     prop_oneof![
+        4 => (banned(), 0..2_usize, lasts.clone())
+            .prop_map(|(prefix, by, lasts)| Step::Ban(prefix, by, lasts)),
+        2 => (banned(), 0..2_usize).prop_map(|(prefix, by)| Step::Unban(prefix, by)),
         8 => (prefix(), 0..2_usize, action(), lasts)
             .prop_map(|(prefix, service, action, lasts)| Step::Say(prefix, service, action, lasts)),
         2 => (prefix(), 0..2_usize).prop_map(|(prefix, service)| Step::TakeBack(prefix, service)),
@@ -89,8 +100,12 @@ struct Machine {
     policy: Policy,
     slots: Slots,
     state: State,
+    bans: Bans,
     tables: Tables,
 }
+
+/// Who bans.
+const JAILS: [&str; 2] = ["sshd", "asterisk"];
 
 impl Machine {
     fn new() -> Self {
@@ -115,6 +130,7 @@ impl Machine {
             policy,
             slots,
             state: State::default(),
+            bans: Bans::default(),
             tables,
         }
     }
@@ -132,9 +148,36 @@ impl Machine {
     fn apply(&mut self) {
         self.look();
         self.state.drop_ended(self.now.boot_ns);
+        self.bans.drop_ended(&self.state.clock, self.now.boot_ns);
         let State { entries, .. } = &self.state;
-        self.tables = Tables::compile(&self.policy, &self.slots, entries, Vec::new(), self.now)
-            .expect("it fits");
+        let words = banned(&self.bans, self.now);
+        self.tables =
+            Tables::compile(&self.policy, &self.slots, entries, words, self.now).expect("it fits");
+    }
+
+    /// As `ban` and `unban` do it, for all services.
+    fn ban(&mut self, line: BanLine, prefix: IpNet) {
+        self.look();
+        self.bans.say(line);
+        let words = self.bans.of(prefix);
+        let words: Vec<_> = words
+            .filter_map(|ban| Word::of_ban(ban, self.now))
+            .collect();
+        let value = value_of(&words, 0, &[]);
+        for service in 0..2 {
+            let slot = self
+                .slots
+                .get(&self.service(service))
+                .expect("a known service");
+            match PrefixKey::new(prefix, slot, Layer::Live) {
+                PrefixKey::V4(key) => {
+                    set(&mut self.tables, |tables| &mut tables.entries4, key, value);
+                }
+                PrefixKey::V6(key) => {
+                    set(&mut self.tables, |tables| &mut tables.entries6, key, value);
+                }
+            }
+        }
     }
 
     /// The clock is always right here; see `clocks.rs`.
@@ -230,6 +273,7 @@ fn set<A: Family>(
 fn run(steps: &[Step], sources: &[IpAddr]) -> Result<(), TestCaseError> {
     let mut machine = Machine::new();
     let mut said: Vec<Own> = Vec::new();
+    let mut bans = BTreeMap::new();
     for step in steps {
         match step.clone() {
             Step::Say(prefix, service, action, lasts) => {
@@ -264,6 +308,27 @@ fn run(steps: &[Step], sources: &[IpAddr]) -> Result<(), TestCaseError> {
                 machine.state.remove(&[prefix], std::slice::from_ref(&name));
                 machine.change(prefix, &name);
             }
+            Step::Ban(prefix, by, lasts) => {
+                let until = lasts.map(|seconds| machine.wall() + seconds * SECOND);
+                bans.insert((prefix, by), Banned { prefix, until });
+                let left = |seconds: u64| SignedDuration::from_secs(seconds.cast_signed());
+                let ban = Ban {
+                    prefix,
+                    by: Some(JAILS[by].to_owned()),
+                    until: lasts.map(|lasts| machine.now.wall + left(lasts)),
+                    lasts_in: machine.boots.to_string(),
+                    added: machine.now.wall,
+                };
+                machine.ban(BanLine::Ban(ban), prefix);
+            }
+            Step::Unban(prefix, by) => {
+                bans.remove(&(prefix, by));
+                let unban = Unban {
+                    prefix: Some(prefix),
+                    by: Some(JAILS[by].to_owned()),
+                };
+                machine.ban(BanLine::Unban(unban), prefix);
+            }
             Step::Apply(entries) => {
                 let entries = entries.into_iter().map(|(prefix, service, action)| Entry {
                     prefix,
@@ -282,32 +347,8 @@ fn run(steps: &[Step], sources: &[IpAddr]) -> Result<(), TestCaseError> {
             }
             Step::Wait(seconds) => machine.wait(seconds),
         }
-        let ended = |own: &Own| own.until.is_some_and(|until| until <= machine.wall());
-        let in_force: Vec<_> = said.iter().copied().filter(|own| !ended(own)).collect();
-        let model = Model {
-            policy: &machine.policy,
-            own: &in_force,
-            bans: &[],
-            now: machine.wall(),
-        };
-        let tables = HostTables::new(&machine.tables, machine.now.boot_ns);
-        for source in sources {
-            for port in PORTS {
-                let frame = eth().ip(&source.to_string()).udp(port).bytes();
-                let wanted = expected(&frame, LinkKind::Ethernet, &model);
-                let found = judge(&*frame, &tables).1;
-                prop_assert_eq!(
-                    found.reason,
-                    wanted.reason,
-                    "{}:{} after {:?}",
-                    source,
-                    port,
-                    step
-                );
-                let by_entry = matches!(found.reason, abi::Reason::Allowed | abi::Reason::Denied);
-                prop_assert_eq!(by_entry.then_some(found.length), wanted.length);
-            }
-        }
+        let bans: Vec<_> = bans.values().copied().collect();
+        hold(&machine, &said, &bans, sources, step)?;
     }
     // After the last end, what was timed is as if it had never been.
     machine.wait(100);
@@ -316,7 +357,46 @@ fn run(steps: &[Step], sources: &[IpAddr]) -> Result<(), TestCaseError> {
     machine.wait(HOLDS.as_secs().unsigned_abs());
     machine.apply();
     let timed = machine.state.entries.iter().any(|own| own.until.is_some());
-    prop_assert!(!timed);
+    let banned = machine.bans.iter().any(|ban| ban.until.is_some());
+    prop_assert!(!timed && !banned);
+    Ok(())
+}
+
+/// What the tables say of all sources now is what the model says.
+fn hold(
+    machine: &Machine,
+    said: &[Own],
+    bans: &[Banned],
+    sources: &[IpAddr],
+    step: &Step,
+) -> Result<(), TestCaseError> {
+    let ended = |own: &Own| own.until.is_some_and(|until| until <= machine.wall());
+    let in_force: Vec<_> = said.iter().copied().filter(|own| !ended(own)).collect();
+    let model = Model {
+        policy: &machine.policy,
+        own: &in_force,
+        bans,
+        now: machine.wall(),
+    };
+    let tables = HostTables::new(&machine.tables, machine.now.boot_ns);
+    for source in sources {
+        for port in PORTS {
+            let frame = eth().ip(&source.to_string()).udp(port).bytes();
+            let wanted = expected(&frame, LinkKind::Ethernet, &model);
+            let found = judge(&*frame, &tables).1;
+            prop_assert_eq!(
+                found.reason,
+                wanted.reason,
+                "{}:{} after {:?}",
+                source,
+                port,
+                step
+            );
+            let by_entry = matches!(found.reason, abi::Reason::Allowed | abi::Reason::Denied);
+            prop_assert_eq!(by_entry.then_some(found.length), wanted.length);
+            prop_assert_eq!(by_entry.then_some(found.layer), wanted.layer);
+        }
+    }
     Ok(())
 }
 

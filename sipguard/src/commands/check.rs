@@ -5,7 +5,8 @@
 //! {"n":1,"action":"drop","reason":"unlisted","service":"sip","source":"198.51.100.7","protocol":"udp","port":5060,"entry":null}
 //! ```
 //! `n` counts from 1. `reason` and `service` are null where the port is not guarded. `entry` is the entry that decides, as `list` has it.
-//! In monitor mode `"enforced":false` is added: it passes all the same.
+//! In monitor mode `"enforced":false` is added: it passes all the same. Where an entry by hand decides, and bans or live sources have the source,
+//! too, these are added as `"overruled"`, as `list` has them; so are those that an address of a name overrules.
 
 use std::{io::Write, net::IpAddr};
 
@@ -44,6 +45,9 @@ struct Verdict<'a> {
     protocol: &'static str,
     port: u16,
     entry: Option<EntryReport<'a>>,
+    /// What is said live and does not count because of that entry.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    overruled: Vec<EntryReport<'a>>,
     /// Only there where it is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     enforced: Option<bool>,
@@ -87,19 +91,16 @@ impl Asked {
         })
     }
 
-    /// What is said live of exactly this prefix, as it is found in the kernel. Of a file alone nothing is.
+    /// What is said live of exactly this prefix, as it is found in the kernel, what decides first. Of a file alone nothing is.
     fn live<'a>(
         &self,
         slot: u8,
         prefix: IpNet,
         living: &Living<'a>,
-    ) -> Result<Option<EntryReport<'a>>> {
+    ) -> Result<Vec<EntryReport<'a>>> {
         Ok(match self {
-            Self::Live(checker) => {
-                let said = living.of(&checker.generation, slot, prefix)?;
-                said.into_iter().next()
-            }
-            Self::File(..) => None,
+            Self::Live(checker) => living.of(&checker.generation, slot, prefix)?,
+            Self::File(..) => Vec::new(),
         })
     }
 
@@ -163,6 +164,7 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
             lifecycle::state(&context.host),
         )
     };
+    let is_live = matches!(asked, Asked::Live(_));
     let own = OwnEntries::new(&state);
     let bans = lifecycle::bans(&context.host, &state);
     let living = Living::new(&context.host, &description, &bans, now);
@@ -171,15 +173,27 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
         let frame = frame(address, protocol, port)?;
         let judged = asked.judge(&frame)?;
         let service = description.service_at(judged.slot);
+        let mut besides = Vec::new();
         let entry = match (decided_by(&judged, address), service) {
             (Some(prefix), Some(found)) if judged.layer == Layer::Live => {
-                asked.live(found.slot, prefix, &living)?
+                let mut said = asked.live(found.slot, prefix, &living)?.into_iter();
+                let first = said.next();
+                besides = said.collect();
+                first
             }
             (Some(prefix), Some(found)) => asked.value(found.slot, prefix)?.and_then(|value| {
                 let name = &found.service.name;
                 said_of(prefix, value, name, &description, &own, now).next()
             }),
             _ => None,
+        };
+        let overruled = match (&entry, service) {
+            (Some(entry), Some(found))
+                if judged.layer == Layer::Hand && entry.prefix.prefix_len() > 0 && is_live =>
+            {
+                living.covering(found.slot, address)
+            }
+            _ => besides,
         };
         let mode = service.map_or(description.mode, |found| found.service.mode);
         verdicts.push(Verdict {
@@ -194,6 +208,7 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
             protocol: protocol_name(protocol),
             port,
             entry,
+            overruled,
             enforced: (mode == Mode::Monitor).then_some(false),
         });
     }
@@ -316,8 +331,8 @@ fn write(out: &mut dyn Write, verdicts: &[Verdict<'_>], palette: Palette) -> Res
         let same = rest
             .iter()
             .take_while(|other| {
-                (other.service, other.reason, &other.entry)
-                    == (first.service, first.reason, &first.entry)
+                (other.service, other.reason, &other.entry, &other.overruled)
+                    == (first.service, first.reason, &first.entry, &first.overruled)
             })
             .count();
         let (group, others) = rest.split_at(same.max(1));
@@ -367,6 +382,10 @@ fn why(verdict: &Verdict<'_>) -> String {
         (None, Some(reason)) => reason.to_owned(),
         (_, None) => "not guarded".to_owned(),
     };
+    for ban in &verdict.overruled {
+        let prefix = sipguard::prefix::format(ban.prefix);
+        why = format!("{why}; overruled: {prefix} ({})", ban.says_who());
+    }
     if verdict.enforced == Some(false) && verdict.action == "drop" {
         why.push_str("; monitor mode: it passes all the same");
     }

@@ -1,6 +1,6 @@
 //! What is said live, as `list` and `check` tell it: bans of other programs, and the entries of live sources.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, iter::successors, net::IpAddr};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -195,6 +195,24 @@ impl<'a> Living<'a> {
             .flat_map(|prefix| self.words(prefix))
             .collect();
         Ok(reports(&words, (number, &found.service.name), self.now))
+    }
+
+    /// All that is said live of an address in a service, where something else counts; the most specific first.
+    pub fn covering(&self, slot: u8, address: IpAddr) -> Vec<EntryReport<'a>> {
+        let mut services = self.description.services.iter().enumerate();
+        let Some((number, found)) = services.find(|(_, found)| found.slot == slot) else {
+            return Vec::new();
+        };
+        let covering = successors(Some(IpNet::from(address)), IpNet::supernet);
+        let reports = covering.flat_map(|prefix| {
+            let words = self.words(prefix);
+            reports(&words, (number, &found.service.name), self.now)
+        });
+        let overruled = reports.map(|report| EntryReport {
+            overruled: true,
+            ..report
+        });
+        overruled.collect()
     }
 
     fn words(&self, prefix: IpNet) -> Vec<LiveWord<'a>> {

@@ -10,9 +10,11 @@ use super::entries::{Entries, Family};
 
 /// How many bits there are for each that is set: of the addresses far from every entry, one in so many is looked up for nothing.
 const ROOM: u64 = 16;
-/// How many there are for each that a live entry sets. They come and go in place, which sets more and unsets none: for four times as many entries an
-/// eighth of the bits is set.
+/// How many there are for each that a live entry sets, while the region is no larger than this, in bits as a power of two. They come and go in
+/// place, which sets more and unsets none: for four times as many entries an eighth of the bits is set. Larger ones than half of a usual
+/// second-level cache (512 KiB) cost more than they spare: 26 ns instead of 21 for a random unlisted source beside 100,000 entries.
 const ROOM_LIVE: u64 = 32;
+const LARGE: u32 = 22;
 /// How many there are while the region is small, and how small that is, in bits as a power of two: it stays in the processor's nearest
 /// cache all the same.
 const ROOM_SMALL: u64 = 64;
@@ -124,12 +126,14 @@ pub(super) fn build(
     } else {
         most(|needed| needed.bits.max(1).saturating_mul(ROOM_SMALL)).min(SMALL)
     };
-    let size = most(|needed| {
+    let live = most(|needed| {
         let by_hand = (needed.bits - needed.live).saturating_mul(ROOM);
         by_hand.saturating_add(needed.live.saturating_mul(ROOM_LIVE))
-    })
-    .max(small)
-    .clamp(REGION_MIN, REGION_MAX);
+    });
+    let size = most(|needed| needed.bits.saturating_mul(ROOM))
+        .max(live.min(LARGE))
+        .max(small)
+        .clamp(REGION_MIN, REGION_MAX);
     let shift = 32 - size;
     let words = region_words(shift) as usize;
     let mut prefilter = vec![0; usize::from(regions) * words];

@@ -398,10 +398,10 @@ fn five_entries() -> Policy {
 
 /// The share of a service's bits that are set, which is the share of unlisted random sources that are looked up for nothing.
 fn share(tables: &Tables, slot: usize) -> f64 {
-    let words = region_words(tables.constants.prefilter_shift) as usize;
-    let region = &tables.prefilter[slot * words..][..words];
+    let words = region_words(tables.constants.prefilter_shift);
+    let region = &tables.prefilter[slot * words as usize..][..words as usize];
     let set: u32 = region.iter().map(|word| word.count_ones()).sum();
-    f64::from(set) / (words * 64) as f64
+    f64::from(set) / f64::from(words * 64)
 }
 
 fn crowded(tables: &Tables, slot: usize) -> bool {
@@ -412,8 +412,8 @@ fn crowded(tables: &Tables, slot: usize) -> bool {
 }
 
 /// As a change in place does: what leads to the entry is set, and nothing is ever unset.
-fn put_in_place(tables: &mut Tables, key: &Key<V4>) {
-    for (word, bits) in prefilter_words(key, tables.constants.prefilter_shift) {
+fn put_in_place(tables: &mut Tables, key: Key<V4>) {
+    for (word, bits) in prefilter_words(&key, tables.constants.prefilter_shift) {
         tables.prefilter[word as usize] |= bits;
     }
 }
@@ -430,24 +430,27 @@ fn live_entries_have_room_for_more_of_them() {
 
     let mut live = compiled(&bans(0..1));
     assert_eq!(32 - live.constants.prefilter_shift, 17);
-    (1..=1_000).for_each(|host| put_in_place(&mut live, &host_key(host)));
+    (1..=1_000).for_each(|host| put_in_place(&mut live, host_key(host)));
     assert!(share(&live, 0) < 0.125, "{}", share(&live, 0));
     assert!(!crowded(&live, 0));
 
     // The first ones find their place in a region without room for them, too; then it is made anew, with room.
     let mut small = by_hand;
     let fit = (0..1_000).take_while(|&host| {
-        put_in_place(&mut small, &host_key(host));
+        put_in_place(&mut small, host_key(host));
         !crowded(&small, 0)
     });
     let fit = fit.count();
     assert!((30..100).contains(&fit), "{fit}");
 
     // Four times as many fill an eighth.
-    let mut large = compiled(&bans(0..100_000));
-    assert_eq!(32 - large.constants.prefilter_shift, 23);
-    (100_000..400_000).for_each(|host| put_in_place(&mut large, &host_key(host)));
+    let mut large = compiled(&bans(0..50_000));
+    assert_eq!(32 - large.constants.prefilter_shift, 22);
+    (50_000..200_000).for_each(|host| put_in_place(&mut large, host_key(host)));
     assert!(share(&large, 0) < 0.125, "{}", share(&large, 0));
+    // More of them are looked for in what as many by hand would have.
+    let larger = compiled(&bans(0..100_000));
+    assert_eq!(32 - larger.constants.prefilter_shift, 22);
 }
 
 /// A hundred times half of a source of 100,000 goes and another half comes, a thousand at once, each in place until another generation is needed.
@@ -466,7 +469,7 @@ fn what_comes_and_goes_wears_out_no_prefilter() {
     for first in (0..100 * HOSTS / 2).step_by(AT_ONCE as usize) {
         // New ones come before old ones go, of which the prefilter takes no notice.
         let new = first + HOSTS;
-        (new..new + AT_ONCE).for_each(|host| put_in_place(&mut tables, &host_key(host)));
+        (new..new + AT_ONCE).for_each(|host| put_in_place(&mut tables, host_key(host)));
         if crowded(&tables, 0) {
             worst = worst.max(share(&tables, 0));
             tables = compiled(first + AT_ONCE);
@@ -476,7 +479,7 @@ fn what_comes_and_goes_wears_out_no_prefilter() {
     worst = worst.max(share(&tables, 0));
     println!("{generations} generations, at most {worst:.4} set");
     assert!(worst <= 0.125, "{worst}");
-    assert!((5..30).contains(&generations), "{generations}");
+    assert!((5..60).contains(&generations), "{generations}");
 }
 
 #[test]

@@ -619,6 +619,77 @@ fn check_names_what_decides() {
     });
 }
 
+/// Whose word counts, and whose does not.
+#[test]
+fn check_and_list_name_ranks() {
+    sandbox(|sandbox| {
+        let scene = applied(sandbox);
+        for line in [
+            "ban 203.0.113.5 --for never --by fail2ban",
+            "ban 203.0.112.0/22 --for never",
+            "allow any --service web",
+            "allow 203.0.112.7 --service sip",
+        ] {
+            run(&scene, line).succeeded();
+        }
+        for (line, code, wanted) in [
+            (
+                "check --live 203.0.113.5",
+                0,
+                "203.0.113.5 → udp 5060 5061, tcp 5060 (sip): pass, allowed by 203.0.113.0/24 (config: providers); \
+                 overruled: 203.0.112.0/22 (banned); overruled: 203.0.113.5 (banned by fail2ban)\n\
+                 203.0.113.5 → tcp 80 (web): drop, denied by 203.0.113.5 (banned by fail2ban)\n",
+            ),
+            (
+                "check --live 203.0.112.7 --service sip",
+                0,
+                "203.0.112.7 → udp 5060 5061, tcp 5060 (sip): pass, allowed by 203.0.112.7 (command line); \
+                 overruled: 203.0.112.0/22 (banned)\n",
+            ),
+            (
+                "check --live 203.0.112.7 --service web",
+                3,
+                "203.0.112.7 → tcp 80 (web): drop, denied by 203.0.112.0/22 (banned)\n",
+            ),
+            (
+                "check --live 192.0.2.99 --service web",
+                0,
+                "192.0.2.99 → tcp 80 (web): pass, allowed by 0.0.0.0/0 (command line)\n",
+            ),
+        ] {
+            assert_eq!(run(&scene, line).exited(code).stdout, wanted);
+        }
+        let check = lines(&run(&scene, "check --live 203.0.113.5 --json").exited(0));
+        assert_eq!(check[0]["entry"]["origin"], "config");
+        let overruled = &check[0]["overruled"];
+        assert_eq!(overruled[1]["source"], "fail2ban");
+        assert_eq!(overruled[1]["origin"], "ban");
+        assert_eq!(overruled[1]["overruled"], true);
+        assert_eq!(check[3]["entry"]["origin"], "ban");
+        assert_eq!(check[3]["overruled"], Value::Null);
+
+        // Of a ban `list` says in each service whether it counts.
+        let listed = lines(&run(&scene, "list --json").succeeded());
+        let of = |service: &str| {
+            let mut rows = listed.iter().filter(|row| {
+                row["prefix"] == "203.0.113.5"
+                    && row["service"] == service
+                    && row["origin"] == "ban"
+            });
+            rows.next().expect("the ban is listed")["overruled"] == true
+        };
+        assert_eq!((of("sip"), of("web")), (true, false));
+        // One that covers more than what is by hand counts there.
+        let wide = listed
+            .iter()
+            .filter(|row| row["prefix"] == "203.0.112.0/22");
+        assert!(wide.clone().count() > 0);
+        assert!(wide.into_iter().all(|row| row["overruled"].is_null()));
+        let told = run(&scene, "list").succeeded().stdout;
+        assert!(told.contains("overruled: banned by fail2ban"), "{told}");
+    });
+}
+
 /// By the file that is named, whatever is in force, and without privileges.
 #[test]
 fn check_asks_the_file_that_is_named() {
