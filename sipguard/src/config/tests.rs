@@ -293,3 +293,87 @@ proptest::proptest! {
         let _ = read(&lines.join("\n"));
     }
 }
+
+#[test]
+fn live_sources_are_taken_as_they_are_meant() {
+    use sipguard_lists::task::{Kind, Url, Widest};
+
+    let policy = read(
+        r#"
+[sources]
+providers = ["203.0.113.0/24", "sip.provider.example", "_sip._udp.Provider.example."]
+trunk     = { sip = "provider.example", hold = "1h", private = true }
+blocked   = { url = "https://feeds.example/voip.txt", every = "30m", tolerate = "0.5%", widest = { ipv4 = 8 }, stale_after = "7d" }
+home      = { countries = ["DE", "AT"], database = "/usr/share/GeoIP/country.mmdb" }
+crowdsec  = { crowdsec = "http://127.0.0.1:8080/", key_file = "/etc/sipguard/crowdsec.key" }
+fleet     = { etcd = ["https://etcd1.example:2379"], key = "/sipguard/", user = "gateway", password_file = "/p" }
+unused    = ["sip.unused.example"]
+[dns]
+servers = ["192.0.2.53", "2001:db8::53"]
+dnssec = true
+[services.sip]
+udp = [5060]
+allow = ["providers", "trunk", "home", "fleet"]
+deny = ["blocked", "crowdsec"]
+[services.web]
+tcp = [80]
+allow = ["blocked"]
+"#,
+    )
+    .unwrap();
+    // A source of prefixes and names is both.
+    assert_eq!(policy.entries.len(), 1);
+    assert_eq!(policy.dns.servers.len(), 2);
+    let live: Vec<_> = policy
+        .live
+        .iter()
+        .map(|source| {
+            let uses = source.uses.iter().map(|it| (it.service, it.action));
+            let name = &policy.origins[usize::from(source.origin)].source;
+            assert_eq!(*name, source.task.source);
+            (&**name, source.task.kind.name(), uses.collect::<Vec<_>>())
+        })
+        .collect();
+    let (allow, deny) = (Action::Allow, Action::Deny);
+    assert_eq!(
+        live,
+        [
+            ("providers", "names", vec![(0, allow)]),
+            ("trunk", "names", vec![(0, allow)]),
+            ("blocked", "url", vec![(0, deny), (1, allow)]),
+            ("home", "countries", vec![(0, allow)]),
+            ("crowdsec", "crowdsec", vec![(0, deny)]),
+            ("fleet", "etcd", vec![(0, allow)]),
+        ]
+    );
+    let Kind::Names(names) = &policy.live[0].task.kind else {
+        panic!("they are names")
+    };
+    let names: Vec<_> = names.names.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        names,
+        ["sip.provider.example", "_sip._udp.provider.example"]
+    );
+    let Kind::Names(trunk) = &policy.live[1].task.kind else {
+        panic!("it is a name")
+    };
+    assert_eq!((trunk.hold, trunk.private), (3600, true));
+    assert_eq!(policy.live[2].stale_after, Some(7 * 24 * 3600));
+    assert_eq!(
+        policy.live[2].task.kind,
+        Kind::Url(Url {
+            url: "https://feeds.example/voip.txt".to_owned(),
+            every: 1800,
+            insecure: false,
+            ca_file: None,
+            path: None,
+            tolerate: 5,
+            widest: Widest { ipv4: 8, ipv6: 28 },
+        })
+    );
+    let Kind::CrowdSec(lapi) = &policy.live[4].task.kind else {
+        panic!("it is CrowdSec")
+    };
+    assert_eq!(lapi.url, "http://127.0.0.1:8080");
+    assert_eq!(policy.tasks().guarded_ports, BTreeSet::from([80, 5060]));
+}

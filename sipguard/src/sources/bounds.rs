@@ -129,6 +129,8 @@ pub(super) struct Bounds<'a> {
     circumstances: Circumstances<'a>,
     /// The one place that is asked.
     url: Option<Cow<'a, str>>,
+    /// Whether it may have come only in part, or be about something else by now.
+    is_downloaded: bool,
     entries: Entries<'a>,
 }
 
@@ -151,6 +153,7 @@ impl<'a> Bounds<'a> {
         Self {
             circumstances,
             url: task.kind.url(),
+            is_downloaded: matches!(task.kind, Kind::Url(_) | Kind::Countries(_)),
             entries,
         }
     }
@@ -226,17 +229,16 @@ impl<'a> Bounds<'a> {
         }
     }
 
-    /// Whether all entries together may be so many where they were so many before. There may be no ban at all at any time, or twice as many.
+    /// Whether all entries together may be so many where they were so many before. There may be no ban at all at any time, or twice as many; and
+    /// what is kept in etcd somebody has just written who knows how much it is.
     pub(super) fn sizes(&self, before: Size, now: Size) -> Result<(), Broken> {
-        match &self.entries {
-            Entries::List(_) | Entries::Countries(_) if now.is_another_than(before) => {
-                Err(Broken::Size {
-                    before: before.into(),
-                    now: now.into(),
-                })
-            }
-            _ => Ok(()),
+        if self.is_downloaded && now.is_another_than(before) {
+            return Err(Broken::Size {
+                before: before.into(),
+                now: now.into(),
+            });
         }
+        Ok(())
     }
 
     /// What was not kept, and is to be told of.

@@ -656,14 +656,20 @@ fn refuses_of_a_list(task: &Task) {
 }
 
 #[test]
-fn a_list_that_halved_or_doubled_waits_for_somebody_to_look_at_it() {
-    for task in [list(), fleet()] {
-        waits_for_somebody(task);
+fn what_somebody_keeps_in_etcd_may_become_anything_at_once() {
+    let both = Both::empty(fleet());
+    for count in [1, 200, 2, 0, 10] {
+        let hosts = (0..count).map(|host| format!("203.0.113.{host}/32"));
+        let hosts: Vec<_> = hosts.collect();
+        let hosts: Vec<_> = hosts.iter().map(String::as_str).collect();
+        both.find(&list_head(&both.task), &listed(&hosts));
+        assert_eq!(both.take().unwrap().len(), count);
     }
 }
 
-fn waits_for_somebody(task: Task) {
-    let both = Both::empty(task);
+#[test]
+fn a_list_that_halved_or_doubled_waits_for_somebody_to_look_at_it() {
+    let both = Both::empty(list());
     let hosts = |count: u8| -> Vec<String> {
         (0..count)
             .map(|host| format!("203.0.113.{host}/32"))
@@ -844,6 +850,7 @@ fn what_networks_of_countries_may_be() {
     let taken = outcome.unwrap().unwrap();
     assert!(taken.left_out.is_none());
     assert_eq!(taken.entries, 3);
+    taken.copy.unwrap().keep().unwrap();
     let ends = Entry {
         end: Some(at(NOW + 10)),
         ..listed(&["16.0.0.0/12"]).remove(0)

@@ -29,7 +29,7 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "colour = 1",
-        "1:1: the config file has no key \"colour\"; the keys here are interfaces, interface, mode, sources, services",
+        "1:1: the config file has no key \"colour\"; the keys here are interfaces, interface, mode, sources, dns, services",
     ),
     (
         "[services.sip]\nudp = [1]\n alow = []",
@@ -222,6 +222,79 @@ const ROWS: &[(&str, &str)] = &[
     (
         "[services.a]\nudp = [1]\n[services.b]\nudp = [2, 1]",
         "4:11: udp port 1 is already guarded by the service a (line 2); leave it out of one",
+    ),
+    // Sources that live.
+    (
+        "[sources]\na = [\"203.0.113.300\"]",
+        "2:6: \"203.0.113.300\" is neither an address nor a name: the last part of a name is no number",
+    ),
+    (
+        "[sources]\na = [\"10.0.0.0/33\"]",
+        "2:6: the prefix length /33 is too long; write a number from 0 to 32",
+    ),
+    (
+        "[sources]\na = [\"sip\"]",
+        "2:6: \"sip\" is no whole name; write one with its domain, such as sip.provider.example",
+    ),
+    (
+        "[sources]\na = { names = [\"203.0.113.7\"] }",
+        "2:16: this is an address and no name; write both in one array, such as [\"203.0.113.0/24\", \"sip.provider.example\"]",
+    ),
+    (
+        "[sources]\na = { sip = \"provider\", hold = \"1\" }",
+        "2:13: \"provider\" is no whole name; write one with its domain, such as sip.provider.example",
+    ),
+    (
+        "[sources]\na = { url = \"http://feeds.example/a\" }",
+        "2:13: \"http://feeds.example/a\" can be changed by everybody on the way; write https://, or allow that with insecure = true",
+    ),
+    (
+        "[sources]\na = { url = \"feeds.example/a\" }",
+        "2:13: \"feeds.example/a\" is no URL; write for example \"https://feeds.example/voip.txt\"",
+    ),
+    (
+        "[sources]\na = { url = \"https://feeds.example/a\", every = \"5s\" }",
+        "2:48: every is between 10s and 31d; write for example \"1h\"",
+    ),
+    (
+        "[sources]\na = { url = \"https://feeds.example/a\", tolerate = \"60%\" }",
+        "2:51: \"60%\" is no share; write for example \"1%\" or \"0.5%\", at most \"50%\"",
+    ),
+    (
+        "[sources]\na = { url = \"https://feeds.example/a\", widest = { ipv4 = 0 } }",
+        "2:58: a prefix length is a number from 1 to 32 here",
+    ),
+    (
+        "[sources]\na = { countries = [\"UK\"], database = \"/x\" }",
+        "2:20: \"UK\" is no country's code of two letters (ISO 3166-1), such as \"DE\"; United Kingdom of Great Britain and Northern Ireland is \"GB\"",
+    ),
+    (
+        "[sources]\na = { countries = [\"DE\"] }",
+        "2:5: this source has no database; write database = \"/usr/share/GeoIP/country.mmdb\"",
+    ),
+    (
+        "[sources]\na = { crowdsec = \"http://127.0.0.1:8080\" }",
+        "2:5: this source has no key_file; `cscli bouncers add` makes a key for it",
+    ),
+    (
+        "[sources]\na = { crowdsec = \"http://127.0.0.1:8080\", key_file = \"/k\" }\n[services.b]\nudp = [1]\nallow = [\"a\"]",
+        "5:10: these are addresses that CrowdSec bans; name them in deny",
+    ),
+    (
+        "[sources]\na = { etcd = [\"http://etcd1.example:2379\"], key = \"/a\" }",
+        "2:15: \"http://etcd1.example:2379\" can be changed by everybody on the way; write https://, or allow that with insecure = true",
+    ),
+    (
+        "[sources]\na = { etcd = [\"https://etcd1.example:2379\"], key = \"/a\", user = \"b\" }",
+        "2:65: user and password_file go together; write both",
+    ),
+    (
+        "[dns]\nservers = [\"dns.example\"]",
+        "2:12: \"dns.example\" is no address of a server; write for example \"192.0.2.53\"",
+    ),
+    (
+        "[dns]\ndnssec = true",
+        "1:1: dnssec needs servers that hand on what proves an answer; write servers = [\"192.0.2.53\"]",
     ),
     // Names of sources.
     (
