@@ -3,10 +3,11 @@
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 use sipguard_ebpf::abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Layer, SERVICES, Value};
+use sipguard_lists::task::Task;
 
 use crate::{
     datapath::{self, Description},
-    policy::{Action, AttachMode, Interface, Mode, Policy, Service},
+    policy::{Action, AttachMode, Interface, LiveSource, Mode, Policy, Service},
     prefix,
     state::Slots,
     tables::{Entries, Family, PrefixKey, Tables},
@@ -24,8 +25,39 @@ pub struct Difference {
     pub interfaces: Vec<Change<AttachMode>>,
     /// Services that come, go, or are not what they were.
     pub services: Vec<Change<Service>>,
+    /// Live sources that come, go, or are asked for or used in another way. What they have is theirs, and not among the entries.
+    pub sources: Vec<Change<SourceLine>>,
     /// Entries that come and go.
     pub entries: EntryChanges,
+}
+
+/// A live source, and what is done with its entries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SourceLine {
+    /// `names`, `url`, `countries`, `crowdsec` or `etcd`.
+    pub kind: &'static str,
+    /// The services that it lets in to.
+    pub allow: Vec<String>,
+    /// The services that it keeps out of.
+    pub deny: Vec<String>,
+    #[serde(skip)]
+    task: Task,
+}
+
+impl SourceLine {
+    fn of<'s>(source: &LiveSource, service: impl Fn(usize) -> Option<&'s Service>) -> Self {
+        let of = |action| {
+            let uses = source.uses.iter().filter(|it| it.action == action);
+            let named = uses.filter_map(|it| service(usize::from(it.service)));
+            named.map(|service| service.name.clone()).collect()
+        };
+        Self {
+            kind: source.task.kind.name(),
+            allow: of(Action::Allow),
+            deny: of(Action::Deny),
+            task: source.task.clone(),
+        }
+    }
 }
 
 /// Something that is not the same before and after.
@@ -141,6 +173,23 @@ impl Difference {
                     .iter()
                     .map(|service| (&*service.name, service)),
             ),
+            sources: {
+                let before = before.map_or(Vec::new(), |before| {
+                    let services = &before.description.services;
+                    let service = |index: usize| Some(&services.get(index)?.service);
+                    let live = before.description.live.iter();
+                    live.map(|source| SourceLine::of(source, service)).collect()
+                });
+                let services = &after.policy.services;
+                let live = after.policy.live.iter();
+                let now: Vec<_> = live
+                    .map(|source| SourceLine::of(source, |index| services.get(index)))
+                    .collect();
+                changes(
+                    before.iter().map(|line| (&*line.task.source, line)),
+                    now.iter().map(|line| (&*line.task.source, line)),
+                )
+            },
             entries: entries.finish(),
         })
     }

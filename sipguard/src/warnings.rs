@@ -15,7 +15,7 @@ use std::{
 
 use ipnet::IpNet;
 use serde::Serialize;
-use sipguard_ebpf::abi::{self, Protocol, Reason, Value};
+use sipguard_ebpf::abi::{self, Layer, Protocol, Reason, Value};
 
 pub(crate) use self::doubts::nobody_allowed;
 pub use self::doubts::{Doubt, doubts};
@@ -95,8 +95,8 @@ fn parent(pid: u32) -> Option<u32> {
 pub struct Side<'s, E> {
     /// Its services, with their numbers in the kernel.
     pub services: Vec<(&'s Service, u8)>,
-    /// What is said of a prefix in a service.
-    pub value: Box<dyn Fn(u8, IpNet) -> Result<Option<Value>, E> + 's>,
+    /// What is said of a prefix in a layer of a service.
+    pub value: Box<dyn Fn(u8, Layer, IpNet) -> Result<Option<Value>, E> + 's>,
     /// The boot clock in nanoseconds.
     pub boot_ns: u64,
 }
@@ -124,19 +124,24 @@ impl<E> Side<'_, E> {
         Ok(reason.action() == abi::Action::Pass)
     }
 
-    /// What the most specific entry in force says.
+    /// What the entry in force says that comes first: the most specific one by hand, the most specific live one, or `any` by hand.
     fn reason(&self, address: IpAddr, service: u8) -> Result<Option<Reason>, E> {
         let host = IpNet::from(address);
-        for length in (0..=host.max_prefix_len()).rev() {
+        let said = |layer, length| -> Result<Option<Reason>, E> {
             let Ok(prefix) = IpNet::new(address, length) else {
-                continue;
+                return Ok(None);
             };
-            let value = (self.value)(service, prefix.trunc())?;
-            if let Some(reason) = value.and_then(|value| value.live(|| self.boot_ns)) {
-                return Ok(Some(reason));
+            let value = (self.value)(service, layer, prefix.trunc())?;
+            Ok(value.and_then(|value| value.live(|| self.boot_ns)))
+        };
+        for layer in [Layer::Hand, Layer::Live] {
+            for length in (1..=host.max_prefix_len()).rev() {
+                if let Some(reason) = said(layer, length)? {
+                    return Ok(Some(reason));
+                }
             }
         }
-        Ok(None)
+        said(Layer::Hand, 0)
     }
 }
 

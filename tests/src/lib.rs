@@ -10,6 +10,7 @@ pub mod differential;
 pub mod etcd;
 pub mod fetcher;
 pub mod foreign;
+pub mod found;
 pub mod frame;
 pub mod gateway;
 pub mod interpreter;

@@ -1,18 +1,21 @@
 //! Live sources, from what the fetcher found to what packets meet.
 
 use std::{
-    collections::BTreeSet,
-    fs::{self, File},
+    fs,
     net::{IpAddr, Ipv4Addr},
+    os::unix::fs::chown,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use ipnet::IpNet;
-use jiff::{SignedDuration, Timestamp};
+use rustix::{mount::mount_bind, process::Signal};
 use serde_json::Value;
-use sipguard_lists::found::{Entry, Head, Writer};
 use sipguard_tests::{
-    netns::{Finished, SCRATCH, STATE, sandbox},
+    found::Found,
+    netns::{
+        End, Finished, Host, Process, SCRATCH, STATE, join, sandbox, sipguard, sipguard_fetch,
+    },
     scene::{PROVIDER, SCANNER, Scene},
 };
 
@@ -39,79 +42,6 @@ deny = ["blocked"]
 udp = [5061]
 allow = ["blocked"]
 "#;
-
-/// What the fetcher has found.
-struct Found {
-    folder: PathBuf,
-    source: &'static str,
-    name: Option<&'static str>,
-    url: Option<&'static str>,
-    changed: i64,
-}
-
-impl Found {
-    fn new(source: &'static str) -> Self {
-        let folder = Path::new(SCRATCH).join("sipguard-fetch");
-        fs::create_dir_all(&folder).expect("a sandbox has room for it");
-        Self {
-            folder,
-            source,
-            name: None,
-            url: None,
-            changed: Timestamp::now().as_second() - 3600,
-        }
-    }
-
-    fn name(name: &'static str) -> Self {
-        Self {
-            name: Some(name),
-            ..Self::new("trunk")
-        }
-    }
-
-    fn url(source: &'static str, url: &'static str) -> Self {
-        Self {
-            url: Some(url),
-            ..Self::new(source)
-        }
-    }
-
-    /// Writes these prefixes, which are another list than before.
-    fn are<'p>(&mut self, prefixes: impl IntoIterator<Item = &'p str>) {
-        let prefixes = prefixes.into_iter();
-        self.all(prefixes.map(|prefix| sipguard_lists::prefix::parse(prefix).expect("a prefix")));
-    }
-
-    fn all(&mut self, prefixes: impl IntoIterator<Item = IpNet>) {
-        self.changed += 1;
-        let changed = Timestamp::from_second(self.changed).expect("a time");
-        let mut head = Head::new(
-            self.source,
-            changed,
-            changed + SignedDuration::from_secs(300),
-        );
-        head.answered = Some(changed);
-        head.changed = Some(changed);
-        head.url = self.url.map(str::to_owned);
-        // As the fetcher does it: whole, or not at all.
-        let (new, file) = ["new", "json"]
-            .map(|end| self.folder.join(format!("{}.{end}", self.source)))
-            .into();
-        let mut writer = Writer::new(File::create(&new).expect("a file"), &head).expect("room");
-        for prefix in prefixes.into_iter().collect::<BTreeSet<_>>() {
-            let entry = Entry {
-                prefix,
-                first: changed,
-                last: changed,
-                end: None,
-                comment: self.name.map(str::to_owned),
-            };
-            writer.entry(&entry).expect("room");
-        }
-        writer.finish().expect("room");
-        fs::rename(new, file).expect("the same folder");
-    }
-}
 
 fn refresh(scene: &Scene) -> Finished {
     scene.sipguard(["refresh", "--offline"]).succeeded()
@@ -154,7 +84,7 @@ fn addresses_of_a_name_come_and_go_in_place() {
             "{nothing:?}"
         );
 
-        let mut found = Found::name("sip.provider.example");
+        let mut found = Found::name("trunk", "sip.provider.example");
         found.are([PROVIDER, "203.0.113.6"]);
         let refreshed = refresh(&scene);
         assert_eq!(refreshed.stdout, "trunk: 2 entries, 2 new, 0 gone\n");
@@ -194,7 +124,7 @@ fn a_name_comes_before_a_ban_and_a_person_before_both() {
     sandbox(|sandbox| {
         let scene = Scene::new(sandbox, &["eth0"]);
         scene.configure(NAMES);
-        let mut found = Found::name("sip.provider.example");
+        let mut found = Found::name("trunk", "sip.provider.example");
         found.are([PROVIDER]);
         scene.sipguard(["apply", "--offline"]).succeeded();
         assert!(scene.passes("eth0", PROVIDER, 5060));
@@ -335,14 +265,14 @@ fn after_a_reboot_the_last_good_copies_are_in_force_whatever_the_fetcher_says() 
     sandbox(|sandbox| {
         let scene = Scene::new(sandbox, &["eth0"]);
         scene.configure(NAMES);
-        let mut found = Found::name("sip.provider.example");
+        let mut found = Found::name("trunk", "sip.provider.example");
         found.are([PROVIDER]);
         scene.sipguard(["apply", "--offline"]).succeeded();
         let tasks = Path::new(STATE).join("tasks.json");
         let ordered = fs::read_to_string(&tasks).expect("it is to be asked for");
         assert!(ordered.contains("sip.provider.example"), "{ordered}");
 
-        fs::write(found.folder.join("trunk.json"), "{").expect("a file");
+        fs::write(found.file(), "{").expect("a file");
         scene.reboot(sandbox);
         scene.sipguard(["apply", "--offline"]).succeeded();
         assert!(scene.passes("eth0", PROVIDER, 5060));
@@ -363,7 +293,7 @@ fn what_waits_to_be_confirmed_asks_and_what_is_taken_back_does_not() {
     sandbox(|sandbox| {
         let scene = Scene::new(sandbox, &["eth0"]);
         scene.configure(NAMES);
-        let mut found = Found::name("sip.provider.example");
+        let mut found = Found::name("trunk", "sip.provider.example");
         found.are([PROVIDER]);
         scene.sipguard(["apply", "--offline"]).succeeded();
         let ordered = || {
@@ -381,10 +311,7 @@ fn what_waits_to_be_confirmed_asks_and_what_is_taken_back_does_not() {
         assert!(
             ordered().contains("sip.other.example") && ordered().contains("sip.provider.example")
         );
-        let mut other = Found {
-            name: Some("sip.other.example"),
-            ..Found::new("other")
-        };
+        let mut other = Found::name("other", "sip.other.example");
         other.are([SCANNER]);
         // Both go on: the one that is on trial, and the one that may come back.
         found.are([PROVIDER, "203.0.113.6"]);
@@ -394,5 +321,126 @@ fn what_waits_to_be_confirmed_asks_and_what_is_taken_back_does_not() {
         assert!(!scene.passes("eth0", SCANNER, 5060));
         assert!(scene.passes("eth0", PROVIDER, 5060) && scene.passes("eth0", "203.0.113.6", 5060));
         assert!(!ordered().contains("sip.other.example"));
+    });
+}
+
+/// The programs as they are installed: where their user may run one of them.
+struct Installed {
+    sipguard: PathBuf,
+}
+
+impl Installed {
+    fn new() -> Self {
+        const USER: u32 = 4_711;
+        let folder = Path::new(SCRATCH).join("bin");
+        fs::create_dir(&folder).expect("the scratch folder is writable");
+        let copy = |program: PathBuf| {
+            let copy = folder.join(program.file_name().expect("it has a name"));
+            fs::copy(program, &copy).expect("there is room for it");
+            copy
+        };
+        let users = fs::read_to_string("/etc/passwd").expect("everybody may read it");
+        let with_ours = Path::new(SCRATCH).join("passwd");
+        let user =
+            format!("{users}sipguard-fetch:x:{USER}:{USER}::/nonexistent:/usr/sbin/nologin\n");
+        fs::write(&with_ours, user).expect("the scratch folder is writable");
+        // In this test's mounts alone.
+        mount_bind(&with_ours, "/etc/passwd").expect("a file can be mounted over a file");
+        let found = Path::new(SCRATCH).join("sipguard-fetch");
+        fs::create_dir_all(&found).expect("the scratch folder is writable");
+        chown(&found, Some(USER), Some(USER)).expect("this test runs as root");
+        copy(sipguard_fetch());
+        Self {
+            sipguard: copy(sipguard()),
+        }
+    }
+
+    fn run(&self, scene: &Scene, line: &str) -> Finished {
+        let mut command = Command::new(&self.sipguard);
+        command.arg("--config").arg(scene.config());
+        scene.gateway.run(command.args(line.split_whitespace()))
+    }
+}
+
+/// A name server on a host of its own.
+fn dnsmasq(host: &Host, records: &[&str]) -> Process {
+    let mut command = Command::new("dnsmasq");
+    command
+        .args([
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+        ])
+        .args([
+            "--user=root",
+            "--pid-file=",
+            "--bind-interfaces",
+            "--local=/example/",
+        ])
+        .arg("--listen-address=192.0.2.53")
+        .args(records);
+    let server = host.spawn(&mut command);
+    host.wait_until_bound("udp", 53);
+    server
+}
+
+#[test]
+fn apply_asks_for_what_was_never_asked_for_and_refresh_asks_again() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        let installed = Installed::new();
+        let servers = sandbox.host();
+        let end = |host, addresses| End {
+            host,
+            interface: "dns",
+            addresses,
+        };
+        join(
+            end(&scene.gateway, &["192.0.2.9/24"]),
+            end(&servers, &["192.0.2.53/24"]),
+        );
+        let provider = "--srv-host=_sip._udp.provider.example,sip.provider.example,5060";
+        let server = dnsmasq(
+            &servers,
+            &[provider, "--host-record=sip.provider.example,203.0.113.5"],
+        );
+        scene.configure(&format!(
+            "{}\n[dns]\nservers = [\"192.0.2.53\"]\n",
+            NAMES.replace("\"sip.provider.example\"", "\"_sip._udp.provider.example\"")
+        ));
+        let applied = installed.run(&scene, "apply").succeeded();
+        assert!(!applied.stderr.contains("empty"), "{applied:?}");
+        assert!(
+            scene.passes("eth0", PROVIDER, 5060),
+            "with the first packet"
+        );
+        assert!(!scene.passes("eth0", SCANNER, 5060));
+
+        // The provider moves; what was there is held for a day, unless somebody says otherwise.
+        server.signal(Signal::TERM);
+        server.wait();
+        let server = dnsmasq(
+            &servers,
+            &[provider, "--host-record=sip.provider.example,203.0.113.9"],
+        );
+        let refreshed = installed.run(&scene, "refresh").succeeded();
+        assert_eq!(
+            refreshed.stdout, "trunk: 2 entries, 1 new, 0 gone\n",
+            "{refreshed:?}"
+        );
+        assert!(scene.passes("eth0", PROVIDER, 5060) && scene.passes("eth0", "203.0.113.9", 5060));
+        let forgotten = installed.run(&scene, "refresh trunk --forget").succeeded();
+        assert!(!scene.passes("eth0", PROVIDER, 5060), "{forgotten:?}");
+        assert!(scene.passes("eth0", "203.0.113.9", 5060));
+
+        // Nobody answers: all stays, and it is told.
+        server.signal(Signal::KILL);
+        server.wait();
+        let refreshed = installed.run(&scene, "refresh").succeeded();
+        assert_eq!(refreshed.stdout, "trunk: unchanged\n", "{refreshed:?}");
+        assert!(scene.passes("eth0", "203.0.113.9", 5060));
+        let error = status(&scene)["sources"][0]["error"].clone();
+        assert!(error.is_string(), "{error}");
     });
 }

@@ -4,6 +4,7 @@
 //! ```json
 //! {"generation":3,"changed":true,"interfaces":[…],"released":["eth1"],"entries":{"config":12,"command_line":1},"enforced":true,
 //!  "changes":{"mode":null,"interfaces":[],"services":[{"name":"web","from":{…},"to":null}],
+//!             "sources":[{"name":"trunk","from":null,"to":{"kind":"names","allow":["sip"],"deny":[]}}],
 //!             "entries":{"added":{"count":1,"first":[{"prefix":"203.0.113.7","service":"sip","action":"allow","timed":false}]},
 //!                        "removed":{"count":0,"first":[]}}},
 //!  "cut_off":null,"ephemeral":{"ports":[50600],"reserve":"50600"},"pending":null,"kept":false,"doubts":[],"sources":[…]}

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, io::Write};
 
 use anyhow::Result;
 use sipguard::{
-    difference::{Change, Difference, EntrySummary},
+    difference::{Change, Difference, EntrySummary, SourceLine},
     policy::{Action, Ports, Service},
     prefix,
 };
@@ -21,6 +21,7 @@ pub(super) fn summary(difference: &Difference) -> Option<String> {
     }));
     parts.extend(names(&difference.interfaces));
     parts.extend(names(&difference.services));
+    parts.extend(names(&difference.sources));
     let [added, removed] = [&difference.entries.added, &difference.entries.removed];
     let entries: Vec<_> = [("+", added), ("-", removed)]
         .into_iter()
@@ -85,8 +86,29 @@ pub(super) fn write(out: &mut dyn Write, difference: &Difference, palette: Palet
             (_, None) => writeln!(out, "{bad}- service {name}{bad:#}")?,
         }
     }
+    for change in &difference.sources {
+        let name = &change.name;
+        match (&change.from, &change.to) {
+            (None, Some(source)) => {
+                writeln!(out, "{good}+ live source {name}: {}{good:#}", used(source))?;
+            }
+            (Some(_), Some(to)) => writeln!(out, "  live source {name}: now {}", used(to))?,
+            (_, None) => writeln!(out, "{bad}- live source {name}{bad:#}")?,
+        }
+    }
     said(out, '+', &difference.entries.added, palette)?;
     said(out, '-', &difference.entries.removed, palette)
+}
+
+/// `names, allow for sip web`
+fn used(source: &SourceLine) -> String {
+    let mut parts = vec![source.kind.to_owned()];
+    for (action, services) in [(Action::Allow, &source.allow), (Action::Deny, &source.deny)] {
+        if !services.is_empty() {
+            parts.push(format!("{action} for {}", services.join(" ")));
+        }
+    }
+    parts.join(", ")
 }
 
 /// What a service does with sources that no entry covers, as `status` tells it.
@@ -194,6 +216,7 @@ mod tests {
                 change("sip", Some(sip), Some(changed)),
                 change("web", None, Some(web)),
             ],
+            sources: Vec::new(),
             entries: EntryChanges {
                 added: EntrySummary {
                     count: 1234,

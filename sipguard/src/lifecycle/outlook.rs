@@ -1,7 +1,5 @@
 //! What becomes of this host where a policy comes in force.
 
-use sipguard_ebpf::abi::Layer;
-
 use super::{error::Error, live::Live};
 use crate::{
     datapath::Target,
@@ -119,8 +117,8 @@ fn side_before(live: &Live, now: Now) -> Side<'_, Error> {
             .iter()
             .map(|found| (&found.service, found.slot))
             .collect(),
-        value: Box::new(|service, prefix| {
-            Ok(live.generation.value(service, Layer::Hand, prefix)?)
+        value: Box::new(|service, layer, prefix| {
+            Ok(live.generation.value(service, layer, prefix)?)
         }),
         boot_ns: now.boot_ns,
     }
@@ -138,8 +136,8 @@ fn side_after<'s>(
             .iter()
             .filter_map(|service| Some((service, slots.get(&service.name)?)))
             .collect(),
-        value: Box::new(|service, prefix| {
-            Ok(match PrefixKey::new(prefix, service, Layer::Hand) {
+        value: Box::new(|service, layer, prefix| {
+            Ok(match PrefixKey::new(prefix, service, layer) {
                 PrefixKey::V4(key) => tables.entries4.get(&key),
                 PrefixKey::V6(key) => tables.entries6.get(&key),
             })

@@ -60,7 +60,10 @@ fn who_is_logged_in() {
 fn side<'s>(policy: &'s Policy, entries: &'s [(u8, &str, u8)]) -> Side<'s, Infallible> {
     Side {
         services: policy.services.iter().zip(0..).collect(),
-        value: Box::new(move |service, prefix| {
+        value: Box::new(move |service, layer, prefix| {
+            if layer != Layer::Hand {
+                return Ok(None);
+            }
             let said = entries
                 .iter()
                 .find(|(number, known, _)| *number == service && known.parse() == Ok(prefix));

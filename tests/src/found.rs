@@ -1,0 +1,101 @@
+//! What the fetcher has found, without a fetcher: the files that it writes.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+use sipguard_lists::{
+    found::{Entry, Head, Writer},
+    prefix,
+};
+
+use crate::netns::SCRATCH;
+
+/// What the fetcher has found.
+#[derive(Debug)]
+pub struct Found {
+    folder: PathBuf,
+    source: &'static str,
+    name: Option<&'static str>,
+    url: Option<&'static str>,
+    changed: i64,
+}
+
+impl Found {
+    fn new(source: &'static str) -> Self {
+        let folder = Path::new(SCRATCH).join("sipguard-fetch");
+        fs::create_dir_all(&folder).expect("a sandbox has room for it");
+        Self {
+            folder,
+            source,
+            name: None,
+            url: None,
+            changed: Timestamp::now().as_second() - 3600,
+        }
+    }
+
+    /// For a source of one name.
+    #[must_use]
+    pub fn name(source: &'static str, name: &'static str) -> Self {
+        Self {
+            name: Some(name),
+            ..Self::new(source)
+        }
+    }
+
+    /// For a list.
+    #[must_use]
+    pub fn url(source: &'static str, url: &'static str) -> Self {
+        Self {
+            url: Some(url),
+            ..Self::new(source)
+        }
+    }
+
+    /// Writes these prefixes, which are another list than before.
+    pub fn are<'p>(&mut self, prefixes: impl IntoIterator<Item = &'p str>) {
+        let prefixes = prefixes.into_iter();
+        self.all(prefixes.map(|prefix| prefix::parse(prefix).expect("a prefix")));
+    }
+
+    /// The same.
+    pub fn all(&mut self, prefixes: impl IntoIterator<Item = IpNet>) {
+        self.changed += 1;
+        let changed = Timestamp::from_second(self.changed).expect("a time");
+        let mut head = Head::new(
+            self.source,
+            changed,
+            changed + SignedDuration::from_secs(300),
+        );
+        head.answered = Some(changed);
+        head.changed = Some(changed);
+        head.url = self.url.map(str::to_owned);
+        // As the fetcher does it: whole, or not at all.
+        let (new, file) = ["new", "json"]
+            .map(|end| self.folder.join(format!("{}.{end}", self.source)))
+            .into();
+        let mut writer = Writer::new(File::create(&new).expect("a file"), &head).expect("room");
+        for prefix in prefixes.into_iter().collect::<BTreeSet<_>>() {
+            let entry = Entry {
+                prefix,
+                first: changed,
+                last: changed,
+                end: None,
+                comment: self.name.map(str::to_owned),
+            };
+            writer.entry(&entry).expect("room");
+        }
+        writer.finish().expect("room");
+        fs::rename(new, file).expect("the same folder");
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.folder.join(format!("{}.json", self.source))
+    }
+}

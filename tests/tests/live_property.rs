@@ -1,0 +1,214 @@
+//! Random sequences of what can happen to entries that live, and to those by hand beside them, against a naive model of who decides. Some of
+//! the commands are killed at a random moment: what is in force then is what was before or what was to be, and no third thing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use rustix::process::Signal;
+use sipguard_tests::{
+    found::Found,
+    netns::{sandbox, sipguard},
+    random::Random,
+    scene::Scene,
+};
+
+const CONFIG: &str = r#"
+interfaces = ["eth0"]
+[sources]
+known   = ["10.0.0.0/30"]
+trunk   = ["sip.provider.example"]
+blocked = { url = "https://feeds.example/voip.txt" }
+[services.sip]
+udp = [5060]
+default = "allow"
+allow = ["trunk", "known"]
+deny = ["blocked"]
+"#;
+
+/// What is said. Later words on a prefix replace earlier ones of the same speaker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Model {
+    hand: BTreeMap<IpNet, bool>,
+    names: BTreeSet<IpNet>,
+    feed: BTreeSet<IpNet>,
+    bans: BTreeSet<IpNet>,
+}
+
+impl Model {
+    /// Whether packets from an address pass: all is looked at, and nothing is kept.
+    fn passes(&self, address: IpAddr) -> bool {
+        let known: IpNet = "10.0.0.0/30".parse().expect("a prefix");
+        let mut by_hand: BTreeMap<IpNet, bool> = [(known, true)].into();
+        by_hand.extend(&self.hand);
+        let covering = |prefix: &IpNet| prefix.contains(&address);
+        let longest = |prefix: &IpNet| prefix.prefix_len();
+        if let Some((_, allowed)) = by_hand
+            .iter()
+            .filter(|(prefix, _)| covering(prefix))
+            .max_by_key(|(prefix, _)| longest(prefix))
+        {
+            return *allowed;
+        }
+        let live = self.names.iter().chain(&self.feed).chain(&self.bans);
+        match live
+            .filter(|prefix| covering(prefix))
+            .max_by_key(|prefix| longest(prefix))
+        {
+            Some(prefix) => self.names.contains(prefix),
+            None => true,
+        }
+    }
+}
+
+/// Prefixes that have something to do with each other.
+fn prefixes() -> Vec<IpNet> {
+    let nets = [
+        "10.0.0.0/16",
+        "10.0.0.0/24",
+        "10.0.0.0/28",
+        "10.0.0.0/29",
+        "10.0.0.4/30",
+        "10.0.0.0/31",
+        "10.0.0.1/32",
+        "10.0.0.4/32",
+        "10.0.0.5/32",
+        "10.0.0.9/32",
+        "10.0.1.0/24",
+        "10.0.1.7/32",
+    ];
+    nets.map(|net| net.parse().expect("a prefix")).into()
+}
+
+fn addresses() -> Vec<IpAddr> {
+    let hosts = [0, 1, 2, 4, 5, 6, 9, 17, 263, 300, 70_000];
+    hosts
+        .map(|host| Ipv4Addr::from_bits(0x0a00_0000 + host).into())
+        .into()
+}
+
+/// Far from all else, to make a list long.
+fn others(count: u32) -> impl Iterator<Item = IpNet> {
+    (0..count).map(|place| IpAddr::from(Ipv4Addr::from_bits(0xac10_0000 + place)).into())
+}
+
+fn some(dice: &mut Random, of: &[IpNet]) -> BTreeSet<IpNet> {
+    of.iter().copied().filter(|_| dice.below(3) == 0).collect()
+}
+
+#[test]
+fn who_decides_is_who_should_after_whatever_happened() {
+    const TURNS: usize = 120;
+    sandbox(|sandbox| {
+        let mut dice = Random::seeded();
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(CONFIG);
+        let mut trunk = Found::name("trunk", "sip.provider.example");
+        let mut blocked = Found::url("blocked", "https://feeds.example/voip.txt");
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let mut model = Model::default();
+        let (all, hosts) = (prefixes(), prefixes());
+        let hosts: Vec<_> = hosts
+            .into_iter()
+            .filter(|net| net.prefix_len() == 32)
+            .collect();
+        for turn in 0..TURNS {
+            let mut after = model.clone();
+            let prefix = *dice.choose(&all);
+            let line = match dice.below(10) {
+                0 | 1 => {
+                    after.names = some(&mut dice, &hosts);
+                    trunk.all(after.names.iter().copied());
+                    "refresh trunk --offline".to_owned()
+                }
+                2 | 3 => {
+                    after.feed = some(&mut dice, &all);
+                    let long = if dice.below(3) == 0 { 1_500 } else { 40 };
+                    blocked.all(after.feed.iter().copied().chain(others(long)));
+                    "refresh blocked trunk --offline --accept".to_owned()
+                }
+                4 | 5 => {
+                    let allowed = dice.below(2) == 0;
+                    after.hand.insert(prefix, allowed);
+                    let word = if allowed { "allow" } else { "deny" };
+                    format!("{word} {prefix}")
+                }
+                6 => match after.hand.pop_first() {
+                    Some((prefix, _)) => format!("remove {prefix}"),
+                    None => "clock".to_owned(),
+                },
+                7 => {
+                    after.bans.insert(prefix);
+                    format!("ban {prefix} --for never --by test")
+                }
+                8 => {
+                    after.bans.remove(&prefix);
+                    format!("unban {prefix}")
+                }
+                _ => {
+                    let mode = if turn % 2 == 0 { "tc" } else { "native" };
+                    scene.configure(&CONFIG.replace(
+                        "interfaces = [\"eth0\"]",
+                        &format!("[[interface]]\nname = \"eth0\"\nmode = \"{mode}\""),
+                    ));
+                    let how = ["apply --offline", "apply --offline --confirm 60s"];
+                    (*dice.choose(&how)).to_owned()
+                }
+            };
+            let killed = dice.below(4) == 0;
+            let mut command = Command::new(sipguard());
+            command.arg("--config").arg(scene.config());
+            command.args(line.split_whitespace());
+            if killed {
+                let process = scene.gateway.spawn(&mut command);
+                thread::sleep(Duration::from_micros(dice.below(25_000) as u64));
+                process.signal(Signal::KILL);
+                process.wait();
+                // What is left of it the next command finishes.
+                scene.sipguard(["clock"]).succeeded();
+            } else {
+                scene.gateway.run(&mut command).succeeded();
+            }
+            let is = |model: &Model| {
+                let wrong = addresses().into_iter().find(|address| {
+                    scene.passes("eth0", &address.to_string(), 5060) != model.passes(*address)
+                });
+                wrong.map_or(Ok(()), Err)
+            };
+            match (is(&after), killed) {
+                (Ok(()), _) => model = after,
+                // Of a refresh that was killed, each source by itself.
+                (Err(_), true) => {
+                    let mixed = Model {
+                        names: after.names.clone(),
+                        ..model.clone()
+                    };
+                    if is(&model).is_err() {
+                        assert_eq!(is(&mixed), Ok(()), "turn {turn}, killed: {line}: {after:?}");
+                        model = mixed;
+                    }
+                    // So that the next refresh has the same to do.
+                    trunk.all(model.names.iter().copied());
+                    blocked.all(model.feed.iter().copied().chain(others(40)));
+                }
+                (Err(address), false) => {
+                    panic!("turn {turn}: {line}: {address}: {after:?}");
+                }
+            }
+            if line.contains("--confirm") {
+                // Whether it was ever begun or not.
+                let word = *dice.choose(&["confirm", "rollback"]);
+                let _ = scene.sipguard([word]);
+                assert_eq!(is(&model), Ok(()), "turn {turn}: {word}");
+            }
+        }
+        // What the kernel holds is what is said: a comparison finds nothing to mend.
+        let listed = scene.sipguard(["list", "--json"]).succeeded();
+        assert!(!listed.stdout.contains("\"in_force\":false"), "{listed:?}");
+    });
+}
