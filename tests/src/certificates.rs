@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-/// Makes in a folder an authority (`ca.pem`), a certificate of it for a server's address (`server.pem`, `server.key`), and somebody else's
+/// Makes in a folder an authority (`ca.pem`), a certificate of it for a server's address and two names (`server.pem`, `server.key`), and somebody else's
 /// (`another.pem`).
 pub fn certify(folder: &Path, address: &str) {
     let openssl = |words: &str| {
@@ -19,7 +19,7 @@ pub fn certify(folder: &Path, address: &str) {
         "{new} -subj /CN=authority -keyout ca.key -out ca.pem"
     ));
     openssl(&format!(
-        "{new} -subj /CN=server -addext subjectAltName=IP:{address} -addext basicConstraints=critical,CA:FALSE -CA ca.pem -CAkey ca.key \
+        "{new} -subj /CN=server -addext subjectAltName=IP:{address},DNS:feeds.example,DNS:lists.internal -addext basicConstraints=critical,CA:FALSE -CA ca.pem -CAkey ca.key \
          -keyout server.key -out server.pem"
     ));
     openssl(&format!(

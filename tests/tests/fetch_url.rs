@@ -6,6 +6,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::PermissionsExt as _,
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -192,6 +193,20 @@ impl World {
         server
     }
 
+    /// A name server on the same host, that knows where the lists are.
+    fn dnsmasq(&self) -> Process {
+        let mut command = Command::new("dnsmasq");
+        command
+            .args(["--keep-in-foreground", "--conf-file=/dev/null"])
+            .args(["--no-resolv", "--no-hosts", "--user=root", "--pid-file="])
+            .args(["--bind-interfaces", "--local=/example/"])
+            .arg(format!("--listen-address={SERVER}"))
+            .arg(format!("--host-record=feeds.example,{SERVER}"));
+        let server = self.server.spawn(&mut command);
+        self.server.wait_until_bound("udp", 53);
+        server
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.files.path().join("access.log")).expect("the server writes it")
     }
@@ -199,6 +214,48 @@ impl World {
     fn at(&mut self, path: &str) {
         self.list.url = format!("https://{SERVER}{path}");
     }
+}
+
+#[test]
+fn hosts_are_found_where_names_are_and_in_the_hosts_file() {
+    sandbox(|sandbox| {
+        let mut world = World::new(sandbox);
+        let _web = world.nginx();
+        let names = world.dnsmasq();
+        world.put("203.0.113.0/24\n");
+        let fetch = |world: &World, url: &str| {
+            let mut tasks = world.tasks();
+            tasks.dns.servers = vec![SERVER.parse().expect("an address")];
+            if let Kind::Url(list) = &mut tasks.sources[0].kind {
+                url.clone_into(&mut list.url);
+            }
+            world.fetcher.run(&world.gateway, &tasks)
+        };
+        fetch(&world, "https://feeds.example/list.txt").succeeded();
+        // The name stays the one that the certificate has to be for.
+        let other = fetch(&world, "https://other.example/list.txt").exited(1);
+        assert!(other.stdout.contains("host not found"), "{other:?}");
+
+        names.stop();
+        let unknown = fetch(&world, "https://feeds.example/list.txt").exited(1);
+        let why = format!("feeds.example: {SERVER}: ");
+        assert!(unknown.stdout.contains(&why), "{unknown:?}");
+
+        let hosts = world.files.path().join("hosts");
+        let written = format!("127.0.0.1 localhost\n{SERVER} lists.internal lists # here\n");
+        fs::write(&hosts, written).expect("a folder of ours");
+        mount_bind(&hosts, Path::new("/etc/hosts"));
+        fetch(&world, "https://lists.internal/list.txt").succeeded();
+        "https://lists.internal/list.txt".clone_into(&mut world.list.url);
+        assert_eq!(world.prefixes(), ["203.0.113.0/24"]);
+    });
+}
+
+/// In the sandbox's own view of the file system.
+fn mount_bind(file: &Path, over: &Path) {
+    let mut mount = Command::new("mount");
+    let mounted = mount.arg("--bind").arg(file).arg(over).status();
+    assert!(mounted.expect("it is declared").success());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Asking over HTTP and TLS.
 
+mod resolver;
+
 use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
 use sipguard_lists::said::Said;
@@ -8,7 +10,10 @@ use ureq::{
     config::ConfigBuilder,
     tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
     typestate::AgentScope,
+    unversioned::transport::DefaultConnector,
 };
+
+pub(crate) use self::resolver::Resolver;
 
 /// How long it may all take.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -30,6 +35,11 @@ pub(crate) fn config(
         .user_agent(concat!("sipguard-fetch/", env!("CARGO_PKG_VERSION")))
         // Tags of compressed copies do not match again with every server.
         .accept_encoding("identity"))
+}
+
+/// Whoever asks; who a host is, this resolver knows.
+pub(crate) fn agent(config: ConfigBuilder<AgentScope>, resolver: &Resolver) -> Agent {
+    Agent::with_parts(config.build(), DefaultConnector::new(), resolver.clone())
 }
 
 fn roots(ca_file: Option<&Path>, may_be_plain: bool) -> Result<RootCerts, String> {
@@ -75,6 +85,8 @@ pub(crate) fn told(error: &Error) -> String {
         }
         Error::TooManyRedirects => "it leads elsewhere too often".to_owned(),
         Error::Timeout(_) => "it takes too long".to_owned(),
+        // The resolver's own words.
+        Error::Other(why) => Said(&why.to_string()).to_string(),
         error => Said(&error.to_string()).to_string(),
     }
 }

@@ -207,9 +207,9 @@ pub(crate) trait Wait: Debug + Send {
 pub(crate) fn kind(question: &Question, tasks: &Tasks) -> Box<dyn Kind> {
     match question {
         Question::Names(names) => Box::new(names::InDns::new(names, tasks)),
-        Question::Url(list) => Box::new(url::OverHttp::new(list)),
-        Question::CrowdSec(lapi) => Box::new(crowdsec::Bouncer::new(lapi)),
-        Question::Etcd(fleet) => Box::new(etcd::InEtcd::new(fleet)),
+        Question::Url(list) => Box::new(url::OverHttp::new(list, tasks)),
+        Question::CrowdSec(lapi) => Box::new(crowdsec::Bouncer::new(lapi, tasks)),
+        Question::Etcd(fleet) => Box::new(etcd::InEtcd::new(fleet, tasks)),
         Question::Countries(some) => Box::new(countries::InDatabase::new(some)),
     }
 }

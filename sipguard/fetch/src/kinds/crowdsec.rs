@@ -14,7 +14,7 @@ mod usage;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use sipguard_lists::task::CrowdSec;
+use sipguard_lists::task::{CrowdSec, Tasks};
 use ureq::{Agent, http::StatusCode};
 
 use self::{decisions::Decisions, usage::Usage};
@@ -22,7 +22,7 @@ use super::{Answer, Before, Ending, Entries, Kind, is_told, prefixes::Limited};
 use crate::{
     countries::{Database, Networks},
     credential,
-    http::{self, PATIENCE},
+    http::{self, PATIENCE, Resolver},
 };
 
 /// How often all is asked for.
@@ -36,6 +36,7 @@ const FAILED: u32 = 3;
 
 /// A bouncer, and what it knows.
 pub(super) struct Bouncer {
+    resolver: Resolver,
     lapi: CrowdSec,
     /// As long as nothing failed.
     known: Option<Known>,
@@ -76,8 +77,9 @@ impl Countries {
 }
 
 impl Bouncer {
-    pub(super) fn new(lapi: &CrowdSec) -> Self {
+    pub(super) fn new(lapi: &CrowdSec, tasks: &Tasks) -> Self {
         Self {
+            resolver: Resolver::new(tasks),
             lapi: lapi.clone(),
             known: None,
             countries: lapi.database.as_deref().map(Countries::new),
@@ -209,7 +211,7 @@ impl Bouncer {
             .max_redirects(0)
             // One that the LAPI closed meanwhile would look like a failure.
             .max_idle_connections(0);
-        Ok(config.build().new_agent())
+        Ok(http::agent(config, &self.resolver))
     }
 
     /// There was no answer: what stands in the file stays there.

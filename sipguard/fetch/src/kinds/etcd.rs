@@ -10,7 +10,10 @@ use std::{io, time::Duration};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use sipguard_lists::{said::Said, task::Etcd};
+use sipguard_lists::{
+    said::Said,
+    task::{Etcd, Tasks},
+};
 use ureq::Agent;
 
 use self::{
@@ -20,7 +23,7 @@ use self::{
 use super::{Answer, Before, Entries, Kind, Wait, prefixes::Limited};
 use crate::{
     clock,
-    http::{self, PATIENCE},
+    http::{self, PATIENCE, Resolver},
 };
 
 /// As often it is looked whether a change was missed.
@@ -30,6 +33,7 @@ const PATIENCE_CONNECT: Duration = Duration::from_secs(5);
 
 /// Lists, and what was learnt of those who have them.
 pub(super) struct InEtcd {
+    resolver: Resolver,
     fleet: Etcd,
     /// The place of the server that answered last.
     first: usize,
@@ -56,8 +60,9 @@ struct Watch {
 }
 
 impl InEtcd {
-    pub(super) fn new(fleet: &Etcd) -> Self {
+    pub(super) fn new(fleet: &Etcd, tasks: &Tasks) -> Self {
         Self {
+            resolver: Resolver::new(tasks),
             fleet: fleet.clone(),
             first: 0,
             token: None,
@@ -107,7 +112,7 @@ impl InEtcd {
         let config = http::config(self.fleet.ca_file.as_deref(), may_be_plain)?
             .timeout_connect(Some(PATIENCE_CONNECT))
             .max_redirects(0);
-        Ok(config.build().new_agent())
+        Ok(http::agent(config, &self.resolver))
     }
 }
 

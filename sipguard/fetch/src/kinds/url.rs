@@ -6,32 +6,38 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use sipguard_lists::task::Url;
+use sipguard_lists::task::{Tasks, Url};
 use ureq::{
     Agent,
     http::{HeaderMap, HeaderName, Response, StatusCode, header},
 };
 
 use super::{Answer, Before, Entries, Kind};
-use crate::http::{self, PATIENCE};
+use crate::http::{self, PATIENCE, Resolver};
 
 const MAX_REDIRECTS: u32 = 5;
 /// The most characters of what the other side calls a copy.
 const MAX_TAG: usize = 500;
 
 /// A list, and how it is asked for.
-pub(super) struct OverHttp(Url);
+pub(super) struct OverHttp {
+    list: Url,
+    resolver: Resolver,
+}
 
 impl OverHttp {
-    pub(super) fn new(list: &Url) -> Self {
-        Self(list.clone())
+    pub(super) fn new(list: &Url, tasks: &Tasks) -> Self {
+        Self {
+            list: list.clone(),
+            resolver: Resolver::new(tasks),
+        }
     }
 
     fn get(&self, before: &Before) -> Result<Got, String> {
-        let mut request = self.agent()?.get(&self.0.url);
+        let mut request = self.agent()?.get(&self.list.url);
         // What was said of another list says nothing of this one.
         let head = before.head();
-        let head = head.filter(|head| head.url.as_ref() == Some(&self.0.url));
+        let head = head.filter(|head| head.url.as_ref() == Some(&self.list.url));
         if let Some(head) = head {
             let said = [
                 (header::IF_NONE_MATCH, &head.etag),
@@ -58,8 +64,8 @@ impl OverHttp {
     }
 
     fn agent(&self) -> Result<Agent, String> {
-        let may_be_plain = self.0.may_be_plain();
-        let config = http::config(self.0.ca_file.as_deref(), may_be_plain)?
+        let may_be_plain = self.list.may_be_plain();
+        let config = http::config(self.list.ca_file.as_deref(), may_be_plain)?
             // Each way that a redirect leads is looked at, too.
             .https_only(!may_be_plain)
             .timeout_global(Some(PATIENCE))
@@ -68,19 +74,19 @@ impl OverHttp {
             } else {
                 MAX_REDIRECTS
             });
-        Ok(config.build().new_agent())
+        Ok(http::agent(config, &self.resolver))
     }
 
     /// Whether it may be plain because it comes from this host, which no redirect may change.
     fn is_local_only(&self) -> bool {
-        !self.0.insecure && self.0.may_be_plain()
+        !self.list.insecure && self.list.may_be_plain()
     }
 
     fn read(&self, response: Response<ureq::Body>) -> Result<Got, String> {
         let tag = |name: HeaderName| tag(response.headers(), &name);
         let (etag, last_modified) = (tag(header::ETAG), tag(header::LAST_MODIFIED));
         // What is too much of it is counted there.
-        let (list, said) = body::read(response.into_body().into_reader(), &self.0)?;
+        let (list, said) = body::read(response.into_body().into_reader(), &self.list)?;
         Ok(Got {
             etag,
             last_modified,
@@ -92,11 +98,11 @@ impl OverHttp {
 
 impl Kind for OverHttp {
     fn ask(&mut self, before: &Before, _now: Timestamp) -> Answer {
-        let every = Duration::from_secs(self.0.every.into());
+        let every = Duration::from_secs(self.list.every.into());
         match self.get(before) {
             Ok(got) => Answer {
                 answered: true,
-                url: Some(self.0.url.clone()),
+                url: Some(self.list.url.clone()),
                 etag: got.etag,
                 last_modified: got.last_modified,
                 said: got.said,
@@ -106,9 +112,9 @@ impl Kind for OverHttp {
             // What was said of the last good copy is still so.
             Err(error) => {
                 let head = before.head();
-                let head = head.filter(|head| head.url.as_ref() == Some(&self.0.url));
+                let head = head.filter(|head| head.url.as_ref() == Some(&self.list.url));
                 Answer {
-                    url: Some(self.0.url.clone()),
+                    url: Some(self.list.url.clone()),
                     etag: head.and_then(|head| head.etag.clone()),
                     last_modified: head.and_then(|head| head.last_modified.clone()),
                     said: head.and_then(|head| head.said.clone()),

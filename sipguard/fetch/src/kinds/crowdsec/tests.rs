@@ -53,7 +53,7 @@ impl World {
         let folder = TempDir::new().unwrap();
         let key_file = folder.path().join("key");
         fs::write(&key_file, "key").unwrap();
-        let bouncer = Bouncer::new(&CrowdSec {
+        let lapi = CrowdSec {
             url: format!("http://{address}"),
             key_file,
             every: CrowdSec::EVERY,
@@ -61,7 +61,8 @@ impl World {
             ca_file: None,
             widest: Widest::default(),
             database: None,
-        });
+        };
+        let bouncer = Bouncer::new(&lapi, &Tasks::none());
         Self {
             bouncer,
             folder,
