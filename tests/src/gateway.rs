@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     netns::{End, Finished, Host, Process, SCRATCH, join, sandbox, sipguard},
-    package::{self, System, path, run},
+    package::{self, PACKAGES, System, path, run},
 };
 
 /// A user who may use sudo without a password.
@@ -116,9 +116,11 @@ impl<'a> Gateway<'a> {
             "mount",
             &["-t", "bpf", "bpf", path(&system.root.join("sys/fs/bpf"))],
         );
-        fs::remove_file(system.root.join("sipguard.deb")).unwrap();
+        for name in PACKAGES {
+            fs::remove_file(system.root.join(format!("{name}.deb"))).unwrap();
+        }
         // Whatever the machine has.
-        for folder in ["etc/sipguard", "var/lib/sipguard"] {
+        for folder in ["etc/sipguard", "var/lib/sipguard", "var/lib/sipguard-fetch"] {
             let _ = fs::remove_dir_all(system.root.join(folder));
         }
         install_sshd(&system, &folder.join("key.pub"));
@@ -156,11 +158,19 @@ impl<'a> Gateway<'a> {
         self.start(&[]);
     }
 
-    /// Installs `cargo xtask package`'s package by hand and puts a policy in force.
+    /// Installs `cargo xtask package`'s packages by hand and puts a policy in force.
     pub fn install(&self, policy: &str) {
-        fs::copy(package::file(".deb"), self.system.root.join("by-hand.deb")).unwrap();
-        self.system.run("dpkg --install /by-hand.deb").succeeded();
-        fs::remove_file(self.system.root.join("by-hand.deb")).unwrap();
+        let files = PACKAGES.map(|name| format!("by-hand-{name}.deb"));
+        for (name, file) in PACKAGES.iter().zip(&files) {
+            fs::copy(package::deb(name), self.system.root.join(file)).unwrap();
+        }
+        let [first, second] = &files;
+        self.system
+            .run(&format!("dpkg --install /{first} /{second}"))
+            .succeeded();
+        for file in files {
+            fs::remove_file(self.system.root.join(file)).unwrap();
+        }
         self.system.write(package::CONFIG, policy);
         self.system.run("sipguard apply").succeeded();
     }
@@ -220,7 +230,7 @@ impl<'a> Gateway<'a> {
         })
     }
 
-    /// What there is of sipguard, with its pins.
+    /// What there is of sipguard, with its pins and its user.
     #[must_use]
     pub fn traces(&self) -> Vec<PathBuf> {
         let mut found = self.system.traces();
@@ -228,6 +238,11 @@ impl<'a> Gateway<'a> {
         if pins.exists() {
             found.push(pins);
         }
+        let users = ["etc/passwd", "etc/group"].map(|file| self.system.root.join(file));
+        found.extend(users.into_iter().filter(|file| {
+            let text = fs::read_to_string(file).unwrap();
+            text.contains("sipguard")
+        }));
         found
     }
 
@@ -237,7 +252,7 @@ impl<'a> Gateway<'a> {
         let config = self.read(package::CONFIG);
         let version = self
             .system
-            .run("dpkg-query --show --showformat=${db:Status-Abbrev}${Version} sipguard");
+            .run("dpkg-query --show --showformat=${db:Status-Abbrev}${Version}\\n sipguard sipguard-fetch");
         let binary = self.system.run("sha256sum /usr/bin/sipguard").stdout;
         let leftovers = self
             .system
@@ -356,33 +371,40 @@ impl Deployer<'_> {
     }
 }
 
-/// The package as another version of it, in a folder like `target/package`.
+/// The packages as another version of them, in a folder like `target/package`.
 #[must_use]
 pub fn other_version(folder: &Path, version: &str) -> PathBuf {
     let made = folder.join(version);
-    let name = format!("sipguard_{version}_amd64");
-    let [tree, plain] = ["tree", &name].map(|name| made.join(name));
-    fs::create_dir_all(&made).unwrap();
-    run(
-        "dpkg-deb",
-        &["--raw-extract", path(&package::file(".deb")), path(&tree)],
-    );
-    let control = tree.join("DEBIAN/control");
-    let text = fs::read_to_string(&control).unwrap();
-    let (first, rest) = text.split_once("\nVersion: ").unwrap();
-    let (_, rest) = rest.split_once('\n').unwrap();
-    fs::write(control, format!("{first}\nVersion: {version}\n{rest}")).unwrap();
-    // A program does not mind what comes after it.
-    let program = tree.join("usr/bin/sipguard");
-    let mut bytes = fs::read(&program).unwrap();
-    bytes.extend(version.bytes());
-    fs::write(&program, bytes).unwrap();
-    let deb = made.join(format!("{name}.deb"));
-    run("dpkg-deb", &["-Znone", "--build", path(&tree), path(&deb)]);
-    fs::remove_dir_all(tree.join("DEBIAN")).unwrap();
-    fs::rename(&tree, &plain).unwrap();
+    let plain = made.join(format!("sipguard_{version}_amd64"));
+    fs::create_dir_all(&plain).unwrap();
+    for name in PACKAGES {
+        let tree = made.join("tree");
+        run(
+            "dpkg-deb",
+            &["--raw-extract", path(&package::deb(name)), path(&tree)],
+        );
+        let control = tree.join("DEBIAN/control");
+        let text = fs::read_to_string(&control).unwrap();
+        let (first, rest) = text.split_once("\nVersion: ").unwrap();
+        let (old, rest) = rest.split_once('\n').unwrap();
+        let rest = rest.replace(
+            &format!("sipguard (= {old})"),
+            &format!("sipguard (= {version})"),
+        );
+        fs::write(control, format!("{first}\nVersion: {version}\n{rest}")).unwrap();
+        // A program does not mind what comes after it.
+        let program = tree.join("usr/bin").join(name);
+        let mut bytes = fs::read(&program).unwrap();
+        bytes.extend(version.bytes());
+        fs::write(&program, bytes).unwrap();
+        let deb = made.join(format!("{name}_{version}_amd64.deb"));
+        run("dpkg-deb", &["-Znone", "--build", path(&tree), path(&deb)]);
+        fs::remove_dir_all(&tree).unwrap();
+        run("dpkg-deb", &["--extract", path(&deb), path(&plain)]);
+    }
     let tarball = format!("{}.tar.gz", path(&plain));
-    run("tar", &["-czf", &tarball, "-C", path(&made), &name]);
+    let name = plain.file_name().unwrap().to_str().unwrap();
+    run("tar", &["-czf", &tarball, "-C", path(&made), name]);
     fs::remove_dir_all(&plain).unwrap();
     let sums = run(
         "sh",

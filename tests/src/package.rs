@@ -32,13 +32,29 @@ pub fn folder() -> PathBuf {
         .expect("there is a package to test; `cargo xtask package` makes it")
 }
 
-/// The one file there whose name ends so.
+/// The packages' names; the second one needs the first.
+pub const PACKAGES: [&str; 2] = ["sipguard", "sipguard-fetch"];
+
+/// The Debian package of this name.
 #[must_use]
-pub fn file(extension: &str) -> PathBuf {
+pub fn deb(name: &str) -> PathBuf {
+    file(name, ".deb")
+}
+
+/// Both of them, for systems without dpkg.
+#[must_use]
+pub fn tarball() -> PathBuf {
+    file("sipguard", ".tar.gz")
+}
+
+fn file(name: &str, extension: &str) -> PathBuf {
     let found: Vec<_> = fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.to_str().unwrap().ends_with(extension))
+        .filter(|path| {
+            let file = path.file_name().unwrap().to_str().unwrap();
+            file.split('_').next() == Some(name) && file.ends_with(extension)
+        })
         .collect();
     assert_eq!(found.len(), 1, "{found:?}");
     found[0].clone()
@@ -102,7 +118,9 @@ impl<'a> System<'a> {
         // The copy has no systemd running, wherever this runs.
         run("mount", &["-t", "tmpfs", "tmpfs", path(&root.join("run"))]);
         let _ = fs::remove_file(root.join("etc/resolv.conf"));
-        fs::copy(file(".deb"), root.join("sipguard.deb")).unwrap();
+        for name in PACKAGES {
+            fs::copy(deb(name), root.join(format!("{name}.deb"))).unwrap();
+        }
         Self { host, root, upper }
     }
 

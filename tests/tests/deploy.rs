@@ -23,6 +23,17 @@ fn in_force(gateway: &Gateway<'_>, port: &str) -> bool {
     status.stdout.contains(port)
 }
 
+/// Whether sipguard would find it: its program, its folder, and its user.
+fn has_fetcher(gateway: &Gateway<'_>) -> bool {
+    let users = gateway.read("etc/passwd").unwrap();
+    gateway
+        .system
+        .run("/usr/bin/sipguard-fetch --version")
+        .succeeded();
+    let folder = gateway.system.run("stat -c %U:%a /var/lib/sipguard-fetch");
+    users.contains("\nsipguard-fetch:") && folder.stdout == "sipguard-fetch:750\n"
+}
+
 #[test]
 fn two_hosts_get_package_and_policy_and_again_nothing() {
     on_gateways(2, |deployer, gateways| {
@@ -44,6 +55,15 @@ fn two_hosts_get_package_and_policy_and_again_nothing() {
         assert_eq!(gateways[1].read(CONFIG), Some(other_policy()));
         assert!(!in_force(&gateways[0], "5061"));
         assert!(in_force(&gateways[1], "5061"));
+
+        // Who asks the network comes along, with its user.
+        for gateway in &*gateways {
+            gateway
+                .system
+                .run("dpkg-query --show sipguard-fetch")
+                .succeeded();
+            assert!(has_fetcher(gateway));
+        }
 
         let before = [&gateways[0], &gateways[1]].map(Gateway::state);
         assert!(before[0].contains("left \"\""), "{}", before[0]);
@@ -119,6 +139,7 @@ fn a_host_without_dpkg_gets_the_tarball() {
         let words = format!("deploy {host} --config gateway.toml");
         let deployed = deployer.run(&words).succeeded();
         assert!(deployed.stdout.contains("(tarball)"), "{deployed:?}");
+        assert!(has_fetcher(gateway));
         assert!(in_force(gateway, "5060"));
         let again = deployer.run(&words).succeeded();
         assert!(again.stdout.contains("nothing to do"), "{again:?}");

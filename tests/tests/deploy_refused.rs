@@ -165,7 +165,11 @@ fn a_host_in_disorder_is_left_to_its_administrator() {
             newer.display()
         );
         // Half installed: unpacked, but not configured.
-        fs::copy(package::file(".deb"), gateway.system.root.join("old.deb")).unwrap();
+        fs::copy(
+            package::deb("sipguard"),
+            gateway.system.root.join("old.deb"),
+        )
+        .unwrap();
         gateway.system.run("dpkg --unpack /old.deb").succeeded();
         refused(deployer, gateway, &words, "half installed", " nothing ");
         gateway.system.run("dpkg --configure sipguard").succeeded();

@@ -1,4 +1,4 @@
-//! `cargo xtask package`: a Debian package and a tarball that run on Debian 11, Ubuntu 22.04 and everything newer.
+//! `cargo xtask package`: two Debian packages, and a tarball of both, that run on Debian 11, Ubuntu 22.04 and everything newer.
 
 mod files;
 mod tarball;
@@ -15,6 +15,8 @@ use crate::{machine, setup};
 
 /// Where the packages go, and below it what they are made of. Everything else there goes.
 const FOLDER: &str = "target/package";
+/// What is packaged, each with a program of the same name: what filters, and what asks the network, which needs it.
+pub(crate) const PACKAGES: [&str; 2] = ["sipguard", "sipguard-fetch"];
 
 pub(crate) fn run() -> Result<()> {
     for file in build()? {
@@ -25,22 +27,25 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Makes the packages and their checksums, and returns all three.
+/// Makes the packages, the tarball and their checksums, and returns all of them.
 pub(crate) fn build() -> Result<Vec<PathBuf>> {
     setup::run(&[])?;
     let packager = setup::packager::ensure()?;
     let target = host()?;
-    let command = compile(&target)?;
+    let programs = compile(&target)?;
 
     let folder = folder();
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("clearing {}", folder.display()))?;
     }
-    files::write(&folder.join("files"), &command, &target)?;
-    let deb = deb(&packager, &target, &folder)?;
-    let tarball = tarball::make(&folder, &deb)?;
-    let sums = sums(&folder, &[&deb, &tarball])?;
-    Ok(vec![deb, tarball, sums])
+    let mut made = Vec::new();
+    for name in PACKAGES {
+        files::write(&folder.join("files").join(name), name, &programs, &target)?;
+        made.push(deb(&packager, name, &target, &folder)?);
+    }
+    made.push(tarball::make(&folder, &made)?);
+    made.push(sums(&folder, &made)?);
+    Ok(made)
 }
 
 /// Where [`build`] puts them, and nothing else.
@@ -58,10 +63,12 @@ fn host() -> Result<String> {
         .context("rustc does not say what machine this is")
 }
 
-/// The command, linked statically: a dynamic one needs at least the glibc of the machine that it was built on.
+/// The programs, linked statically: a dynamic one needs at least the glibc of the machine that it was built on. Returns their folder.
 fn compile(target: &str) -> Result<PathBuf> {
+    let packages = PACKAGES.iter().flat_map(|name| ["--package", name]);
     let status = machine::cargo()
-        .args(["build", "--package", "sipguard", "--release", "--locked"])
+        .args(["build", "--release", "--locked"])
+        .args(packages)
         // Named even though it is the host: what only helps to build must not be static.
         .args(["--target", target, "--target-dir"])
         .arg(machine::workspace().join("target"))
@@ -74,14 +81,14 @@ fn compile(target: &str) -> Result<PathBuf> {
     Ok(machine::workspace()
         .join("target")
         .join(target)
-        .join("release/sipguard"))
+        .join("release"))
 }
 
-fn deb(packager: &Path, target: &str, folder: &Path) -> Result<PathBuf> {
+fn deb(packager: &Path, name: &str, target: &str, folder: &Path) -> Result<PathBuf> {
     let made = machine::said(
         Command::new(packager)
             .current_dir(machine::workspace())
-            .args(["--package", "sipguard", "--target", target])
+            .args(["--package", name, "--target", target])
             .args(["--no-build", "--no-strip", "--no-dbgsym", "--output"])
             .arg(folder),
     )?;
@@ -89,7 +96,7 @@ fn deb(packager: &Path, target: &str, folder: &Path) -> Result<PathBuf> {
 }
 
 /// `SHA256SUMS`, as `sha256sum --check` reads it.
-fn sums(folder: &Path, files: &[&PathBuf]) -> Result<PathBuf> {
+fn sums(folder: &Path, files: &[PathBuf]) -> Result<PathBuf> {
     let names = files.iter().filter_map(|file| file.file_name());
     let said = machine::said(Command::new("sha256sum").current_dir(folder).args(names))?;
     let sums = folder.join("SHA256SUMS");

@@ -1,6 +1,6 @@
 //! What is to be asked for: what is in force, and nothing else.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
 
 use sipguard_lists::task::{FILE, Task, Tasks};
 
@@ -57,7 +57,7 @@ impl Session<'_> {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
             }
-        } else if Tasks::read(&file).is_ok_and(|before| before.as_ref() == Some(tasks)) {
+        } else if is_written(tasks, &file) {
             Ok(())
         } else {
             write(tasks, folder)
@@ -76,6 +76,13 @@ impl Session<'_> {
         // What is left of them takes room, and nothing else.
         let _ = self.host.copies().keep_only(&tasks);
     }
+}
+
+/// Whether it stands there, for the fetcher's group, which may be there only since.
+fn is_written(tasks: &Tasks, file: &Path) -> bool {
+    let is_for = |group| fs::metadata(file).is_ok_and(|metadata| metadata.gid() == group);
+    fetcher::group().is_none_or(is_for)
+        && Tasks::read(file).is_ok_and(|before| before.as_ref() == Some(tasks))
 }
 
 /// The fetcher's group may read this one file. Root need not have all rights here, and may give files to groups that it is in.

@@ -12,6 +12,7 @@ use super::{
     judgement::{Install, Todo},
     payload::{Config, Package},
 };
+use crate::package::PACKAGES;
 
 /// Runs on the host.
 const TRANSACTION: &str = include_str!("transaction.sh");
@@ -29,7 +30,9 @@ pub(super) fn archive(
     let install = match todo.install {
         Install::Nothing => "keep",
         Install::Deb => {
-            fs::copy(&package.deb, new.join("package.deb"))?;
+            for (deb, name) in package.debs.iter().zip(PACKAGES) {
+                fs::copy(deb, new.join(format!("{name}.deb")))?;
+            }
             "deb"
         }
         Install::Tarball => {

@@ -31,11 +31,14 @@ fact free_var "$(free /var/lib)"
 fact free_usr "$(free /usr)"
 if command -v dpkg > /dev/null; then
     fact dpkg "$(dpkg --print-architecture)"
-    fact package "$(dpkg-query --show --showformat='${db:Status-Want} ${db:Status-Eflag} ${db:Status-Status} ${Version}' sipguard 2> /dev/null)"
+    known='${db:Status-Want} ${db:Status-Eflag} ${db:Status-Status} ${Version}'
+    fact package "$(dpkg-query --show --showformat="$known" sipguard 2> /dev/null)"
+    fact fetcher "$(dpkg-query --show --showformat="$known" sipguard-fetch 2> /dev/null)"
 fi
 for file in $traces; do
     if [ -e "$file" ] || [ -L "$file" ]; then fact trace "$file"; fi
 done
+if grep -q '^sipguard-fetch:' /etc/passwd; then fact trace "the user sipguard-fetch"; fi
 if printf '%s\n' "$sums" | sha256sum -c > /dev/null 2>&1; then
     fact files same
 fi

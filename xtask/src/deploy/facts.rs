@@ -11,10 +11,13 @@ const CHECKS: &str = include_str!("checks.sh");
 
 /// Everything that a package, or sipguard itself, puts on a host.
 pub(super) const TRACES: &str = "\
-    /etc/sipguard /var/lib/sipguard /usr/bin/sipguard \
-    /usr/lib/systemd/system/sipguard*.service /usr/lib/systemd/system/sipguard*.timer /etc/systemd/system/*/sipguard.service \
+    /etc/sipguard /var/lib/sipguard /var/lib/sipguard-fetch /usr/bin/sipguard /usr/bin/sipguard-fetch \
+    /usr/lib/systemd/system/sipguard*.service /usr/lib/systemd/system/sipguard*.timer /usr/lib/systemd/system/sipguard*.path \
+    /usr/lib/systemd/system/sipguard*.service.d /etc/systemd/system/*/sipguard.service /etc/systemd/system/*/sipguard-fetch.service \
+    /usr/lib/sysusers.d/sipguard-fetch.conf \
     /usr/lib/udev/rules.d/90-sipguard.rules /usr/lib/sysctl.d/50-sipguard.conf \
-    /usr/share/doc/sipguard /usr/share/lintian/overrides/sipguard /usr/share/man/man1/sipguard*.1.gz \
+    /usr/share/doc/sipguard /usr/share/doc/sipguard-fetch /usr/share/lintian/overrides/sipguard \
+    /usr/share/lintian/overrides/sipguard-fetch /usr/share/man/man1/sipguard*.1.gz \
     /usr/share/man/man5/sipguard.toml.5.gz \
     /usr/share/bash-completion/completions/sipguard /usr/share/zsh/vendor-completions/_sipguard \
     /usr/share/fish/vendor_completions.d/sipguard.fish /var/lib/sipguard-deploy*";
@@ -33,6 +36,8 @@ pub(super) struct Facts {
     pub(super) dpkg: Option<String>,
     /// What dpkg knows of the package: what is wanted, its error flag, its status and its version.
     pub(super) package: Option<String>,
+    /// The same of the package sipguard-fetch.
+    pub(super) fetcher: Option<String>,
     /// The installed files are the package's.
     pub(super) same_files: bool,
     /// The config file's SHA-256.
@@ -86,6 +91,7 @@ impl Facts {
             "free_usr" => self.free_usr = value.parse().unwrap_or(0),
             "dpkg" => self.dpkg = Some(text()),
             "package" => self.package = Some(text()),
+            "fetcher" => self.fetcher = Some(text()),
             "files" => self.same_files = true,
             "config" => self.config = Some(text()),
             "xdp" => {
@@ -175,11 +181,11 @@ impl Facts {
                 .as_ref()
                 .map(|status| status["services"].clone())
         };
-        let package = |facts: &Self| {
-            let package = facts.package.clone();
-            package.filter(|package| package.contains(" installed "))
+        let packages = |facts: &Self| {
+            let packages = [&facts.package, &facts.fetcher].map(Clone::clone);
+            packages.map(|package| package.filter(|package| package.contains(" installed ")))
         };
-        if package(self) != package(before) || self.version != before.version {
+        if packages(self) != packages(before) || self.version != before.version {
             Some("the package is another one")
         } else if self.config != before.config {
             Some("the config is another one")

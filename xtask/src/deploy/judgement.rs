@@ -105,19 +105,10 @@ fn fits(facts: &Facts, package: &Package) -> Result<(), String> {
 
 /// Without asking whether it can be done.
 pub(super) fn todo(facts: &Facts, config: Option<&Config>) -> Result<Todo, String> {
-    let package = facts.package.as_deref().unwrap_or_default();
-    let words: Vec<_> = package.split_whitespace().collect();
-    let by_dpkg = match words.as_slice() {
-        [_, "ok", "installed", _] => true,
-        [] | [_, "ok", "not-installed" | "config-files", ..] => false,
-        _ => {
-            return Err(format!(
-                "sipguard is half installed there ({package}): `dpkg --purge --force-remove-reinstreq sipguard` or `dpkg --configure sipguard` first"
-            ));
-        }
-    };
+    let by_dpkg = is_installed("sipguard", facts.package.as_deref())?;
+    let with_fetcher = is_installed("sipguard-fetch", facts.fetcher.as_deref())?;
     let by_hand = facts.version.is_some() && !by_dpkg;
-    let install = if facts.same_files && (by_dpkg || by_hand) {
+    let install = if facts.same_files && (by_dpkg && with_fetcher || by_hand) {
         Install::Nothing
     } else if facts.dpkg.is_some() && !by_hand {
         Install::Deb
@@ -130,6 +121,19 @@ pub(super) fn todo(facts: &Facts, config: Option<&Config>) -> Result<Todo, Strin
         config: config.is_some_and(|config| facts.config.as_ref() != Some(&config.sum)),
         apply: facts.planned.as_ref().is_some_and(changed),
     })
+}
+
+/// Whether dpkg has it.
+fn is_installed(name: &str, status: Option<&str>) -> Result<bool, String> {
+    let status = status.unwrap_or_default();
+    let words: Vec<_> = status.split_whitespace().collect();
+    match words.as_slice() {
+        [_, "ok", "installed", _] => Ok(true),
+        [] | [_, "ok", "not-installed" | "config-files", ..] => Ok(false),
+        _ => Err(format!(
+            "{name} is half installed there ({status}): `dpkg --purge --force-remove-reinstreq {name}` or `dpkg --configure {name}` first"
+        )),
+    }
 }
 
 fn room(facts: &Facts, todo: &Todo) -> Result<(), String> {

@@ -9,11 +9,16 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{address::Address, ssh::input};
-use crate::{machine::said, package};
+use crate::{
+    machine::said,
+    package::{self, PACKAGES},
+};
 
-/// What `cargo xtask package` makes.
+/// What `cargo xtask package` makes. All of it goes to every host: a host without live sources has a service that waits, and one that gets some
+/// later needs nothing else.
 pub(super) struct Package {
-    pub(super) deb: PathBuf,
+    /// In the order of [`PACKAGES`].
+    pub(super) debs: Vec<PathBuf>,
     pub(super) tarball: PathBuf,
     pub(super) version: String,
     /// As dpkg calls it.
@@ -46,29 +51,34 @@ impl Package {
                 entries.into_iter().map(|entry| entry.path()).collect()
             }
         };
-        let one = |ending: &str| {
-            let mut found = files
-                .iter()
-                .filter(|file| file.to_string_lossy().ends_with(ending));
+        let one = |name: &str, ending: &str| {
+            let mut found = files.iter().filter(|file| {
+                let file = file.file_name().unwrap_or_default().to_string_lossy();
+                file.ends_with(ending) && file.split('_').next() == Some(name)
+            });
             let (first, second) = (found.next(), found.next());
-            ensure!(second.is_none(), "there is more than one package");
+            ensure!(
+                second.is_none(),
+                "there is more than one {ending} of {name}"
+            );
             first
                 .cloned()
-                .with_context(|| format!("there is no {ending} of a package"))
+                .with_context(|| format!("there is no {ending} of {name}"))
         };
-        let (deb, tarball) = (one(".deb")?, one(".tar.gz")?);
-        let name = deb.file_stem().unwrap_or_default().to_string_lossy();
-        let mut words = name.split('_');
-        let (Some("sipguard"), Some(version), Some(architecture), None) =
-            (words.next(), words.next(), words.next(), words.next())
+        let debs = PACKAGES.map(|name| one(name, ".deb"));
+        let debs = debs.into_iter().collect::<Result<Vec<_>>>()?;
+        let tarball = one("sipguard", ".tar.gz")?;
+        let name = tarball.file_name().unwrap_or_default().to_string_lossy();
+        let mut words = name.trim_end_matches(".tar.gz").split('_').skip(1);
+        let (Some(version), Some(architecture), None) = (words.next(), words.next(), words.next())
         else {
-            anyhow::bail!("{} is not sipguard's", deb.display());
+            anyhow::bail!("{} is not sipguard's", tarball.display());
         };
         Ok(Self {
             version: version.to_owned(),
             architecture: architecture.to_owned(),
             sums: sums(&tarball)?,
-            deb,
+            debs,
             tarball,
         })
     }

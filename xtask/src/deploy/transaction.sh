@@ -20,6 +20,10 @@ config=$etc/sipguard.toml
 staged=$etc/.sipguard.toml.deploy
 installed=/usr/bin/sipguard
 state=/var/lib/sipguard
+# What asks the network, with a user of its own.
+fetcher=sipguard-fetch
+fetched=/var/lib/sipguard-fetch
+packages="sipguard $fetcher"
 
 main() {
     case $step in
@@ -112,7 +116,11 @@ complaint() {
 
 unpack() {
     case $package in
-        deb) quietly dpkg-deb --extract new/package.deb new/tree ;;
+        deb)
+            for name in $packages; do
+                quietly dpkg-deb --extract new/$name.deb new/tree || return 1
+            done
+            ;;
         tar) mkdir new/tree && quietly tar -xzf new/package.tar.gz --strip-components=1 -C new/tree ;;
     esac
 }
@@ -181,6 +189,7 @@ save() {
     mkdir old && dd if=/dev/zero of=old/ballast bs=1048576 count=16 2> /dev/null || fail "no room in /var/lib"
     if [ -d "$etc" ]; then : > old/had-etc; fi
     if [ -d "$state" ]; then : > old/had-state; fi
+    if has_user; then : > old/had-user; fi
     if [ -e "$config" ]; then
         cp -p "$config" old/sipguard.toml || fail "no room in /var/lib"
     fi
@@ -193,32 +202,44 @@ save() {
     esac || fail "the installed version can't be saved: $(reason)"
 }
 
-# The installed package again as a file: dpkg keeps none.
+# The installed packages again as files: dpkg keeps none.
 save_deb() {
     dpkg_says > old/dpkg
-    grep -q '^ii ' old/dpkg || return 0
+    for name in $packages; do
+        if grep -q "^ii *$name " old/dpkg; then
+            save_package || return 1
+        fi
+    done
+}
+
+# The one that is called $name.
+save_package() {
     tree=old/tree
     mkdir -p $tree/DEBIAN
-    dpkg-query --listfiles sipguard | while read -r file; do
+    dpkg-query --listfiles $name | while read -r file; do
         if [ -e "$file" ] || [ -L "$file" ]; then echo ".${file%/.}"; fi
     done > old/files
     quietly tar --no-recursion -cf old/files.tar -C / -T "$PWD/old/files" && quietly tar -xf old/files.tar -C $tree || return 1
     # Its conffile becomes the new version's: the administrator's own must stay a changed one to dpkg.
-    cp -p "new/tree$config" "$tree$config" || return 1
-    dpkg-query --status sipguard | sed -e '/^Status:/d' -e '/^Conffiles:/,/^[^ ]/{/^Conffiles:/d;/^ /d}' > $tree/DEBIAN/control
+    [ $name = $fetcher ] || cp -p "new/tree$config" "$tree$config" || return 1
+    dpkg-query --status $name | sed -e '/^Status:/d' -e '/^Conffiles:/,/^[^ ]/{/^Conffiles:/d;/^ /d}' > $tree/DEBIAN/control
     # Not among the control files that dpkg-query tells of.
-    dpkg-query --show --showformat='${Conffiles}\n' sipguard | sed -n 's/^ \(\/[^ ]*\) .*/\1/p' > $tree/DEBIAN/conffiles
-    for name in $(dpkg-query --control-list sipguard); do
-        cp -p "$(dpkg-query --control-path sipguard "$name")" $tree/DEBIAN/ || return 1
+    dpkg-query --show --showformat='${Conffiles}\n' $name | sed -n 's/^ \(\/[^ ]*\) .*/\1/p' > $tree/DEBIAN/conffiles
+    for file in $(dpkg-query --control-list $name); do
+        cp -p "$(dpkg-query --control-path $name "$file")" $tree/DEBIAN/ || return 1
     done
-    quietly dpkg-deb -Znone --build $tree old/package.deb && rm -rf $tree old/files.tar || return 1
+    quietly dpkg-deb -Znone --build $tree old/$name.deb && rm -rf $tree old/files.tar || return 1
     grep '^./usr/' old/files | while read -r file; do
         if [ -f "/$file" ]; then sha256sum "/$file"; fi
-    done > old/sums
+    done >> old/sums
 }
 
 dpkg_says() {
-    dpkg-query --show --showformat='${db:Status-Abbrev} ${Version}\n' sipguard 2> /dev/null || true
+    dpkg-query --show --showformat='${db:Status-Abbrev} ${Package} ${Version}\n' $packages 2> /dev/null || true
+}
+
+has_user() {
+    grep -q "^$fetcher:" /etc/passwd
 }
 
 # Also where dpkg itself has undone an installation.
@@ -237,7 +258,7 @@ save_tar() {
 
 install() {
     case $package in
-        deb) quietly timeout 300 dpkg --install --force-confold new/package.deb ;;
+        deb) quietly timeout 300 dpkg --install --force-confold new/sipguard.deb new/$fetcher.deb ;;
         tar) install_tar ;;
     esac || fail "the package can't be installed: $(reason)"
 }
@@ -247,9 +268,25 @@ install_tar() {
     if [ ! -e "$config" ]; then
         mkdir -p "$etc" && cp new/tree"$config" "$config" || return 1
     fi
+    # Before systemd reads the units, which name the group.
+    make_user || return 1
     if [ -d /run/systemd/system ]; then
-        quietly systemctl daemon-reload && quietly systemctl enable sipguard.service
+        quietly systemctl daemon-reload && quietly systemctl enable sipguard.service $fetcher.service || return 1
+        # What filters does not depend on it.
+        quietly systemctl restart $fetcher.service || true
     fi
+}
+
+# As the package does it.
+make_user() {
+    if ! has_user; then
+        if command -v systemd-sysusers > /dev/null; then
+            quietly systemd-sysusers $fetcher.conf || return 1
+        else
+            quietly useradd --system --user-group --no-create-home --home-dir $fetched --shell /usr/sbin/nologin $fetcher || return 1
+        fi
+    fi
+    mkdir -p $fetched && chown $fetcher:$fetcher $fetched && chmod 750 $fetched
 }
 
 apply() {
@@ -309,22 +346,27 @@ rollback() {
 # The version that was there before.
 uninstall() {
     case $package in
-        deb)
-            if dpkg_has_what_it_had; then
-                return 0
-            elif [ -e old/package.deb ]; then
-                quietly dpkg --install --force-confold old/package.deb
-            elif [ -e old/had-etc ] || [ -e old/had-state ]; then
-                quietly dpkg --remove --force-remove-reinstreq sipguard
-            else
-                quietly dpkg --purge --force-remove-reinstreq sipguard
-            fi
-            ;;
+        deb) dpkg_has_what_it_had || uninstall_deb ;;
         tar) uninstall_tar ;;
     esac
 }
 
+uninstall_deb() {
+    # What needs the other one goes first.
+    [ -e old/$fetcher.deb ] || quietly dpkg --purge --force-remove-reinstreq $fetcher || return 1
+    if [ -e old/sipguard.deb ]; then
+        quietly dpkg --install --force-confold old/*.deb
+    elif [ -e old/had-etc ] || [ -e old/had-state ]; then
+        quietly dpkg --remove --force-remove-reinstreq sipguard
+    else
+        quietly dpkg --purge --force-remove-reinstreq sipguard
+    fi
+}
+
 uninstall_tar() {
+    if [ ! -e old/had-user ] && [ -d /run/systemd/system ]; then
+        quietly systemctl disable --now sipguard-refresh.path $fetcher.service
+    fi
     if [ ! -e old/files ] || ! grep -q bin/sipguard old/files; then
         if [ -d /run/systemd/system ]; then quietly systemctl disable --now sipguard.service; fi
         if [ -d /sys/fs/bpf/sipguard ]; then quietly "$sipguard" down || return 1; fi
@@ -335,8 +377,16 @@ uninstall_tar() {
     quietly tar -xf old/package.tar -C / || return 1
     [ -e old/had-etc ] || rm -rf "$etc"
     [ -e old/had-state ] || rm -rf "$state"
-    rmdir /usr/share/doc/sipguard 2> /dev/null
-    if [ -d /run/systemd/system ]; then quietly systemctl daemon-reload; fi
+    rmdir /usr/share/doc/sipguard /usr/share/doc/$fetcher /usr/lib/systemd/system/sipguard*.service.d 2> /dev/null
+    if [ -d /run/systemd/system ]; then
+        quietly systemctl daemon-reload
+        quietly systemctl try-restart $fetcher.service
+    fi
+    if [ ! -e old/had-user ]; then
+        rm -rf $fetched
+        if has_user; then quietly userdel $fetcher; fi
+        if grep -q "^$fetcher:" /etc/group; then quietly groupdel $fetcher; fi
+    fi
     return 0
 }
 

@@ -10,14 +10,21 @@ if [ -d /sys/fs/bpf/sipguard ] && [ -x /usr/bin/sipguard ]; then
     if [ -d $systemd ]; then systemctl stop sipguard.service; fi
     /usr/bin/sipguard down > /dev/null || exit 1
 fi
-if command -v dpkg > /dev/null && dpkg-query --show sipguard > /dev/null 2>&1; then
-    said=$(dpkg --purge --force-remove-reinstreq sipguard 2>&1 < /dev/null) || {
+packages=
+if command -v dpkg > /dev/null; then
+    packages=$(dpkg-query --show --showformat='${db:Status-Status} ${Package}\n' sipguard-fetch sipguard 2> /dev/null |
+        sed -n '/^not-installed /!s/.* //p')
+fi
+if [ -n "$packages" ]; then
+    said=$(dpkg --purge --force-remove-reinstreq $packages 2>&1 < /dev/null) || {
         echo "$said" >&2
         exit 1
     }
 else
-    if [ -d $systemd ]; then systemctl disable --quiet --now sipguard.service; fi
+    if [ -d $systemd ]; then systemctl disable --quiet --now sipguard-refresh.path sipguard-fetch.service sipguard.service; fi
     rm -rf $traces
+    if grep -q '^sipguard-fetch:' /etc/passwd; then userdel sipguard-fetch; fi
+    if grep -q '^sipguard-fetch:' /etc/group; then groupdel sipguard-fetch; fi
     if [ -d $systemd ]; then systemctl daemon-reload; fi
 fi
 rm -rf /var/lib/sipguard-deploy*

@@ -6,17 +6,15 @@ use anyhow::{Context as _, Result};
 
 use crate::machine::{self, said};
 
-pub(super) fn write(folder: &Path, command: &Path, target: &str) -> Result<()> {
+/// Writes what belongs into the package of this name, with programs from that folder.
+pub(super) fn write(folder: &Path, name: &str, programs: &Path, target: &str) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    let pages = folder.join("man");
-    said(Command::new(command).arg("man").arg("--out").arg(&pages))?;
-    for shell in ["bash", "zsh", "fish"] {
-        let script = said(Command::new(command).args(["completions", shell]))?;
-        fs::write(folder.join(format!("sipguard.{shell}")), script)?;
+    if name == "sipguard" {
+        of_the_command(folder, &programs.join(name))?;
     }
-    fs::write(folder.join("copyright"), copyright(target)?)?;
+    fs::write(folder.join("copyright"), copyright(name, target)?)?;
     let changes = folder.join("changelog");
-    fs::write(&changes, changelog()?)?;
+    fs::write(&changes, changelog(name)?)?;
     said(
         Command::new("gzip")
             .args(["--best", "--no-name"])
@@ -25,20 +23,24 @@ pub(super) fn write(folder: &Path, command: &Path, target: &str) -> Result<()> {
     Ok(())
 }
 
+/// What a command with many others below it says of itself.
+fn of_the_command(folder: &Path, command: &Path) -> Result<()> {
+    let pages = folder.join("man");
+    said(Command::new(command).arg("man").arg("--out").arg(&pages))?;
+    for shell in ["bash", "zsh", "fish"] {
+        let script = said(Command::new(command).args(["completions", shell]))?;
+        fs::write(folder.join(format!("sipguard.{shell}")), script)?;
+    }
+    Ok(())
+}
+
 /// The terms of sipguard, and of each library that is in the binary.
-fn copyright(target: &str) -> Result<String> {
+fn copyright(name: &str, target: &str) -> Result<String> {
     let own = machine::workspace().join("sipguard/dist/deb/copyright");
     let own = fs::read_to_string(&own).with_context(|| format!("reading {}", own.display()))?;
     let tree = said(
         machine::cargo()
-            .args([
-                "tree",
-                "--package",
-                "sipguard",
-                "--locked",
-                "--target",
-                target,
-            ])
+            .args(["tree", "--package", name, "--locked", "--target", target])
             .args(["--edges", "normal", "--prefix", "none", "--no-dedupe"])
             .args(["--format", "{p} | {l}"]),
     )?;
@@ -60,7 +62,7 @@ fn copyright(target: &str) -> Result<String> {
 }
 
 /// Debian's form, with the date of the last commit, so that the same sources make the same package.
-fn changelog() -> Result<String> {
+fn changelog(name: &str) -> Result<String> {
     let git = Command::new("git")
         .current_dir(machine::workspace())
         .args(["log", "-1", "--format=%cD"])
@@ -70,7 +72,7 @@ fn changelog() -> Result<String> {
         _ => said(Command::new("date").arg("--rfc-email"))?,
     };
     Ok(format!(
-        "sipguard ({}) unstable; urgency=medium\n\n  * See CHANGELOG.md in the sources.\n\n -- {}  {}\n",
+        "{name} ({}) unstable; urgency=medium\n\n  * See CHANGELOG.md in the sources.\n\n -- {}  {}\n",
         env!("CARGO_PKG_VERSION"),
         "sipguard contributors <sipguard@packages.invalid>",
         date.trim_end()

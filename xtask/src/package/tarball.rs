@@ -8,17 +8,20 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Everything below one folder with the package's name, ready to be unpacked over `/`.
-pub(super) fn make(folder: &Path, deb: &Path) -> Result<PathBuf> {
-    let name = deb
-        .file_stem()
+/// Everything below one folder with the first package's name, ready to be unpacked over `/`.
+pub(super) fn make(folder: &Path, debs: &[PathBuf]) -> Result<PathBuf> {
+    let name = debs
+        .first()
+        .and_then(|deb| deb.file_stem())
         .and_then(|stem| stem.to_str())
         .context("a package without a name")?;
     let tree = folder.join("files").join(name);
-    run(Command::new("dpkg-deb")
-        .arg("--extract")
-        .arg(deb)
-        .arg(&tree))?;
+    for deb in debs {
+        run(Command::new("dpkg-deb")
+            .arg("--extract")
+            .arg(deb)
+            .arg(&tree))?;
+    }
     fs::remove_dir_all(tree.join("usr/share/lintian")).context("what is for dpkg only")?;
     let tarball = folder.join(format!("{name}.tar.gz"));
     run(Command::new("tar")

@@ -69,7 +69,7 @@ const PROGRAMS: &[Program] = &[
     program("sysctl", "procps", "changes settings of the kernel as an administrator would", &[Test, Kernels]),
     program("wg", "wireguard-tools", "sets a WireGuard tunnel up", &[Kernels]),
     // Name servers
-    program("dnsmasq", "dnsmasq-base", "answers for a provider's names, and lets them change", &[Test]),
+    program("dnsmasq", "dnsmasq-base", "answers for a provider's names, and lets them change", &[Test, Vm]),
     program("nsd", "nsd", "answers for a provider's zone, and refuses all else", &[Test]),
     program("ldns-keygen", "ldnsutils", "makes keys of zones", &[Test]),
     program("ldns-signzone", "ldnsutils", "signs zones", &[Test]),
@@ -107,6 +107,7 @@ const PROGRAMS: &[Program] = &[
     program("unshare", "util-linux", "tells whether namespaces can be made, and makes them", &[Demo, Fresh]),
     program("strace", "strace", "kills sipguard at each of its system calls, to see what a crash leaves", &[Test]),
     program("systemctl", "systemd", "starts and stops the service", &[Test]),
+    program("systemd-sysusers", "systemd", "makes the user of sipguard-fetch", &[Test]),
     program("systemd-analyze", "systemd", "reads the service's unit as a gateway would", &[Test]),
     program("udevadm", "udev", "tells what becomes of an interface that appears", &[Test]),
     // The package, and where it goes

@@ -78,7 +78,7 @@ impl Resolver {
         } else {
             self.servers.clone()
         };
-        let resolver = dns::Resolver::new(&servers, &self.guarded);
+        let resolver = dns::Resolver::new(&servers, &self.guarded, None);
         let mut addresses = Vec::new();
         let mut failed = None;
         for family in [Rtype::A, Rtype::AAAA] {
