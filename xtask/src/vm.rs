@@ -69,7 +69,7 @@ fn prepare_and_tell(sandbox: &Sandbox, mirror: &str, steps: &mut Steps) -> Resul
     let packages = packages()?;
     let outside = sandbox.host();
     network::plug_in(&outside)?;
-    outside.enter(|| story::tell(&image, &packages, steps))
+    outside.enter(|| story::tell(&outside, &image, &packages, steps))
 }
 
 /// A copy of what was packaged: the next build clears that folder.

@@ -3,6 +3,7 @@
 mod boot;
 mod config;
 mod deployment;
+mod names;
 mod purge;
 mod reach;
 mod upgrade;
@@ -12,12 +13,20 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use super::{gateway::Gateway, image::Image, steps::Steps};
+use crate::netns::Host;
 use deployment::Deployer;
+use names::Server;
 
-/// Tells it on a thread in the network namespace with the cable.
-pub(super) fn tell(image: &Image, packages: &Path, steps: &mut Steps) -> Result<()> {
+/// Tells it on a thread in the network namespace with the cable, which is that host's.
+pub(super) fn tell(
+    outside: &Host,
+    image: &Image,
+    packages: &Path,
+    steps: &mut Steps,
+) -> Result<()> {
     let mut gateway = Gateway::new(image)?;
     let deployer = Deployer::new(image, packages);
+    let mut names = Server::new(outside);
 
     steps.step("the gateway boots", || {
         gateway.switch_on()?;
@@ -54,6 +63,18 @@ pub(super) fn tell(image: &Image, packages: &Path, steps: &mut Steps) -> Result<
     })?;
     steps.step("reboot without a list", || {
         boot::spoiled(&mut gateway, "rm blocked.txt")
+    })?;
+    steps.step("a provider by name, who is elsewhere", || {
+        names.other(&gateway)
+    })?;
+    steps.step("the name changes, and nobody does anything", || {
+        names.change(&gateway)
+    })?;
+    steps.step("who asks is killed, who answers is gone", || {
+        names.lost(&gateway)
+    })?;
+    steps.step("reboot without a name server", || {
+        Server::reboot(&mut gateway)
     })?;
     steps.step("purge leaves nothing", || purge::purge(&gateway))?;
     steps.step("the gateway shuts down", || {

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{config, reach};
 use crate::{
     machine, netns,
+    package::PACKAGES,
     vm::{
         gateway::Gateway,
         network::{PROVIDER, SCANNER},
@@ -25,7 +26,9 @@ const KNOCK: Duration = Duration::from_millis(10);
 
 pub(super) fn under_traffic(gateway: &Gateway<'_>, packages: &Path) -> Result<String> {
     let newer = newer(packages)?;
-    gateway.copy(&newer.file)?;
+    for file in &newer.files {
+        gateway.copy(file)?;
+    }
     // The same policy would not be loaded anew: the package's program is the one that runs.
     gateway.put(&config::longer())?;
     let before = generation(gateway)?;
@@ -34,8 +37,8 @@ pub(super) fn under_traffic(gateway: &Gateway<'_>, packages: &Path) -> Result<St
     let parties = [(&SCANNER, KNOCK), (&PROVIDER, PATIENCE)];
     let ((), [scanner, provider]) = traffic::during(parties, || {
         gateway.run(&format!(
-            "DEBIAN_FRONTEND=noninteractive apt-get -qq install /home/admin/{}",
-            newer.name
+            "DEBIAN_FRONTEND=noninteractive apt-get -qq install /home/admin/*_{}.deb",
+            newer.version
         ))?;
         Ok(())
     })?;
@@ -69,47 +72,55 @@ fn generation(gateway: &Gateway<'_>) -> Result<String> {
 }
 
 struct Newer {
-    file: PathBuf,
-    name: String,
+    files: Vec<PathBuf>,
     version: String,
 }
 
-/// The same package under a higher version number.
+/// The same packages under a higher version number.
 fn newer(packages: &Path) -> Result<Newer> {
-    let mut files = fs::read_dir(packages)?.filter_map(|entry| Some(entry.ok()?.path()));
-    let package = files
-        .find(|file| file.extension().is_some_and(|it| it == "deb"))
-        .context("there is no package")?;
-    let tree = Path::new(netns::SCRATCH).join("newer");
-    machine::said(
-        Command::new("dpkg-deb")
-            .arg("--raw-extract")
-            .arg(package)
-            .arg(&tree),
-    )?;
-    let control = tree.join("DEBIAN/control");
-    let text = fs::read_to_string(&control)?;
-    let old = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Version: "))
-        .context("a package without a version")?;
-    let version = format!("{old}+newer");
-    let text = text.replace(
-        &format!("Version: {old}\n"),
-        &format!("Version: {version}\n"),
-    );
-    fs::write(&control, text)?;
-    let name = format!("sipguard_{version}.deb");
-    let file = Path::new(netns::SCRATCH).join(&name);
-    machine::said(
-        Command::new("dpkg-deb")
-            .args(["--root-owner-group", "--build"])
-            .arg(&tree)
-            .arg(&file),
-    )?;
-    Ok(Newer {
-        file,
-        name,
-        version,
-    })
+    let mut newer = Newer {
+        files: Vec::new(),
+        version: String::new(),
+    };
+    for name in PACKAGES {
+        let mut files = fs::read_dir(packages)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let package = files
+            .find(|file| {
+                let file = file.file_name().unwrap_or_default().to_string_lossy();
+                file.ends_with(".deb") && file.split('_').next() == Some(name)
+            })
+            .with_context(|| format!("there is no package {name}"))?;
+        let tree = Path::new(netns::SCRATCH).join(format!("newer-{name}"));
+        machine::said(
+            Command::new("dpkg-deb")
+                .arg("--raw-extract")
+                .arg(package)
+                .arg(&tree),
+        )?;
+        let control = tree.join("DEBIAN/control");
+        let text = fs::read_to_string(&control)?;
+        let old = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Version: "))
+            .context("a package without a version")?;
+        newer.version = format!("{old}+newer");
+        let version = &newer.version;
+        // The second one depends on just this version of the first one.
+        let text = text
+            .replace(
+                &format!("Version: {old}\n"),
+                &format!("Version: {version}\n"),
+            )
+            .replace(&format!("(= {old})"), &format!("(= {version})"));
+        fs::write(&control, text)?;
+        let file = Path::new(netns::SCRATCH).join(format!("{name}_{version}.deb"));
+        machine::said(
+            Command::new("dpkg-deb")
+                .args(["--root-owner-group", "--build"])
+                .arg(&tree)
+                .arg(&file),
+        )?;
+        newer.files.push(file);
+    }
+    Ok(newer)
 }
