@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use thiserror::Error;
@@ -103,6 +103,7 @@ impl Fetcher {
     /// # Errors
     /// Where it can't be run, or takes longer.
     pub fn ask(&self, sources: &[&str], patience: Duration) -> Result<ExitStatus, FetcherError> {
+        const TURN: Duration = Duration::from_millis(5);
         let failed = |error| FetcherError::Run {
             program: self.program.clone(),
             error,
@@ -120,18 +121,19 @@ impl Fetcher {
             .stderr(Stdio::null())
             .spawn()
             .map_err(failed)?;
-        let begin = Instant::now();
+        let mut left = patience;
         loop {
             if let Some(status) = child.try_wait().map_err(failed)? {
                 return Ok(status);
             }
-            if begin.elapsed() > patience {
+            let Some(less) = left.checked_sub(TURN) else {
                 // It may just have ended.
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(FetcherError::Late(patience));
-            }
-            thread::sleep(Duration::from_millis(5));
+            };
+            left = less;
+            thread::sleep(TURN);
         }
     }
 }

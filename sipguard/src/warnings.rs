@@ -91,12 +91,15 @@ fn parent(pid: u32) -> Option<u32> {
     (parent != 0).then_some(parent)
 }
 
+/// What is said of a prefix in a layer of a service.
+type Said<'s, E> = dyn Fn(u8, Layer, IpNet) -> Result<Option<Value>, E> + 's;
+
 /// What one side of a change does with packets from an address.
 pub struct Side<'s, E> {
     /// Its services, with their numbers in the kernel.
     pub services: Vec<(&'s Service, u8)>,
     /// What is said of a prefix in a layer of a service.
-    pub value: Box<dyn Fn(u8, Layer, IpNet) -> Result<Option<Value>, E> + 's>,
+    pub value: Box<Said<'s, E>>,
     /// The boot clock in nanoseconds.
     pub boot_ns: u64,
 }

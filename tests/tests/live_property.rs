@@ -101,6 +101,23 @@ fn some(dice: &mut Random, of: &[IpNet]) -> BTreeSet<IpNet> {
     of.iter().copied().filter(|_| dice.below(3) == 0).collect()
 }
 
+/// Runs a command to its end, or kills it after so long.
+fn run(scene: &Scene, line: &str, killed: Option<Duration>) {
+    let mut command = Command::new(sipguard());
+    command.arg("--config").arg(scene.config());
+    command.args(line.split_whitespace());
+    let Some(after) = killed else {
+        scene.gateway.run(&mut command).succeeded();
+        return;
+    };
+    let process = scene.gateway.spawn(&mut command);
+    thread::sleep(after);
+    process.signal(Signal::KILL);
+    process.wait();
+    // What is left of it the next command finishes.
+    scene.sipguard(["clock"]).succeeded();
+}
+
 #[test]
 fn who_decides_is_who_should_after_whatever_happened() {
     const TURNS: usize = 120;
@@ -161,19 +178,8 @@ fn who_decides_is_who_should_after_whatever_happened() {
                 }
             };
             let killed = dice.below(4) == 0;
-            let mut command = Command::new(sipguard());
-            command.arg("--config").arg(scene.config());
-            command.args(line.split_whitespace());
-            if killed {
-                let process = scene.gateway.spawn(&mut command);
-                thread::sleep(Duration::from_micros(dice.below(25_000) as u64));
-                process.signal(Signal::KILL);
-                process.wait();
-                // What is left of it the next command finishes.
-                scene.sipguard(["clock"]).succeeded();
-            } else {
-                scene.gateway.run(&mut command).succeeded();
-            }
+            let after_so_long = Duration::from_micros(dice.below(25_000) as u64);
+            run(&scene, &line, killed.then_some(after_so_long));
             let is = |model: &Model| {
                 let wrong = addresses().into_iter().find(|address| {
                     scene.passes("eth0", &address.to_string(), 5060) != model.passes(*address)

@@ -13,6 +13,10 @@ use super::values::{
 };
 
 #[derive(Args, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct Apply {
     /// Only show what would change, and change nothing
     #[arg(short = 'n', long)]

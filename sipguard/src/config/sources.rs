@@ -104,17 +104,16 @@ fn source(document: &mut Document<'_>, name: &Key<'_>, value: &Value<'_>) -> Sou
             });
         }
     } else if let Some(fields) = value.get_ref().as_table() {
-        match live::kind(fields) {
-            Some(kind) => source.live = live::read(document, kind, value, fields),
-            None => {
-                let [file] = document.fields(fields, "a source", ["file"]);
-                match file {
-                    Some(file) => from_file(document, file, &mut source),
-                    None => document.problem(
-                        value.span(),
-                        "this source has no file; write { file = \"list.txt\" }",
-                    ),
-                }
+        if let Some(kind) = live::kind(fields) {
+            source.live = live::read(document, kind, value, fields);
+        } else {
+            let [file] = document.fields(fields, "a source", ["file"]);
+            match file {
+                Some(file) => from_file(document, file, &mut source),
+                None => document.problem(
+                    value.span(),
+                    "this source has no file; write { file = \"list.txt\" }",
+                ),
             }
         }
     } else {

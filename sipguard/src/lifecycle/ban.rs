@@ -14,7 +14,7 @@ use sipguard_ebpf::abi::Layer;
 use super::{
     error::Error,
     live::{Live, replaceable},
-    living::Said,
+    living::{Said, put_in_place},
     renew::renew,
     session::Session,
 };
@@ -154,7 +154,7 @@ fn put(
     prefixes: &[IpNet],
 ) -> Result<(), Error> {
     let Some(live) = live else { return Ok(()) };
-    let needs_room = session.put_in_place(live, |generation| {
+    let needs_room = put_in_place(live, |generation| {
         let said = Said::new(session, &generation.description.live, bans);
         said.put(generation, prefixes.iter().copied())?;
         // Where there was no room it has not followed, which the next session sees.

@@ -20,6 +20,10 @@ use crate::{
     tables::{Now, Used, Word, banned, spread, value_of, values},
 };
 
+/// An entry that is there, with its end, if it has one.
+#[derive(Clone, Copy)]
+struct There(Option<Timestamp>);
+
 /// What is said live of single prefixes, as it is to be.
 pub(super) struct Said<'s> {
     sources: &'s [LiveSource],
@@ -27,7 +31,7 @@ pub(super) struct Said<'s> {
     /// Those of the sources.
     copies: Vec<Option<Copy>>,
     /// Where one of them is about to be another one: with the ends of what is new, and nothing for what is gone.
-    changed: Option<(u16, BTreeMap<IpNet, Option<Option<Timestamp>>>)>,
+    changed: Option<(u16, BTreeMap<IpNet, Option<There>>)>,
     own: Vec<std::net::IpAddr>,
     now: Now,
 }
@@ -56,14 +60,17 @@ impl<'s> Said<'s> {
 
     /// With these changes of a source.
     pub(super) fn with(mut self, number: u16, changes: &Changes) -> Self {
-        let new = changes.new.iter().map(|&(prefix, end)| (prefix, Some(end)));
+        let new = changes
+            .new
+            .iter()
+            .map(|&(prefix, end)| (prefix, Some(There(end))));
         let gone = changes.gone.iter().map(|&prefix| (prefix, None));
         self.changed = Some((number, new.chain(gone).collect()));
         self
     }
 
-    /// The end of a source's entry of this prefix, where there is one.
-    fn entry(&self, number: u16, copy: Option<&Copy>, prefix: IpNet) -> Option<Option<Timestamp>> {
+    /// A source's entry of this prefix.
+    fn entry(&self, number: u16, copy: Option<&Copy>, prefix: IpNet) -> Option<There> {
         if let Some((changed, changes)) = &self.changed
             && *changed == number
             && let Some(entry) = changes.get(&prefix)
@@ -75,7 +82,7 @@ impl<'s> Said<'s> {
             own: &self.own,
         };
         let found = copy?.find(prefix, circumstances);
-        found.ok().flatten().map(|entry| entry.end)
+        found.ok().flatten().map(|entry| There(entry.end))
     }
 
     /// All words on a prefix, and on those that are spread over it.
@@ -85,7 +92,7 @@ impl<'s> Said<'s> {
             let bans = self.bans.of(prefix);
             words.extend(bans.filter_map(|ban| Word::of_ban(ban, self.now)));
             for (number, copy) in (0..).zip(&self.copies) {
-                if let Some(end) = self.entry(number, copy.as_ref(), prefix) {
+                if let Some(There(end)) = self.entry(number, copy.as_ref(), prefix) {
                     words.extend(Word::of_source(number, prefix, end, self.now));
                 }
             }
@@ -224,31 +231,30 @@ impl Session<'_> {
         }
         Ok(others)
     }
+}
 
-    /// Changes every generation that lives. Returns whether another one has to take their place: where one has no room, or what leads to its
-    /// entries leads too many others there.
-    pub(super) fn put_in_place(
-        &self,
-        live: &Live,
-        put: impl Fn(&Generation) -> Result<(), Error>,
-    ) -> Result<bool, Error> {
-        let mut full = false;
-        let mut crowded = false;
-        for generation in live.generations() {
-            match put(generation) {
-                Err(Error::Datapath(datapath::Error::Full)) => full = true,
-                done => done?,
-            }
-            // Or it had none before.
-            full |= generation.revisions()?.own == Generation::BEHIND;
-            crowded |= generation.is_crowded()?;
+/// Changes every generation that lives. Returns whether another one has to take their place: where one has no room, or what leads to its
+/// entries leads too many others there.
+pub(super) fn put_in_place(
+    live: &Live,
+    put: impl Fn(&Generation) -> Result<(), Error>,
+) -> Result<bool, Error> {
+    let mut full = false;
+    let mut crowded = false;
+    for generation in live.generations() {
+        match put(generation) {
+            Err(Error::Datapath(datapath::Error::Full)) => full = true,
+            done => done?,
         }
-        match live.pending {
-            None => Ok(full || crowded),
-            // Both would have to be made anew, and the time to confirm with them.
-            Some(_) if full => Err(datapath::Error::Full.into()),
-            Some(_) => Ok(false),
-        }
+        // Or it had none before.
+        full |= generation.revisions()?.own == Generation::BEHIND;
+        crowded |= generation.is_crowded()?;
+    }
+    match live.pending {
+        None => Ok(full || crowded),
+        // Both would have to be made anew, and the time to confirm with them.
+        Some(_) if full => Err(datapath::Error::Full.into()),
+        Some(_) => Ok(false),
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     config_file::ConfigFile,
     error::Error,
     live::{Live, live},
-    living::{Said, own_addresses},
+    living::{Said, own_addresses, put_in_place},
     renew::renew,
     session::Session,
 };
@@ -301,7 +301,7 @@ impl Session<'_> {
             let place = sources.position(|known| known.task == source.task)?;
             u16::try_from(place).ok()
         };
-        let is_full = self.put_in_place(live, |generation| {
+        let is_full = put_in_place(live, |generation| {
             let Some(number) = number(generation) else {
                 return Ok(());
             };

@@ -26,13 +26,13 @@ impl Changes {
         self.new.is_empty() && self.gone.is_empty() && !self.more
     }
 
-    pub(super) fn new(&mut self, prefix: IpNet, end: Option<Timestamp>) {
+    pub(super) fn add(&mut self, prefix: IpNet, end: Option<Timestamp>) {
         if self.has_room() {
             self.new.push((prefix, end));
         }
     }
 
-    pub(super) fn gone(&mut self, prefix: IpNet) {
+    pub(super) fn remove(&mut self, prefix: IpNet) {
         if self.has_room() {
             self.gone.push(prefix);
         }
@@ -83,7 +83,7 @@ impl Comparison {
         };
         let before = self.before.next_if(is_known);
         if !before.is_some_and(|before| before.is_ok_and(|before| before.end == entry.end)) {
-            self.changes.new(entry.prefix, entry.end);
+            self.changes.add(entry.prefix, entry.end);
         }
     }
 
@@ -103,7 +103,7 @@ impl Comparison {
         };
         while let Some(before) = self.before.next_if(is_below) {
             match before {
-                Ok(before) => self.changes.gone(before.prefix),
+                Ok(before) => self.changes.remove(before.prefix),
                 Err(()) => self.changes.more = true,
             }
         }

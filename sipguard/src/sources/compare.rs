@@ -61,18 +61,18 @@ pub(super) fn compare(
         match (ours, theirs) {
             (None, None) => break,
             (Some(ours), None) => {
-                changes.gone(ours.prefix);
+                changes.remove(ours.prefix);
                 old.next(&ours)?;
             }
             (Some(ours), Some(theirs)) if ours.prefix < theirs.prefix => {
-                changes.gone(ours.prefix);
+                changes.remove(ours.prefix);
                 old.next(&ours)?;
             }
             (ours, Some(theirs)) => {
                 let kept = keep(&theirs)?;
                 let known = ours.filter(|ours| ours.prefix == theirs.prefix);
                 if kept && known.as_ref().is_none_or(|known| known.end != theirs.end) {
-                    changes.new(theirs.prefix, theirs.end);
+                    changes.add(theirs.prefix, theirs.end);
                 }
                 if kept {
                     out.write(new.line()?)?;
@@ -377,7 +377,9 @@ mod tests {
 
     fn size(entries: &[Entry]) -> Size {
         let mut size = Size::default();
-        entries.iter().for_each(|entry| size.add(entry.prefix));
+        for entry in entries {
+            size.add(entry.prefix);
+        }
         size
     }
 

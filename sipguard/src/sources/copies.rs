@@ -188,7 +188,7 @@ impl Copies {
                 // The first line and the last one are none.
                 return usize::checked_sub(lines, 2);
             }
-            lines += bytes.iter().filter(|&&byte| byte == b'\n').count();
+            lines += memchr::memchr_iter(b'\n', bytes).count();
             let read = bytes.len();
             reader.consume(read);
         }

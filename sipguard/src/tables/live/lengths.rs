@@ -73,6 +73,7 @@ impl Used {
     }
 
     /// With those that these words add.
+    #[must_use]
     pub fn with<'w>(mut self, words: impl IntoIterator<Item = &'w Word>) -> Self {
         for Word { prefix, .. } in words {
             let length = prefix.prefix_len();
