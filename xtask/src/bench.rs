@@ -20,6 +20,7 @@ mod lists;
 mod micro;
 mod place;
 mod sizes;
+mod sources;
 mod veth;
 mod wire;
 
@@ -143,6 +144,8 @@ fn measure(sandbox: &Sandbox, effort: &Effort, part: Option<Part>) -> Result<Fig
     }
     figures.bans = bans::run(sandbox, effort)?;
     figures.print_bans();
+    figures.sources = sources::run(sandbox, effort)?;
+    figures.print_sources();
     Ok(figures)
 }
 

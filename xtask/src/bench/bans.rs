@@ -52,22 +52,34 @@ pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
             addresses: &[],
         },
     );
+    on_disk(&host, || measured(&host, effort))
+}
+
+/// Has the state on the disk that the workspace is on meanwhile.
+pub(super) fn on_disk<T>(host: &Host, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let disk = machine::workspace().join("target/bench-state");
     let _ = fs::remove_dir_all(&disk);
     fs::create_dir_all(&disk)?;
     succeeded(
-        &host,
+        host,
         Command::new("mount")
             .arg("--bind")
             .args([&disk, Path::new(STATE)]),
     )?;
+    let done = work();
+    succeeded(host, Command::new("umount").arg(STATE))?;
+    fs::remove_dir_all(&disk)?;
+    done
+}
+
+fn measured(host: &Host, effort: &Effort) -> Result<Vec<Row>> {
     let guard = Guard::new("203.0.113.0/24\n", Mode::Native)?;
-    guard.apply(&host)?;
+    guard.apply(host)?;
     let began = Instant::now();
     for number in 0..SINGLE {
         let address = format!("198.18.{}.{}", number / 250, number % 250);
         guard.run(
-            &host,
+            host,
             &["-q", "ban", &address, "--for", "1h", "--by", "bench"],
         )?;
     }
@@ -77,13 +89,11 @@ pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
         seconds: began.elapsed().as_secs_f64(),
         stop_seconds: None,
     }];
-    guard.run(&host, &["-q", "unban", "--by", "bench", "--all"])?;
+    guard.run(host, &["-q", "unban", "--by", "bench", "--all"])?;
     if machine::find("fail2ban-server").is_some() && machine::find("nft").is_some() {
-        rows.extend(by_fail2ban(&host, effort)?);
+        rows.extend(by_fail2ban(host, effort)?);
     }
-    guard.down(&host)?;
-    succeeded(&host, Command::new("umount").arg(STATE))?;
-    fs::remove_dir_all(&disk)?;
+    guard.down(host)?;
     Ok(rows)
 }
 

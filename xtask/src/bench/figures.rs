@@ -5,7 +5,7 @@ use std::fs;
 use anstream::println;
 use serde::Serialize;
 
-use super::{bans, calls, micro, sizes, veth};
+use super::{bans, calls, micro, sizes, sources, veth};
 use crate::machine;
 
 #[derive(Serialize)]
@@ -16,6 +16,7 @@ pub(super) struct Figures {
     pub(super) calls: Vec<calls::Row>,
     pub(super) apply: Vec<sizes::Row>,
     pub(super) bans: Vec<bans::Row>,
+    pub(super) sources: Vec<sources::Row>,
 }
 
 #[derive(Serialize)]
@@ -65,6 +66,7 @@ impl Figures {
             calls: Vec::new(),
             apply: Vec::new(),
             bans: Vec::new(),
+            sources: Vec::new(),
         }
     }
 
@@ -143,6 +145,19 @@ impl Figures {
             println!("{what:<26}{entries:>9}{seconds:>10.3}{peak_mib:>16.0}");
         }
         println!();
+    }
+
+    pub(super) fn print_sources(&self) {
+        println!(
+            "\n{:<26}{:>10}{:>10}{:>10}",
+            "a live list, entries", "s", "changes", "s"
+        );
+        for row in &self.sources {
+            println!(
+                "{:<26}{:>10.3}{:>10}{:>10.3}",
+                row.entries, row.seconds, row.changes, row.change_seconds
+            );
+        }
     }
 
     pub(super) fn print_bans(&self) {

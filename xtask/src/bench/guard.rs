@@ -79,6 +79,17 @@ tcp = [80]
         Ok(Self { config })
     }
 
+    /// Keeps a live list out of SIP, too.
+    pub(super) fn deny_live(&self, url: &str) -> Result<()> {
+        let text = fs::read_to_string(&self.config)?;
+        let text = text.replace("[services.sip]\n", "[services.sip]\ndeny = [\"live\"]\n");
+        let source = format!("[sources]\nlive = {{ url = \"{url}\" }}\n");
+        Ok(fs::write(
+            &self.config,
+            text.replace("[sources]\n", &source),
+        )?)
+    }
+
     /// The built command, with this config.
     pub(super) fn command(&self, words: &[&str]) -> Command {
         let mut sipguard = Command::new(machine::workspace().join("target/release/sipguard"));
