@@ -123,7 +123,7 @@ pub fn apply(host: &Host, file: &Path, options: Options) -> Result<Applied, Erro
         look_after(&mut session, &mut applied)?;
     }
     remember(&mut session, &applied, &config, &survey.digest)?;
-    session.order(live(host)?.as_ref());
+    session.order(replaceable(live(host))?.as_ref());
     applied.refused.splice(0..0, survey.refused);
     Ok(applied)
 }

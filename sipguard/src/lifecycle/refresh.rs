@@ -7,7 +7,7 @@ use sipguard_lists::task::Tasks;
 use super::{
     config_file::ConfigFile,
     error::Error,
-    live::{Live, live},
+    live::{Live, live, replaceable},
     living::{Said, own_addresses, put_in_place},
     renew::renew,
     session::Session,
@@ -163,7 +163,8 @@ pub(super) fn ask_first(host: &Host, config: &ConfigFile<'_>) -> Result<(), Erro
     {
         let session = Session::begin(host)?;
         let mut tasks: Tasks = policy.tasks();
-        if let Some(live) = live(host)? {
+        // What another version made is replaced by this apply.
+        if let Some(live) = replaceable(live(host))? {
             tasks.merge(live.tasks());
         }
         session.write_tasks(&tasks);
@@ -184,6 +185,7 @@ impl Session<'_> {
         accept: Accept,
     ) -> Result<Vec<Refreshed>, Error> {
         let mut all = Vec::new();
+        // Whether another generation is to take over, which is made of the copies.
         let mut many = false;
         let refused = self.state.refused.clone();
         for source in sources {
@@ -196,10 +198,12 @@ impl Session<'_> {
                     copy,
                 }) => {
                     many |= changes.more;
-                    let kept = if changes.more {
+                    let kept = if many {
                         copy.keep()
                     } else {
-                        self.put_changes(live, source, &changes, copy)?
+                        let (kept, needs_room) = self.put_changes(live, source, &changes, copy)?;
+                        many |= needs_room;
+                        kept
                     };
                     let told = |count: usize| (!changes.more).then_some(count);
                     match kept {
@@ -287,21 +291,21 @@ impl Session<'_> {
     }
 
     /// Makes single changes of a source in place, and the copy that they come from the last good one. What a crash leaves in between is known
-    /// by the generation's revision, which is none meanwhile.
+    /// by the generation's revision, which is none meanwhile. Returns whether it was kept, and whether another generation has to take over.
     fn put_changes(
         &mut self,
         live: &Live,
         source: &LiveSource,
         changes: &Changes,
         copy: NewCopy,
-    ) -> Result<Result<(), Unsaved>, Error> {
+    ) -> Result<(Result<(), Unsaved>, bool), Error> {
         let bans = self.bans();
         let number = |generation: &Generation| {
             let mut sources = generation.description.live.iter();
             let place = sources.position(|known| known.task == source.task)?;
             u16::try_from(place).ok()
         };
-        let is_full = put_in_place(live, |generation| {
+        let needs_room = put_in_place(live, |generation| {
             let Some(number) = number(generation) else {
                 return Ok(());
             };
@@ -313,9 +317,8 @@ impl Session<'_> {
             said.put(generation, new.chain(changes.gone.iter().copied()))
         })?;
         let kept = copy.keep();
-        if is_full {
-            renew(self, live)?;
-            return Ok(kept);
+        if needs_room {
+            return Ok((kept, true));
         }
         let revision = self.host.copies().revision(&source.task);
         for generation in live.generations() {
@@ -325,7 +328,7 @@ impl Session<'_> {
                 generation.set_revision_of_source(number, revision)?;
             }
         }
-        Ok(kept)
+        Ok((kept, false))
     }
 
     /// Forgets what was known of a source.
