@@ -20,7 +20,7 @@ use super::{Changes, Problem, bounds::Size};
 /// The last line.
 const END: &[u8] = b"]}";
 /// How much of a file is looked at at once.
-const WINDOW: usize = 1 << 20;
+const WINDOW: usize = 1 << 18;
 
 /// What was read.
 pub(super) struct Compared {
@@ -48,8 +48,8 @@ pub(super) fn compare(
         let common = whole_lines(old.rest(), new.rest());
         if common > 0 {
             out.write(&new.rest()[..common])?;
-            new.pass(common)?;
-            old.pass(common)?;
+            let passed = new.pass(common)?;
+            old.pass_as(&passed);
             continue;
         }
         // Behind the last entry of the copy there is nothing that would be gone. One that can't be read has more that is.
@@ -260,14 +260,14 @@ impl<'h> Side<'h> {
         Ok(())
     }
 
-    /// Goes on behind lines that both have.
-    fn pass(&mut self, length: usize) -> Result<(), ReadError> {
+    /// Goes on behind lines that both have, and tells what is in them.
+    fn pass(&mut self, length: usize) -> Result<Passed, ReadError> {
         if self.comma == Some(false) {
             return Err(self.wrong("the end is missing".to_owned()));
         }
         let lines = &self.window[self.passed..][..length];
-        let count = memchr::memchr_iter(b'\n', lines).count();
-        if self.entries + count > MAX_ENTRIES {
+        let entries = memchr::memchr_iter(b'\n', lines).count();
+        if self.entries + entries > MAX_ENTRIES {
             return Err(ReadError::TooMany);
         }
         let (first, last) = (line_at(lines, 0), last_line(lines));
@@ -280,13 +280,27 @@ impl<'h> Side<'h> {
             let prefix = sipguard_lists::prefix::format(first.prefix);
             return Err(self.wrong(format!("{prefix} is not in its place")));
         }
-        self.size.add_lines(lines, count, first.prefix, end.prefix);
-        self.comma = Some(last.ends_with(b","));
-        self.last = Some(end.prefix);
-        self.entries += count;
-        self.lines += count;
-        self.passed += length;
-        Ok(())
+        let mut size = Size::default();
+        size.add_lines(lines, entries, first.prefix, end.prefix);
+        let passed = Passed {
+            length,
+            entries,
+            size,
+            last: end.prefix,
+            comma: last.ends_with(b","),
+        };
+        self.pass_as(&passed);
+        Ok(passed)
+    }
+
+    /// The same, where that is known.
+    fn pass_as(&mut self, passed: &Passed) {
+        self.comma = Some(passed.comma);
+        self.last = Some(passed.last);
+        self.size.add_all(passed.size);
+        self.entries += passed.entries;
+        self.lines += passed.entries;
+        self.passed += passed.length;
     }
 
     /// Whether nothing comes behind the last line, which is the next one.
@@ -308,6 +322,15 @@ impl<'h> Side<'h> {
             problem,
         }
     }
+}
+
+/// What is in lines that both have.
+struct Passed {
+    length: usize,
+    entries: usize,
+    size: Size,
+    last: IpNet,
+    comma: bool,
 }
 
 /// The line that begins there, without its end.

@@ -53,6 +53,13 @@ impl Size {
         self.cover(prefix, prefix.prefix_len(), 1);
     }
 
+    /// Adds what another one has.
+    pub(in crate::sources) fn add_all(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.ipv4 = self.ipv4.saturating_add(other.ipv4);
+        self.ipv6 = self.ipv6.saturating_add(other.ipv6);
+    }
+
     /// Adds entries as they stand in a file, so many, from the first to the last of these prefixes.
     pub(in crate::sources) fn add_lines(
         &mut self,
