@@ -53,9 +53,10 @@ impl Session<'_> {
         let folder = self.host.store.folder();
         let file = folder.join(FILE);
         let written = if tasks.sources.is_empty() {
-            match fs::remove_file(&file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
+            // Where the disk is read-only, removing what is not there fails, too.
+            match file.try_exists() {
+                Ok(false) => Ok(()),
+                _ => fs::remove_file(&file),
             }
         } else if is_written(tasks, &file) {
             Ok(())

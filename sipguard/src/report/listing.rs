@@ -145,7 +145,11 @@ impl<'a> Listing<'a> {
         each: &mut impl FnMut(&EntryReport<'s>) -> Result<(), E>,
     ) -> Result<(), E> {
         let prefix = said[0].prefix;
-        for (number, found) in live.generation.description.services.iter().enumerate() {
+        let services = live.generation.description.services.iter();
+        let mut services: Vec<_> = services.enumerate().collect();
+        // As the entries by hand are.
+        services.sort_by_key(|(_, found)| found.slot);
+        for (number, found) in services {
             if !(self.is_wanted)(&live_entry(found, prefix)) {
                 continue;
             }

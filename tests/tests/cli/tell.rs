@@ -128,6 +128,7 @@ fn status_in_json() {
                     { "name": "sip", "ports": { "udp": [5060, 5061], "tcp": [5060] }, "default": "deny", "mode": "enforce" },
                     { "name": "web", "ports": { "tcp": [80] }, "default": "deny", "mode": "enforce" },
                 ],
+                "sources": [],
                 "entries": { "config": 5, "command_line": 1, "bans": 0, "overruled_bans": 0 }, "pending": null,
             })
         );
@@ -140,7 +141,7 @@ fn status_in_json() {
             json!({
                 "version": env!("CARGO_PKG_VERSION"), "in_force": false, "enforced": false,
                 "generation": null, "applied": null, "config": null, "mode": null,
-                "interfaces": [], "services": [],
+                "interfaces": [], "services": [], "sources": [],
                 "entries": { "config": 0, "command_line": 1, "bans": 0, "overruled_bans": 0 }, "pending": null,
             })
         );
@@ -637,7 +638,7 @@ fn check_and_list_name_ranks() {
                 "check --live 203.0.113.5",
                 0,
                 "203.0.113.5 → udp 5060 5061, tcp 5060 (sip): pass, allowed by 203.0.113.0/24 (config: providers); \
-                 overruled: 203.0.112.0/22 (banned); overruled: 203.0.113.5 (banned by fail2ban)\n\
+                 overruled: 203.0.113.5 (banned by fail2ban); overruled: 203.0.112.0/22 (banned)\n\
                  203.0.113.5 → tcp 80 (web): drop, denied by 203.0.113.5 (banned by fail2ban)\n",
             ),
             (
