@@ -6,10 +6,7 @@
 
 use core::{fmt::Debug, hash::Hash};
 
-use crate::{
-    abi::Key,
-    lengths::{LayerLengths, Lengths},
-};
+use crate::lengths::{LayerLengths, Lengths};
 
 /// An odd number near 2^32 divided by the golden ratio: multiplying by it spreads neighbours, and on the upper bits of a word it
 /// is one to one, so that a full-sized region has a bit of its own for every IPv4 cell (Knuth, TAOCP 3, section 6.4). It stands in
@@ -167,11 +164,10 @@ pub const fn cell_bit(cell: u32, shift: u32) -> u64 {
     (cell as u64).wrapping_mul(SPREAD) >> ((32 + shift) & 63)
 }
 
-/// Where an entry's marker is in a region of 2^(32 - `shift`) bits.
+/// Where the marker of an entry with this address and [`tag`](crate::abi::Key::tag) is in a region of 2^(32 - `shift`) bits.
 #[inline(always)]
-pub fn marker_bit<A: Prefix>(key: &Key<A>, shift: u32) -> u64 {
-    let tag = key.tag().wrapping_mul(0x85EB_CA6B);
-    (key.address.folded() ^ tag).wrapping_mul(SPREAD) >> ((32 + shift) & 63)
+pub fn marker_bit<A: Prefix>(address: A, tag: u64, shift: u32) -> u64 {
+    (address.folded() ^ tag.wrapping_mul(0x85EB_CA6B)).wrapping_mul(SPREAD) >> ((32 + shift) & 63)
 }
 
 #[cfg(test)]
@@ -181,7 +177,7 @@ mod tests {
     use std::{collections::BTreeSet, vec::Vec};
 
     use super::*;
-    use crate::lengths::Layer;
+    use crate::{abi::Key, lengths::Layer};
 
     #[test]
     fn masks_cut_where_the_length_says() {
@@ -209,7 +205,7 @@ mod tests {
         let bits: Vec<_> = prefixes
             .map(|(prefix, length)| {
                 let key = Key::new(3, Layer::Live, prefix.masked(length), length);
-                marker_bit(&key, 32 - REGION_MAX)
+                marker_bit(key.address, key.tag(), 32 - REGION_MAX)
             })
             .collect();
         let different = bits.iter().collect::<BTreeSet<_>>().len();

@@ -255,7 +255,7 @@ pub fn most_specific<A: Prefix>(
             let length = ((A::WORDS - 1 - word) as u8 * 64).wrapping_add(from_lowest(in_use));
             in_use &= in_use - 1;
             let key = Key::new(service, layer, address.masked(length), length);
-            if !tables.prefilter(region | marker_bit(&key, shift)) {
+            if !tables.prefilter(region | marker_bit(key.address, key.tag(), shift)) {
                 continue;
             }
             let Some(value) = tables.entry(&key) else {

@@ -8,6 +8,7 @@
 
 mod apply;
 mod ban;
+mod ban_log;
 mod change;
 mod clock;
 mod config_file;
@@ -36,7 +37,8 @@ mod unconfirmed;
 
 pub use self::{
     apply::{Applied, apply},
-    ban::{Banned, ban, bans, unban},
+    ban::{Banned, ban, unban},
+    ban_log::bans,
     change::{Changed, End, NewEntry, Removed, add, remove},
     clock::{Clocks, clock},
     confirm::{Decided, confirm, rollback},

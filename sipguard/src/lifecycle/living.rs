@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use sipguard_ebpf::abi::{Layer, Value};
 
-use super::{ban::read as read_bans, error::Error, live::Live, session::Session};
+use super::{ban_log::read as read_bans, error::Error, live::Live, session::Session};
 use crate::{
     datapath::{self, Generation, Revisions},
     device,

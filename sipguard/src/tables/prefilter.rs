@@ -44,7 +44,7 @@ pub fn prefilter_words<A: Family>(key: &Key<A>, shift: u32) -> impl Iterator<Ite
     let first = key.address.cell();
     let cells = (0..some.unwrap_or(0))
         .map(move |cell| cell_bit(first.wrapping_add(cell << (32 - A::CELL)), shift));
-    let marker = some.map(|_| marker_bit(key, shift));
+    let marker = some.map(|_| marker_bit(key.address, key.tag(), shift));
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a region has at most 2^24 bits"

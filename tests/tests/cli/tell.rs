@@ -663,9 +663,9 @@ fn check_and_list_name_ranks() {
         let check = lines(&run(&scene, "check --live 203.0.113.5 --json").exited(0));
         assert_eq!(check[0]["entry"]["origin"], "config");
         let overruled = &check[0]["overruled"];
-        assert_eq!(overruled[1]["source"], "fail2ban");
-        assert_eq!(overruled[1]["origin"], "ban");
-        assert_eq!(overruled[1]["overruled"], true);
+        assert_eq!(overruled[0]["source"], "fail2ban");
+        assert_eq!(overruled[0]["origin"], "ban");
+        assert_eq!(overruled[0]["overruled"], true);
         assert_eq!(check[3]["entry"]["origin"], "ban");
         assert_eq!(check[3]["overruled"], Value::Null);
 
