@@ -21,7 +21,7 @@ use sipguard_tests::{
 const CONFIG: &str = r#"
 interfaces = ["eth0"]
 [sources]
-known   = ["10.0.0.0/30"]
+known   = ["11.0.0.0/30"]
 trunk   = ["sip.provider.example"]
 blocked = { url = "https://feeds.example/voip.txt" }
 [services.sip]
@@ -43,7 +43,7 @@ struct Model {
 impl Model {
     /// Whether packets from an address pass: all is looked at, and nothing is kept.
     fn passes(&self, address: IpAddr) -> bool {
-        let known: IpNet = "10.0.0.0/30".parse().expect("a prefix");
+        let known: IpNet = "11.0.0.0/30".parse().expect("a prefix");
         let mut by_hand: BTreeMap<IpNet, bool> = [(known, true)].into();
         by_hand.extend(&self.hand);
         let covering = |prefix: &IpNet| prefix.contains(&address);
@@ -69,18 +69,18 @@ impl Model {
 /// Prefixes that have something to do with each other.
 fn prefixes() -> Vec<IpNet> {
     let nets = [
-        "10.0.0.0/16",
-        "10.0.0.0/24",
-        "10.0.0.0/28",
-        "10.0.0.0/29",
-        "10.0.0.4/30",
-        "10.0.0.0/31",
-        "10.0.0.1/32",
-        "10.0.0.4/32",
-        "10.0.0.5/32",
-        "10.0.0.9/32",
-        "10.0.1.0/24",
-        "10.0.1.7/32",
+        "11.0.0.0/16",
+        "11.0.0.0/24",
+        "11.0.0.0/28",
+        "11.0.0.0/29",
+        "11.0.0.4/30",
+        "11.0.0.0/31",
+        "11.0.0.1/32",
+        "11.0.0.4/32",
+        "11.0.0.5/32",
+        "11.0.0.9/32",
+        "11.0.1.0/24",
+        "11.0.1.7/32",
     ];
     nets.map(|net| net.parse().expect("a prefix")).into()
 }
@@ -88,7 +88,7 @@ fn prefixes() -> Vec<IpNet> {
 fn addresses() -> Vec<IpAddr> {
     let hosts = [0, 1, 2, 4, 5, 6, 9, 17, 263, 300, 70_000];
     hosts
-        .map(|host| Ipv4Addr::from_bits(0x0a00_0000 + host).into())
+        .map(|host| Ipv4Addr::from_bits(0x0b00_0000 + host).into())
         .into()
 }
 
