@@ -29,6 +29,14 @@ fn keys() -> Vec<String> {
         "[[interface]]\nx.y = 1",
         "[services.sip]\nx.y = 1",
         "[sources]\nmine = { x.y = 1 }",
+        "[sources]\nmine = { names = [], x.y = 1 }",
+        "[sources]\nmine = { sip = \"\", x.y = 1 }",
+        "[sources]\nmine = { url = \"\", x.y = 1 }",
+        "[sources]\nmine = { url = \"\", widest = { x.y = 1 } }",
+        "[sources]\nmine = { countries = [], x.y = 1 }",
+        "[sources]\nmine = { crowdsec = \"\", x.y = 1 }",
+        "[sources]\nmine = { etcd = [], x.y = 1 }",
+        "[dns]\nx.y = 1",
     ];
     let mut keys = Vec::new();
     for text in unknown {
@@ -55,6 +63,13 @@ fn every_key_of_the_config_is_in_the_page() {
             format!("\n.B [{key}]\n"),
             format!("\n.BI [{key}. NAME ]\n"),
             format!("\n.IB NAME \" = {{ {key} = "),
+            // What a kind of source takes besides, in its text.
+            format!("\n.B {key}\n"),
+            format!("\n.BR {key} "),
+            format!("\n.BR \"{key} = "),
+            format!("\n.B {key} = "),
+            format!(", {key} = "),
+            format!("{{ {key} = "),
         ];
         let found = headings.iter().any(|heading| page.contains(heading));
         assert!(found, "{key} is not in {PAGE}");
@@ -62,6 +77,7 @@ fn every_key_of_the_config_is_in_the_page() {
     // There is no place for keys but those that are asked above.
     let folder = workspace().join("sipguard/src/config");
     let mut files: Vec<_> = fs::read_dir(&folder).expect("readable").collect();
+    files.extend(fs::read_dir(folder.join("sources")).expect("readable"));
     files.extend(fs::read_dir(folder.join("..")).expect("readable"));
     let places: usize = files
         .into_iter()
@@ -74,7 +90,7 @@ fn every_key_of_the_config_is_in_the_page() {
                 .count()
         })
         .sum();
-    assert_eq!(places, 4, "another table: add it to `keys`");
+    assert_eq!(places, 12, "another table: add it to `keys`");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn an_interface_that_came_back_is_filtered_again() {
             ("nothing to repair\n", "")
         );
         let json = scene.sipguard(["repair", "--json"]).succeeded().stdout;
-        assert_eq!(json, "{\"repaired\":[]}\n");
+        assert_eq!(json, "{\"entries\":0,\"repaired\":[]}\n");
     });
 }
 

@@ -107,7 +107,17 @@ fn source(document: &mut Document<'_>, name: &Key<'_>, value: &Value<'_>) -> Sou
         if let Some(kind) = live::kind(fields) {
             source.live = live::read(document, kind, value, fields);
         } else {
-            let [file] = document.fields(fields, "a source", ["file"]);
+            // Of the others there is none, or this would be another kind of source.
+            let kinds = [
+                "file",
+                "names",
+                "sip",
+                "url",
+                "countries",
+                "crowdsec",
+                "etcd",
+            ];
+            let [file, ..] = document.fields(fields, "a source", kinds);
             match file {
                 Some(file) => from_file(document, file, &mut source),
                 None => document.problem(
