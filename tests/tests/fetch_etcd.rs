@@ -319,7 +319,10 @@ fn whoever_may_read_no_more_than_the_lists_reads_them() {
             let took = world.wait_for(&[&format!("203.0.113.{host}/32")]);
             assert!(took < SOON, "{took:?}");
         }
-        assert_eq!(service.stderr(), "live: 1 entry\n".repeat(4));
+        // It writes the file first.
+        let told = "live: 1 entry\n".repeat(4);
+        service.wait_for_error(&told);
+        assert_eq!(service.stderr(), told);
     });
 }
 
