@@ -63,7 +63,7 @@ fn row(host: &Host, guard: &Guard, effort: &Effort, entries: u32) -> Result<Row>
     let mut changed = now() - 100_000;
     for round in 0..effort.policy_rounds {
         // Another list altogether, and then one that is nearly the same.
-        let first = (round + 1) * 1_000;
+        let first = (round + 1) * 2 * entries;
         changed += 1;
         found(first, entries, changed)?;
         let words = ["refresh", "live", "--offline", "--accept"];
