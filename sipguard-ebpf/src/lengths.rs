@@ -6,7 +6,7 @@
 pub enum Layer {
     /// A person: the config file and its lists, `allow` and `deny`. What is said of `any` is asked for last, behind all layers.
     Hand = 0,
-    /// What moves by itself: bans by other programs.
+    /// What moves by itself: bans by other programs, and the entries of live sources.
     Live = 1,
 }
 

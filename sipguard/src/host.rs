@@ -33,7 +33,7 @@ pub enum Trouble {
     #[error("what the command line added is lost at the next restart: {0}")]
     Left(StateError),
     /// What was found last for a live source can't be read.
-    #[error("{0}; `sipguard refresh` asks for it again")]
+    #[error("{0}; `sipguard refresh SOURCE --forget` asks for it again")]
     Unusable(Unusable),
     /// What is to be asked for can't be written.
     #[error("live sources are not asked for: cannot write {}: {error}", file.display())]

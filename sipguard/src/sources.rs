@@ -170,40 +170,33 @@ pub fn take(
     };
     let head = reader.head().clone();
     if bounds.is_a_list()
-        && let Some(before) = copies.opened(task)
+        && let Ok(Some(before)) = copies.opened(task)
     {
+        let before = (before.input(), before.position(), before.head());
         let now = (reader.input(), reader.position(), &head);
-        let mut compared = None;
-        let write = |out: &mut dyn Write| -> Result<(), Problem> {
+        let write = |out: &mut dyn Write| -> Result<_, Problem> {
             let keep = |found: &Entry| -> Result<bool, Problem> {
                 bounds.seen(found)?;
                 Ok(bounds.entry(found)?)
             };
-            let before = (before.input(), before.position(), before.head());
-            let done = compare(before, now, out, keep)?;
+            let compared = compare(before, now, out, keep)?;
             if accept == Accept::Alike {
-                bounds.sizes(done.before, done.now)?;
+                bounds.sizes(compared.before, compared.now)?;
             }
-            compared = Some(done);
-            Ok(())
+            Ok(compared)
         };
-        let copy = copies.write(task, write).map_err(refused)?;
-        // It was read to its end, or refused.
-        let (changes, entries) = compared.map_or_else(
-            || (Changes::default(), 0),
-            |compared| (compared.changes, compared.entries),
-        );
+        let (compared, copy) = copies.write(task, write).map_err(refused)?;
         return Ok(Some(Taken {
             head,
-            entries,
+            entries: compared.entries,
             left_out: bounds.left_out(),
-            changes,
+            changes: compared.changes,
             copy,
         }));
     }
     let mut changes = copies.changes(task);
-    let mut entries = 0;
-    let write = |out: &mut dyn Write| -> Result<(), Problem> {
+    let write = |out: &mut dyn Write| -> Result<_, Problem> {
+        let mut entries = 0;
         let mut writer = Writer::new(out, &head)?;
         while let Some(found) = reader.next_entry()? {
             bounds.seen(&found)?;
@@ -214,9 +207,9 @@ pub fn take(
             }
         }
         writer.finish()?;
-        Ok(())
+        Ok(entries)
     };
-    let copy = copies.write(task, write).map_err(refused)?;
+    let (entries, copy) = copies.write(task, write).map_err(refused)?;
     Ok(Some(Taken {
         head,
         entries,

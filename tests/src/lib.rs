@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod compiled;
 pub mod country_database;
 pub mod differential;
+pub mod dnsmasq;
 pub mod etcd;
 pub mod fetcher;
 pub mod foreign;

@@ -11,6 +11,7 @@ use std::{
 use rustix::process::Signal;
 use sipguard_lists::task::{Dns, Kind, Names, Task, Tasks};
 use sipguard_tests::{
+    dnsmasq::dnsmasq,
     fetcher::{Fetcher, SOURCE, memory},
     netns::{End, Finished, Host, Process, Sandbox, join, sandbox, sipguard_fetch, until},
     nsd::nsd,
@@ -122,26 +123,7 @@ impl World {
 
     /// A server for a few records, which are its options.
     fn dnsmasq(&self, records: &[&str]) -> Process {
-        let mut command = Command::new("dnsmasq");
-        command
-            .args([
-                "--keep-in-foreground",
-                "--conf-file=/dev/null",
-                "--no-resolv",
-                "--no-hosts",
-            ])
-            .args([
-                "--user=root",
-                "--pid-file=",
-                "--bind-interfaces",
-                "--local=/example/",
-            ])
-            .args(["--log-queries=extra", "--log-facility=-"])
-            .arg(format!("--listen-address={SERVER}"))
-            .args(records.iter().map(|record| format!("--{record}")));
-        let server = self.servers.spawn(&mut command);
-        self.servers.wait_until_bound("udp", 53);
-        server
+        dnsmasq(&self.servers, SERVER, records)
     }
 
     /// A server for the zone `provider.example`; it refuses all else.

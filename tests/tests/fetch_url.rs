@@ -18,6 +18,7 @@ use sipguard_lists::{
 };
 use sipguard_tests::{
     certificates::certify,
+    dnsmasq::dnsmasq,
     fetcher::{Fetcher, SOURCE, memory},
     netns::{End, Finished, Host, Process, Sandbox, join, sandbox, sipguard_fetch, until},
 };
@@ -193,20 +194,6 @@ impl World {
         server
     }
 
-    /// A name server on the same host, that knows where the lists are.
-    fn dnsmasq(&self) -> Process {
-        let mut command = Command::new("dnsmasq");
-        command
-            .args(["--keep-in-foreground", "--conf-file=/dev/null"])
-            .args(["--no-resolv", "--no-hosts", "--user=root", "--pid-file="])
-            .args(["--bind-interfaces", "--local=/example/"])
-            .arg(format!("--listen-address={SERVER}"))
-            .arg(format!("--host-record=feeds.example,{SERVER}"));
-        let server = self.server.spawn(&mut command);
-        self.server.wait_until_bound("udp", 53);
-        server
-    }
-
     fn log(&self) -> String {
         fs::read_to_string(self.files.path().join("access.log")).expect("the server writes it")
     }
@@ -221,7 +208,11 @@ fn hosts_are_found_where_names_are_and_in_the_hosts_file() {
     sandbox(|sandbox| {
         let mut world = World::new(sandbox);
         let _web = world.nginx();
-        let names = world.dnsmasq();
+        let names = dnsmasq(
+            &world.server,
+            SERVER,
+            &[&format!("host-record=feeds.example,{SERVER}")],
+        );
         world.put("203.0.113.0/24\n");
         let fetch = |world: &World, url: &str| {
             let mut tasks = world.tasks();

@@ -12,10 +12,9 @@ use ipnet::IpNet;
 use rustix::{mount::mount_bind, process::Signal};
 use serde_json::Value;
 use sipguard_tests::{
+    dnsmasq::dnsmasq,
     found::Found,
-    netns::{
-        End, Finished, Host, Process, SCRATCH, STATE, join, sandbox, sipguard, sipguard_fetch,
-    },
+    netns::{End, Finished, SCRATCH, STATE, join, sandbox, sipguard, sipguard_fetch},
     scene::{PROVIDER, SCANNER, Scene},
 };
 
@@ -289,6 +288,77 @@ fn after_a_reboot_the_last_good_copies_are_in_force_whatever_the_fetcher_says() 
 }
 
 #[test]
+fn what_cannot_be_read_leaves_in_force_what_is() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(&format!(
+            "{}deny = [\"other\"]\n[services.web]\nudp = [5061]\ndefault = \"allow\"\n",
+            NAMES.replace("[sources]", "[sources]\nother = [\"sip.other.example\"]")
+        ));
+        let mut trunk = Found::name("trunk", "sip.provider.example");
+        trunk.are([PROVIDER, "203.0.113.6"]);
+        let mut other = Found::name("other", "sip.other.example");
+        other.are(["203.0.113.6"]);
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let say = |line: &str| scene.sipguard(line.split_whitespace()).succeeded();
+        say("ban 203.0.113.9 --for 600 --by fail2ban");
+        assert!(!scene.passes("eth0", "203.0.113.9", 5061));
+        let in_kernel = |name: &str| {
+            let status = status(&scene);
+            let mut sources = status["sources"].as_array().expect("they are told").iter();
+            let source = sources.find(|source| source["source"] == name);
+            source.expect("it is asked for")["in_kernel"].clone()
+        };
+
+        let folder = Path::new(STATE).join("sources");
+        let copy_of = |name: &str| {
+            let files = fs::read_dir(&folder).expect("there are copies");
+            let mut files = files.map(|file| file.expect("a file").path());
+            let is_its = |file: &PathBuf| {
+                let file = file.file_name().expect("a name").to_string_lossy();
+                file.starts_with(name)
+            };
+            files.find(is_its).expect("there is a copy of it")
+        };
+        let whole = fs::read_to_string(copy_of("trunk")).expect("readable");
+        let (first, entries) = whole.split_once('\n').expect("lines");
+        for damaged in [
+            String::new(),
+            first.to_owned(),
+            format!("{first}\n{}", &entries[..entries.len() / 2]),
+        ] {
+            fs::write(copy_of("trunk"), damaged).expect("writable");
+            let repaired = say("repair");
+            assert!(repaired.stderr.contains("trunk"), "{repaired:?}");
+            assert!(scene.passes("eth0", PROVIDER, 5060), "{repaired:?}");
+            // What others say is followed all the same.
+            other.are(["203.0.113.7"]);
+            refresh(&scene);
+            other.are(["203.0.113.6", "203.0.113.7"]);
+            refresh(&scene);
+            assert_eq!(in_kernel("other"), 2);
+            assert!(scene.passes("eth0", PROVIDER, 5060));
+        }
+
+        // What has gone meanwhile goes with the next copy that can be read.
+        fs::write(copy_of("trunk"), "").expect("writable");
+        say("repair");
+        trunk.are(["203.0.113.8"]);
+        refresh(&scene);
+        assert!(!scene.passes("eth0", PROVIDER, 5060));
+        assert!(scene.passes("eth0", "203.0.113.8", 5060));
+
+        // The log of bans, and what has all compared with it.
+        let log = Path::new(STATE).join("bans.jsonl");
+        fs::remove_file(&log).expect("there is one");
+        fs::create_dir(&log).expect("a folder");
+        let forgotten = scene.sipguard(["refresh", "--forget", "other"]).exited(1);
+        assert!(forgotten.stderr.contains("bans.jsonl"), "{forgotten:?}");
+        assert!(!scene.passes("eth0", "203.0.113.9", 5061));
+    });
+}
+
+#[test]
 fn what_waits_to_be_confirmed_asks_and_what_is_taken_back_does_not() {
     sandbox(|sandbox| {
         let scene = Scene::new(sandbox, &["eth0"]);
@@ -362,29 +432,6 @@ impl Installed {
     }
 }
 
-/// A name server on a host of its own.
-fn dnsmasq(host: &Host, records: &[&str]) -> Process {
-    let mut command = Command::new("dnsmasq");
-    command
-        .args([
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--no-resolv",
-            "--no-hosts",
-        ])
-        .args([
-            "--user=root",
-            "--pid-file=",
-            "--bind-interfaces",
-            "--local=/example/",
-        ])
-        .arg("--listen-address=192.0.2.53")
-        .args(records);
-    let server = host.spawn(&mut command);
-    host.wait_until_bound("udp", 53);
-    server
-}
-
 #[test]
 fn apply_asks_for_what_was_never_asked_for_and_refresh_asks_again() {
     sandbox(|sandbox| {
@@ -400,10 +447,11 @@ fn apply_asks_for_what_was_never_asked_for_and_refresh_asks_again() {
             end(&scene.gateway, &["192.0.2.9/24"]),
             end(&servers, &["192.0.2.53/24"]),
         );
-        let provider = "--srv-host=_sip._udp.provider.example,sip.provider.example,5060";
+        let provider = "srv-host=_sip._udp.provider.example,sip.provider.example,5060";
         let server = dnsmasq(
             &servers,
-            &[provider, "--host-record=sip.provider.example,203.0.113.5"],
+            "192.0.2.53",
+            &[provider, "host-record=sip.provider.example,203.0.113.5"],
         );
         scene.configure(&format!(
             "{}\n[dns]\nservers = [\"192.0.2.53\"]\n",
@@ -422,7 +470,8 @@ fn apply_asks_for_what_was_never_asked_for_and_refresh_asks_again() {
         server.wait();
         let server = dnsmasq(
             &servers,
-            &[provider, "--host-record=sip.provider.example,203.0.113.9"],
+            "192.0.2.53",
+            &[provider, "host-record=sip.provider.example,203.0.113.9"],
         );
         let refreshed = installed.run(&scene, "refresh").succeeded();
         assert_eq!(

@@ -7,11 +7,10 @@
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
-    process::Command,
 };
 
 use sipguard_tests::{
-    netns::{Host, Process},
+    dnsmasq::dnsmasq,
     package::{CONFIG, System, on_a_system},
 };
 
@@ -125,25 +124,14 @@ fn its_units_hold_together_and_may_do_little() {
     });
 }
 
-/// Knows two names.
-fn dnsmasq(host: &Host) -> Process {
-    let mut command = Command::new("dnsmasq");
-    command
-        .args(["--keep-in-foreground", "--conf-file=/dev/null"])
-        .args(["--no-resolv", "--no-hosts", "--user=root", "--pid-file="])
-        .args(["--bind-interfaces", "--local=/example/"])
-        .arg(format!("--listen-address={SERVER}"))
-        .arg("--host-record=sip.first.example,192.0.2.71")
-        .arg("--host-record=sip.second.example,192.0.2.72");
-    let server = host.spawn(&mut command);
-    host.wait_until_bound("udp", 53);
-    server
-}
-
 #[test]
 fn what_its_service_finds_comes_into_force_by_itself() {
     on_a_system(|system, other| {
-        let _server = dnsmasq(other);
+        let records = [
+            "host-record=sip.first.example,192.0.2.71",
+            "host-record=sip.second.example,192.0.2.72",
+        ];
+        let _server = dnsmasq(other, SERVER, &records);
         install(system);
         system.write(CONFIG, POLICY);
         // There is no more of a system than they need.

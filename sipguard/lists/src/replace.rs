@@ -10,14 +10,15 @@ use std::{
 /// What is appended to a file's name while its successor is written; what a crash leaves of it is overwritten by the next one.
 pub const NEW: &str = ".new";
 
-/// A file that is written and on disk, beside the one whose place it is to take; dropped, it is taken away.
+/// A file that is written beside the one whose place it is to take; dropped, it is taken away.
 #[derive(Debug)]
 #[must_use = "a staged file is taken away unless it is committed"]
 pub struct Staged {
     folder: PathBuf,
     name: String,
-    /// Where it is not on disk yet.
-    unsynced: Option<File>,
+    file: File,
+    /// Whether it is on disk.
+    synced: bool,
     committed: bool,
 }
 
@@ -29,35 +30,28 @@ pub fn stage(
     mode: u32,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<Staged> {
-    let mut staged = write_unsynced(folder, name, mode, write)?;
-    if let Some(file) = staged.unsynced.take() {
-        file.sync_all()?;
-    }
+    let mut staged = begin(folder, name, mode)?;
+    write(&mut staged.file)?;
+    staged.file.sync_all()?;
+    staged.synced = true;
     Ok(staged)
 }
 
-/// The same, where the disk is waited for only when it is committed.
-pub fn write_unsynced(
-    folder: &Path,
-    name: &str,
-    mode: u32,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> io::Result<Staged> {
-    let mut staged = Staged {
-        folder: folder.to_owned(),
-        name: name.to_owned(),
-        unsynced: None,
-        committed: false,
-    };
-    let mut file = OpenOptions::new()
+/// The same, to be written by [`Staged::file`]; the disk is waited for when it is committed.
+pub fn begin(folder: &Path, name: &str, mode: u32) -> io::Result<Staged> {
+    let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(mode)
-        .open(staged.path())?;
-    write(&mut file)?;
-    staged.unsynced = Some(file);
-    Ok(staged)
+        .open(staging(folder, name))?;
+    Ok(Staged {
+        folder: folder.to_owned(),
+        name: name.to_owned(),
+        file,
+        synced: false,
+        committed: false,
+    })
 }
 
 /// Where a file is written before it takes its place.
@@ -66,10 +60,15 @@ pub fn staging(folder: &Path, name: &str) -> PathBuf {
 }
 
 impl Staged {
+    /// What takes what is written.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Puts it in the place of the old one.
     pub fn commit(mut self) -> io::Result<()> {
-        if let Some(file) = self.unsynced.take() {
-            file.sync_all()?;
+        if !self.synced {
+            self.file.sync_all()?;
         }
         let folder = File::open(&self.folder)?;
         fs::rename(self.path(), self.folder.join(&self.name))?;
@@ -85,7 +84,7 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.committed {
-            // It may never have been made, and a leftover is overwritten by the next one.
+            // A leftover is overwritten by the next one.
             let _ = fs::remove_file(self.path());
         }
     }

@@ -3,7 +3,7 @@
 //! The log of bans and the copies are written first, then the kernel, then the note up to where the kernel has followed. What a crash leaves
 //! undone in the kernel the next session finishes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -13,9 +13,9 @@ use super::{ban_log::read as read_bans, error::Error, live::Live, session::Sessi
 use crate::{
     datapath::{self, Generation, Revisions},
     device,
-    host::Trouble,
+    host::{Host, Trouble},
     policy::LiveSource,
-    sources::{Changes, Circumstances, Copies, Copy},
+    sources::{Changes, Circumstances, Copy},
     state::Bans,
     tables::{Now, Used, Word, banned, spread, value_of, values},
 };
@@ -32,7 +32,7 @@ pub(super) struct Said<'s> {
     copies: Vec<Option<Copy>>,
     /// Where one of them is about to be another one: with the ends of what is new, and nothing for what is gone.
     changed: Option<(u16, BTreeMap<IpNet, Option<There>>)>,
-    own: Vec<std::net::IpAddr>,
+    own: Vec<IpAddr>,
     now: Now,
 }
 
@@ -124,7 +124,7 @@ impl<'s> Said<'s> {
 }
 
 /// This host's own, where they matter.
-pub(super) fn own_addresses(sources: &[LiveSource]) -> Vec<std::net::IpAddr> {
+pub(super) fn own_addresses(sources: &[LiveSource]) -> Vec<IpAddr> {
     if sources.is_empty() {
         return Vec::new();
     }
@@ -136,7 +136,8 @@ pub(super) fn own_addresses(sources: &[LiveSource]) -> Vec<std::net::IpAddr> {
 impl Session<'_> {
     /// All that is said live with these sources.
     pub(super) fn words(&self, sources: &[LiveSource]) -> Vec<Word> {
-        words(self.host, sources, &self.bans(), self.now())
+        let Words { said, .. } = words(self.host, sources, &self.bans(), self.now());
+        said
     }
 
     /// What a generation that is compiled now has followed.
@@ -163,15 +164,6 @@ impl Session<'_> {
         if (has.bans, &has.sources) == (wanted.bans, &wanted.sources) {
             return Ok(());
         }
-        let bans = match read_bans(self.host, &self.state) {
-            Ok(bans) => self.not_ended(bans),
-            Err(error) => {
-                // Better what was in force than nothing.
-                self.host.note(Trouble::Unread(error));
-                return Ok(());
-            }
-        };
-        self.tidy(&bans);
         self.reconcile(generation)?;
         Ok(())
     }
@@ -186,18 +178,27 @@ impl Session<'_> {
         self.reconcile(generation)
     }
 
-    /// Makes what a generation has of what is said live what is said, whatever it has followed. Returns how many entries were others.
+    /// Makes what a generation has of what is said live what is said, whatever it has followed. Returns how many entries were others. Of what
+    /// can't be read it keeps what it has: better what was in force than nothing.
     pub(super) fn reconcile(&self, generation: &Generation) -> Result<usize, Error> {
+        let bans = match read_bans(self.host, &self.state) {
+            Ok(bans) => self.not_ended(bans),
+            Err(error) => {
+                self.host.note(Trouble::Unread(error));
+                return Ok(0);
+            }
+        };
+        self.tidy(&bans);
         let sources = &generation.description.live;
         let revisions = self.revisions(sources);
-        let words = self.words(sources);
+        let Words { said, unusable } = words(self.host, sources, &bans, self.now());
         let services = generation.description.services.iter();
         let services = services.map(|found| {
             let used = generation.used(found.slot)?;
-            Ok((found.slot, used.with(&words)))
+            Ok((found.slot, used.with(&said)))
         });
         let services = services.collect::<Result<Vec<_>, Error>>()?;
-        let mut missing: BTreeMap<(IpNet, u8), Value> = values(words, sources, &services)
+        let mut missing: BTreeMap<(IpNet, u8), Value> = values(said, sources, &services)
             .into_iter()
             .map(|(prefix, service, _, value)| ((prefix, service), value))
             .collect();
@@ -213,6 +214,7 @@ impl Session<'_> {
                 }
                 // It is replaced.
                 Some(_) => {}
+                None if unusable.contains(&entry.value.origin) => {}
                 None => gone.push(place),
             }
         })?;
@@ -258,38 +260,31 @@ pub(super) fn put_in_place(
     }
 }
 
-/// All that is said live with these sources. A copy that can't be used is told of, and says nothing.
-pub(super) fn words(
-    host: &crate::host::Host,
-    sources: &[LiveSource],
-    bans: &Bans,
-    now: Now,
-) -> Vec<Word> {
-    let mut words = banned(bans, now);
+/// All that is said live with some sources.
+pub(super) struct Words {
+    pub(super) said: Vec<Word>,
+    /// The origins of those whose copies can't be used. The host is told of them.
+    unusable: Vec<u16>,
+}
+
+/// All that is said live with these sources.
+pub(super) fn words(host: &Host, sources: &[LiveSource], bans: &Bans, now: Now) -> Words {
+    let mut said = banned(bans, now);
+    let mut unusable = Vec::new();
+    let copies = host.copies();
     let own = own_addresses(sources);
     let circumstances = Circumstances {
         now: now.wall,
         own: &own,
     };
     for (number, source) in (0..).zip(sources) {
-        let add = |prefix, end: Option<Timestamp>| {
-            words.extend(Word::of_source(number, prefix, end, now));
-        };
-        read(&host.copies(), source, circumstances, add).unwrap_or_else(|error| {
-            host.note(Trouble::Unusable(error));
+        let read = copies.read(&source.task, circumstances, |entry| {
+            said.extend(Word::of_source(number, entry.prefix, entry.end, now));
         });
+        if let Err(error) = read {
+            host.note(Trouble::Unusable(error));
+            unusable.push(source.origin);
+        }
     }
-    words
-}
-
-fn read(
-    copies: &Copies,
-    source: &LiveSource,
-    circumstances: Circumstances<'_>,
-    mut add: impl FnMut(IpNet, Option<Timestamp>),
-) -> Result<(), crate::sources::Unusable> {
-    copies.read(&source.task, circumstances, |entry| {
-        add(entry.prefix, entry.end);
-    })?;
-    Ok(())
+    Words { said, unusable }
 }

@@ -6,7 +6,7 @@ use super::{
     config_file::ConfigFile,
     error::{Error, Refused},
     instead::Instead,
-    living::words,
+    living::{Words, words},
     outlook::Outlook,
     session,
     survey::{Options, Survey},
@@ -53,8 +53,8 @@ pub fn plan(host: &Host, file: &Path, options: Options) -> Result<Planned, Error
     let outlook = if changes {
         let bans = super::bans(host, &state);
         let live = &survey.policy.live;
-        let words = words(host, live, &bans, survey.now);
-        let tables = Tables::compile(&survey.policy, slots, entries, words, survey.now)?;
+        let Words { said, .. } = words(host, live, &bans, survey.now);
+        let tables = Tables::compile(&survey.policy, slots, entries, said, survey.now)?;
         survey.outlook(slots, &tables)?
     } else {
         Outlook::unchanged(&survey.policy, survey.doubts)

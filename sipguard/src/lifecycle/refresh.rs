@@ -7,7 +7,7 @@ use sipguard_lists::task::Tasks;
 use super::{
     config_file::ConfigFile,
     error::Error,
-    live::{Live, live, replaceable},
+    live::{Live, replaceable},
     living::{Said, own_addresses, put_in_place},
     renew::renew,
     session::Session,
@@ -94,7 +94,7 @@ pub fn refresh(
     let wanted = |source: &LiveSource| names.is_empty() || names.contains(&source.task.source);
     {
         let mut session = Session::begin(host)?;
-        let live = live(host)?;
+        let live = session.live()?;
         let sources = live.as_ref().map_or_else(Vec::new, Live::sources);
         for name in names {
             if sources.iter().all(|source| source.task.source != *name) {
@@ -128,7 +128,7 @@ pub fn refresh(
         }
     }
     let mut session = Session::begin(host)?;
-    let Some(live) = live(host)? else {
+    let Some(live) = session.live()? else {
         return Ok(Vec::new());
     };
     let accept = if options.accept || options.forget {
@@ -161,10 +161,10 @@ pub(super) fn ask_first(host: &Host, config: &ConfigFile<'_>) -> Result<(), Erro
         return Ok(());
     }
     {
-        let session = Session::begin(host)?;
+        let mut session = Session::begin(host)?;
         let mut tasks: Tasks = policy.tasks();
         // What another version made is replaced by this apply.
-        if let Some(live) = replaceable(live(host))? {
+        if let Some(live) = replaceable(session.live())? {
             tasks.merge(live.tasks());
         }
         session.write_tasks(&tasks);

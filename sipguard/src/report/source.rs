@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 use jiff::Timestamp;
 use serde::Serialize;
 use sipguard_ebpf::abi::Layer;
-use sipguard_lists::{found::Head, said::Said};
+use sipguard_lists::said::Said;
 
 use crate::{
     datapath::{self, Generation},
@@ -109,19 +109,11 @@ impl SourceReport {
             changed,
             next: head.map(|head| head.next),
             said: harmless(head.and_then(|head| head.said.as_ref())),
-            error: head.and_then(error),
+            error: harmless(head.and_then(|head| head.error.as_ref())),
             refused: wrong.or_else(|| state.refused.get(&source.task.source).cloned()),
             stale: changed.is_some_and(|changed| {
                 stale_after.is_some_and(|after| now.wall.duration_since(changed).as_secs() > after)
             }),
         }
     }
-}
-
-/// What failed: all of it, or look-ups of single names.
-fn error(head: &Head) -> Option<String> {
-    if let Some(error) = &head.error {
-        return Some(Said(error).to_string());
-    }
-    None
 }

@@ -66,10 +66,15 @@ impl Iterator for Before {
 }
 
 impl Comparison {
-    pub(super) fn with(before: Option<Reader<File>>) -> Self {
+    /// With the one before. Where that can't be used, what is gone can't be found out.
+    pub(super) fn with<E>(before: Result<Option<Reader<File>>, E>) -> Self {
+        let changes = Changes {
+            more: before.is_err(),
+            ..Changes::default()
+        };
         Self {
-            before: Before(before).peekable(),
-            changes: Changes::default(),
+            before: Before(before.unwrap_or_default()).peekable(),
+            changes,
         }
     }
 

@@ -9,19 +9,15 @@ use std::{
 };
 
 use ipnet::IpNet;
-use siphasher::sip::SipHasher13;
-
 use sipguard_lists::{
     found::{Entry, Finder, Head, ReadError, Reader, file_name},
     replace,
     task::Task,
 };
+use siphasher::sip::SipHasher13;
 use thiserror::Error;
 
 use super::{Circumstances, Problem, bounds::Bounds, changes::Comparison};
-
-/// Where they are.
-const FOLDER: &str = "/var/lib/sipguard/sources";
 
 /// The folder of copies.
 #[derive(Clone, Debug)]
@@ -98,6 +94,11 @@ fn copy_name(task: &Task) -> String {
     file_name(&format!("{}.{:016x}", task.source, hasher.finish()))
 }
 
+/// Whether it is one of what is asked for now.
+fn is_answer(task: &Task, head: &Head) -> bool {
+    Bounds::new(task, Circumstances::NONE).is_answer(head)
+}
+
 /// Why there is no copy of what was taken.
 #[derive(Debug, Error)]
 #[error("cannot write {}: {error}", file.display())]
@@ -119,12 +120,7 @@ pub struct Unusable {
 }
 
 impl Copies {
-    /// Those of this system, in `/var/lib/sipguard/sources`.
-    pub fn system() -> Self {
-        Self::at(FOLDER)
-    }
-
-    /// In another folder.
+    /// Those in this folder.
     pub fn at(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
@@ -139,17 +135,11 @@ impl Copies {
         circumstances: Circumstances<'_>,
         mut entry: impl FnMut(Entry),
     ) -> Result<Option<Head>, Unusable> {
-        let file = self.file(task);
+        let Some(mut reader) = self.opened(task)? else {
+            return Ok(None);
+        };
+        let mut bounds = Bounds::new(task, circumstances);
         let mut read = || -> Result<_, ReadError> {
-            let opened = match File::open(&file) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                opened => opened?,
-            };
-            let mut reader = Reader::new(opened)?;
-            let mut bounds = Bounds::new(task, circumstances);
-            if !bounds.is_answer(reader.head()) {
-                return Ok(None);
-            }
             while let Some(found) = reader.next_entry()? {
                 if bounds.entry(&found).unwrap_or(false) {
                     entry(found);
@@ -157,25 +147,17 @@ impl Copies {
             }
             Ok(Some(reader.head().clone()))
         };
-        read().map_err(|error| Unusable { file, error })
+        read().map_err(|error| self.unusable(task, error))
     }
 
     /// The last good copy, to find single entries in it. `None` where there is no copy of what is asked for now.
     pub fn open(&self, task: &Task) -> Result<Option<Copy>, Unusable> {
-        let file = self.file(task);
-        let open = || -> Result<_, ReadError> {
-            let opened = match File::open(&file) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                opened => opened?,
-            };
-            let finder = Finder::new(opened)?;
-            let is_answer = Bounds::new(task, Circumstances::NONE).is_answer(finder.head());
-            Ok(is_answer.then(|| Copy {
-                task: task.clone(),
-                finder,
-            }))
-        };
-        open().map_err(|error| Unusable { file, error })
+        let finder = self.begin(task, Finder::new)?;
+        let finder = finder.filter(|finder| is_answer(task, finder.head()));
+        Ok(finder.map(|finder| Copy {
+            task: task.clone(),
+            finder,
+        }))
     }
 
     /// How many entries the last good copy has, counted by its lines; `None` where there is none.
@@ -209,58 +191,73 @@ impl Copies {
 
     /// What is to be told where it differs from the last good copy.
     pub(super) fn changes(&self, task: &Task) -> Comparison {
-        let file = File::open(self.file(task)).ok();
-        let reader = file.and_then(|file| Reader::new(file).ok());
-        let reader =
-            reader.filter(|reader| Bounds::new(task, Circumstances::NONE).is_answer(reader.head()));
-        Comparison::with(reader)
+        Comparison::with(self.opened(task))
     }
 
     fn file(&self, task: &Task) -> PathBuf {
         self.folder.join(copy_name(task))
     }
 
-    /// The last good copy, read as far as its first line. One that can't be read is as good as none.
-    pub(super) fn opened(&self, task: &Task) -> Option<Reader<File>> {
-        let reader = Reader::new(File::open(self.file(task)).ok()?).ok()?;
-        Bounds::new(task, Circumstances::NONE)
-            .is_answer(reader.head())
-            .then_some(reader)
+    /// The last good copy, read as far as its first line. `None` where there is no copy of what is asked for now.
+    pub(super) fn opened(&self, task: &Task) -> Result<Option<Reader<File>>, Unusable> {
+        let reader = self.begin(task, Reader::new)?;
+        Ok(reader.filter(|reader| is_answer(task, reader.head())))
     }
 
-    /// Writes what is to take the place of a copy, as `write` does it. Where the disk does not take it, all is read all the same.
-    pub(super) fn write(
+    fn begin<T>(
         &self,
         task: &Task,
-        write: impl FnOnce(&mut dyn Write) -> Result<(), Problem>,
-    ) -> Result<Result<NewCopy, Unsaved>, Problem> {
+        read: impl FnOnce(File) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, Unusable> {
+        let begun = match File::open(self.file(task)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => Err(error.into()),
+            Ok(opened) => read(opened),
+        };
+        begun.map(Some).map_err(|error| self.unusable(task, error))
+    }
+
+    fn unusable(&self, task: &Task, error: ReadError) -> Unusable {
+        let file = self.file(task);
+        Unusable { file, error }
+    }
+
+    /// Writes what is to take the place of a copy, as `write` does it, whose answer is handed on. Where the disk does not take it, all is
+    /// read all the same.
+    pub(super) fn write<T>(
+        &self,
+        task: &Task,
+        write: impl FnOnce(&mut dyn Write) -> Result<T, Problem>,
+    ) -> Result<(T, Result<NewCopy, Unsaved>), Problem> {
         let name = copy_name(task);
-        let mut write = Some(write);
-        // Whether it could all be read; nothing before the disk let it begin.
-        let mut read = None;
-        let staged = self.make_folder().and_then(|()| {
-            replace::write_unsynced(&self.folder, &name, 0o600, |file| {
-                let mut out = Patient {
-                    out: BufWriter::with_capacity(1 << 16, file),
-                    failed: None,
-                };
-                read = write.take().map(|write| write(&mut out));
-                match out.failed {
-                    Some(error) => Err(error),
-                    None => out.out.flush(),
-                }
-            })
-        });
-        match (read, write) {
-            (Some(outcome), _) => outcome?,
-            (None, Some(write)) => write(&mut io::sink())?,
-            (None, None) => {}
-        }
-        let file = self.folder.join(name);
-        Ok(match staged {
-            Ok(staged) => Ok(NewCopy { staged, file }),
+        let file = self.folder.join(&name);
+        let begun = self
+            .make_folder()
+            .and_then(|()| replace::begin(&self.folder, &name, 0o600));
+        let staged = match begun {
+            Ok(staged) => staged,
+            Err(error) => {
+                let answer = write(&mut io::sink())?;
+                return Ok((answer, Err(Unsaved { file, error })));
+            }
+        };
+        let (answer, written) = {
+            let mut out = Patient {
+                out: BufWriter::with_capacity(1 << 16, staged.file()),
+                failed: None,
+            };
+            let answer = write(&mut out)?;
+            let written = match out.failed {
+                Some(error) => Err(error),
+                None => out.out.flush(),
+            };
+            (answer, written)
+        };
+        let copy = match written {
+            Ok(()) => Ok(NewCopy { staged, file }),
             Err(error) => Err(Unsaved { file, error }),
-        })
+        };
+        Ok((answer, copy))
     }
 
     /// Removes copies of sources that are not asked for any more.

@@ -68,6 +68,9 @@ fn until(end: Option<Timestamp>, now: Now) -> Option<u64> {
     }
 }
 
+/// The origin of what no source says.
+const NO_ORIGIN: u16 = u16::MAX;
+
 /// The value of what is said of one prefix in a service, whose number is its place in the policy. On one prefix an address of a name comes
 /// before all else: it is told by somebody who was asked for it, and a ban may be of a forged one. Otherwise deny comes before allow.
 pub fn value_of<'w>(
@@ -124,7 +127,7 @@ pub fn value_of<'w>(
         value.permanent &= !ALLOW_CONFIG;
         value.allow_until = 0;
     }
-    value.origin = origin[0].or(origin[1]).unwrap_or_default();
+    value.origin = origin[0].or(origin[1]).unwrap_or(NO_ORIGIN);
     let says_nothing = value.permanent == 0 && value.deny_until | value.allow_until == 0;
     (!says_nothing).then_some(value)
 }
