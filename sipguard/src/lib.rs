@@ -25,6 +25,7 @@ pub mod policy;
 pub mod prose;
 pub mod rehearsal;
 pub mod report;
+pub mod sip;
 pub mod sources;
 pub mod state;
 pub mod tables;

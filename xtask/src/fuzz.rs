@@ -37,6 +37,8 @@ enum Target {
     Import,
     /// What the fetcher writes
     Found,
+    /// What packets say in SIP
+    Sip,
 }
 
 impl Target {
@@ -47,6 +49,7 @@ impl Target {
             Self::Capture => "capture",
             Self::Import => "import",
             Self::Found => "found",
+            Self::Sip => "sip",
         }
     }
 }

@@ -31,6 +31,15 @@ const FOUND: [&str; 2] = [
     "{\"version\":1,\"source\":\"blocked\",\"asked\":1800000000,\"next\":1800003600,\"url\":\"https://feeds.example/\",\"etag\":\"\\\"x\\\"\",\"last_modified\":\"Fri, 15 Jan 2027 08:00:00 GMT\",\"said\":\"1 of 9 lines are left out\",\"entries\":[\n]}\n",
 ];
 
+/// Messages with all that is read of them, and forms that few senders use.
+const SIP: [&str; 5] = [
+    "INVITE sip:9011441904911054@203.0.113.7:5060;transport=udp SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.7:5071;branch=z9hG4bK-1;rport\r\nFrom: \"a \\\"quoted\\\" <name>\" <sip:100@203.0.113.7>;tag=1\r\nTo: <sip:9011441904911054@203.0.113.7>\r\nCall-ID: 1@198.51.100.7\r\nCSeq: 1 INVITE\r\nUser-Agent: friendly-scanner\r\nContent-Length: 0\r\n\r\n",
+    "\r\nSIP/2.0 401 Unauthorized\r\nf: sip:%2B49@h;tag=1\r\nt : Anna\r\n <sips:1:secret@[2001:db8::7]:5061?a=b>\r\ni: x\r\nCSeq: 7\r\n\tREGISTER\r\nServer: a\r\n b\r\n\r\n",
+    "INVITE  <tel:+1(212)555-0123;phone-context=x>  SIP/2.0 \nUser-Agent: \x1b[31m\n\nINVITE",
+    "REGISTER sip:example.com SIP/2.0\r\nFrom: sip:0044%2e1904;ext=1@h",
+    "\r\n\r\n",
+];
+
 fn main() {
     let folder = env::args().nth(1).expect("a folder to write into");
     let folder = Path::new(&folder);
@@ -61,6 +70,9 @@ fn main() {
     }
     for (number, found) in FOUND.iter().enumerate() {
         write("found", &number.to_string(), found.as_bytes());
+    }
+    for (number, message) in SIP.iter().enumerate() {
+        write("sip", &number.to_string(), message.as_bytes());
     }
     for config in Config::FILES {
         write("config", &format!("{config:?}"), config.text().as_bytes());
