@@ -406,6 +406,7 @@ impl Happened {
     }
 
     /// It as one sentence for people, without a full stop, on one line.
+    #[expect(clippy::too_many_lines, reason = "one row a case")]
     pub fn sentence(&self) -> String {
         match self {
             Self::GenerationCame {
@@ -556,6 +557,7 @@ impl Happened {
     }
 
     /// What a program looks for in the journal beside the sentence: names without the prefix `SIPGUARD_`, and values fit to be printed.
+    #[expect(clippy::too_many_lines, reason = "one row a case")]
     pub fn fields(&self) -> Vec<(&'static str, String)> {
         let mut fields = vec![("HAPPENED", self.kind().name().to_owned())];
         let mut add = |name, value: &dyn ToString| fields.push((name, value.to_string()));

@@ -112,21 +112,19 @@ mod tests {
         let mut fields = BTreeMap::<String, Vec<String>>::new();
         while !entry.is_empty() {
             let line = entry.iter().position(|byte| *byte == b'\n').unwrap();
-            let (name, value) = match entry[..line].iter().position(|byte| *byte == b'=') {
-                Some(at) => {
-                    let field = (&entry[..at], &entry[at + 1..line]);
-                    entry = &entry[line + 1..];
-                    field
-                }
-                None => {
-                    let name = &entry[..line];
-                    let (length, rest) = entry[line + 1..].split_at(8);
-                    let length = u64::from_le_bytes(length.try_into().unwrap());
-                    let (value, rest) = rest.split_at(usize::try_from(length).unwrap());
-                    assert_eq!(rest[0], b'\n');
-                    entry = &rest[1..];
-                    (name, value)
-                }
+            let sign = entry[..line].iter().position(|byte| *byte == b'=');
+            let (name, value) = if let Some(at) = sign {
+                let field = (&entry[..at], &entry[at + 1..line]);
+                entry = &entry[line + 1..];
+                field
+            } else {
+                let name = &entry[..line];
+                let (length, rest) = entry[line + 1..].split_at(8);
+                let length = u64::from_le_bytes(length.try_into().unwrap());
+                let (value, rest) = rest.split_at(usize::try_from(length).unwrap());
+                assert_eq!(rest[0], b'\n');
+                entry = &rest[1..];
+                (name, value)
             };
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
             fields.entry(text(name)).or_default().push(text(value));
