@@ -10,7 +10,7 @@ use sipguard_tests::package::{PACKAGES, deb, folder, path, run, tarball};
 
 /// As `dpkg-deb --contents` shows them, besides the manual.
 const FILES: &[(&str, &str)] = &[
-    ("-rw-r--r--", "etc/fail2ban/action.d/sipguard.conf"),
+    ("-rw-r--r--", "etc/fail2ban/action.d/sipguard.py"),
     ("-rw-r--r--", "etc/sipguard/sipguard.toml"),
     ("-rwxr-xr-x", "usr/bin/sipguard"),
     ("-rw-r--r--", "usr/lib/sysctl.d/50-sipguard.conf"),
@@ -136,7 +136,7 @@ fn the_packages_hold_what_a_gateway_needs() {
     holds("sipguard", &files, "usr/share/man/man1/sipguard-");
     assert_eq!(
         run("dpkg-deb", &["--info", path(&deb("sipguard")), "conffiles"]),
-        "/etc/sipguard/sipguard.toml\n/etc/fail2ban/action.d/sipguard.conf\n"
+        "/etc/sipguard/sipguard.toml\n/etc/fail2ban/action.d/sipguard.py\n"
     );
     holds("sipguard-fetch", FILES_OF_THE_FETCHER, "nothing");
 }
