@@ -65,7 +65,7 @@ struct Said {
     boot_ns: u64,
     seconds: i64,
     lasts: bool,
-    /// Whether it was known what time it was.
+    /// Whether it was known what time it was, and how long the machine was on since, as far as its end goes by that.
     rightly: bool,
     /// When it ends, in truth.
     end: i64,
@@ -146,6 +146,18 @@ impl Machine {
         self.follow();
     }
 
+    /// What is left in this boot of what was said to last so long is left by a time that may be wrong, and in the next one nobody can tell.
+    fn doubt_what_lasts(&mut self) {
+        let time = self.state.now(self.boot_ns).wall.as_second();
+        if (time - self.truth).abs() <= TOLERANCE.as_secs() {
+            return;
+        }
+        let boot = Some(self.boot.to_string());
+        for entry in self.state.entries.iter().filter(|it| it.lasts_in == boot) {
+            self.said[number(entry)].rightly = false;
+        }
+    }
+
     fn is_in_force(&self, number: usize) -> bool {
         let value = self.kernel.get(&number);
         value.is_some_and(|value| value.deny_until > self.boot_ns)
@@ -182,6 +194,7 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
             Step::Wait(seconds) => machine.pass(seconds),
             Step::Set(off) => machine.off = off,
             Step::Reboot(seconds, off) => {
+                machine.doubt_what_lasts();
                 machine.truth += seconds;
                 machine.boot += 1;
                 machine.boot_ns = 0;

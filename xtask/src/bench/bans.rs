@@ -143,7 +143,7 @@ fn until_in_force(host: &Host, guard: &Guard, bans: usize) -> Result<f64> {
         if list.stdout.lines().filter(is_in_force).count() == bans {
             return Ok(took.as_secs_f64());
         }
-        ensure!(took < Duration::from_secs(60), "they don't come in force");
+        ensure!(took < Duration::from_mins(1), "they don't come in force");
     }
 }
 
