@@ -6,6 +6,7 @@ pub mod capture_file;
 pub mod certificates;
 pub mod compiled;
 pub mod country_database;
+pub mod crowdsec;
 pub mod differential;
 pub mod dnsmasq;
 pub mod etcd;

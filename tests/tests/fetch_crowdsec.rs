@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    env,
     fmt::Write as _,
     fs,
     io::{Read as _, Write as _},
@@ -16,23 +15,25 @@ use std::{
 use ipnet::IpNet;
 use sipguard_lists::{
     found::Entry,
-    task::{Countries, CrowdSec, Kind, Task, Tasks, Widest},
+    task::{self, Countries, Kind, Task, Tasks, Widest},
 };
 use sipguard_tests::{
     country_database::{Layout, database},
+    crowdsec::{self, CrowdSec},
     fetcher::{Fetcher, SOURCE, memory},
     netns::{Finished, Host, Process, SCRATCH, Sandbox, sandbox, until},
 };
 
-const KEY: &str = "0123456789abcdef";
+const KEY: &str = crowdsec::KEYS[0];
 
 /// A gateway with CrowdSec and the fetcher.
 struct World {
     gateway: Host,
     folder: PathBuf,
+    crowdsec: CrowdSec,
     lapi: RefCell<Option<Process>>,
     fetcher: Fetcher,
-    task: CrowdSec,
+    task: task::CrowdSec,
 }
 
 impl World {
@@ -40,12 +41,14 @@ impl World {
         let folder = Path::new(SCRATCH).join("crowdsec");
         fs::create_dir(&folder).expect("it is empty");
         fs::write(folder.join("key"), KEY).expect("it is ours");
-        let world = Self {
-            gateway: sandbox.host(),
+        let gateway = sandbox.host();
+        Self {
+            crowdsec: CrowdSec::new(&gateway, &folder),
+            gateway,
             lapi: RefCell::default(),
             fetcher: Fetcher::new(),
-            task: CrowdSec {
-                url: "http://127.0.0.1:8080".to_owned(),
+            task: task::CrowdSec {
+                url: crowdsec::URL.to_owned(),
                 key_file: folder.join("key"),
                 every: 1,
                 insecure: false,
@@ -54,80 +57,15 @@ impl World {
                 database: None,
             },
             folder,
-        };
-        world.configure();
-        world
-    }
-
-    /// The local API alone: nothing is read, nothing is sent to anybody, and what is in force is what a test says.
-    fn configure(&self) {
-        let at = self.folder.display();
-        let config = format!(
-            "common: {{daemonize: false, log_media: stdout, log_level: info, log_dir: {at}, working_dir: {at}}}\n\
-             config_paths: {{config_dir: {at}, data_dir: {at}, simulation_path: {at}/simulation.yaml, hub_dir: {at}/hub,\n  \
-             index_path: {at}/hub/.index.json, notification_dir: {at}/notifications, plugin_dir: {at}/plugins}}\n\
-             crowdsec_service: {{acquisition_path: {at}/acquis.yaml, parser_routines: 1}}\n\
-             cscli: {{output: human, color: no}}\n\
-             db_config: {{log_level: info, type: sqlite, db_path: {at}/crowdsec.db, use_wal: true, flush: {{max_items: 500000, max_age: 7d}}}}\n\
-             api:\n  client: {{insecure_skip_verify: false, credentials_path: {at}/client.yaml}}\n  \
-             server: {{log_level: info, listen_uri: '127.0.0.1:8080', profiles_path: {at}/profiles.yaml}}\n\
-             prometheus: {{enabled: false}}\n"
-        );
-        let profile = "name: all\nfilters: [Alert.Remediation == true]\ndecisions: [{type: ban, duration: 4h}]\non_success: break\n";
-        for folder in ["hub", "notifications", "plugins"] {
-            fs::create_dir(self.folder.join(folder)).expect("it is ours");
         }
-        for (file, text) in [
-            ("config.yaml", &*config),
-            ("profiles.yaml", profile),
-            ("simulation.yaml", "simulation: off\n"),
-            ("client.yaml", "url: http://127.0.0.1:8080\n"),
-        ] {
-            fs::write(self.folder.join(file), text).expect("it is ours");
-        }
-        let credentials = self.folder.join("client.yaml");
-        let credentials = credentials.to_str().expect("plain letters");
-        self.cscli(&format!(
-            "machines add test --password secret --force -f {credentials}"
-        ));
-        self.cscli(&format!("bouncers add sipguard -k {KEY}"));
-    }
-
-    fn program(&self, name: &str) -> Command {
-        let test = env::current_exe().expect("a running test has a path");
-        let mut folders = test.ancestors().map(|it| it.join("tools/crowdsec"));
-        let folder = folders.find(|folder| folder.is_dir());
-        let folder = folder.expect("`cargo xtask setup` unpacks it");
-        let unpacked = folder.join("usr/bin").join(name);
-        // A machine that has it needs no other one.
-        let installed = Path::new("/usr/bin").join(name);
-        let program = if unpacked.is_file() {
-            unpacked
-        } else {
-            installed
-        };
-        let mut command = Command::new(program);
-        // What it needs and the machine has not.
-        let library = folder
-            .join("usr/lib")
-            .join(format!("{}-linux-gnu", env::consts::ARCH));
-        command.env("LD_LIBRARY_PATH", library);
-        command.arg("-c").arg(self.folder.join("config.yaml"));
-        command
     }
 
     fn cscli(&self, words: &str) -> Finished {
-        let mut command = self.program("cscli");
-        self.gateway
-            .run(command.args(words.split_whitespace()))
-            .succeeded()
+        self.crowdsec.cscli(&self.gateway, words)
     }
 
     fn begin(&self) {
-        let mut command = self.program("crowdsec");
-        let lapi = self.gateway.spawn(command.args(["-no-cs", "-no-capi"]));
-        self.gateway.wait_until_bound("tcp", 8080);
-        *self.lapi.borrow_mut() = Some(lapi);
+        *self.lapi.borrow_mut() = Some(self.crowdsec.start(&self.gateway));
     }
 
     fn end(&self) {
@@ -303,7 +241,7 @@ fn all_is_asked_for_again_after_whatever_failed() {
         let key = world.folder.join("key");
         fs::write(&key, "another").expect("it is ours");
         service.wait_for_error("the LAPI refuses the key in ");
-        world.cscli("bouncers add other -k another");
+        world.cscli("bouncers add third -k another");
         world.cscli("decisions delete --ip 203.0.113.7");
         world.bans(&["203.0.113.8/32"]);
         service.stop();
@@ -463,14 +401,12 @@ fn a_hundred_thousand_decisions_take_little_memory() {
     sandbox(|sandbox| {
         let world = World::new(sandbox);
         world.begin();
-        let mut list = "value,duration,reason\n".to_owned();
+        let mut list = String::new();
         for number in 0..100_000_u32 {
             let address = Ipv4Addr::from(0x0100_0000 + number * 7_919 % 100_000 * 37);
             writeln!(list, "{address},4h,crowdsecurity/ssh-bf").expect("memory");
         }
-        let file = world.folder.join("list.csv");
-        fs::write(&file, list).expect("it is ours");
-        world.cscli(&format!("decisions import -i {}", file.display()));
+        world.crowdsec.import(&world.gateway, &list);
         let service = world.service();
         service.wait_for_error("live: 100000 entries");
         let peak = memory(&service, "VmHWM");

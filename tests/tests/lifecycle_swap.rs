@@ -3,12 +3,14 @@
 
 use std::{
     env, fs,
+    net::{IpAddr, Ipv4Addr},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use sipguard::{
     clock,
@@ -21,6 +23,7 @@ use sipguard::{
 };
 use sipguard_ebpf::abi::Reason;
 use sipguard_tests::{
+    found::Found,
     netns::{BPFFS, sandbox},
     scene::{PROVIDER, SCANNER, Scene, bind, link_id, pins},
 };
@@ -351,6 +354,55 @@ fn entries_come_and_go_under_a_flood() {
                 }
             }
         });
+        println!(
+            "{} of {} listed frames passed, {} of {} unlisted ones",
+            traffic.arrived, traffic.flow, traffic.leaked, traffic.flood
+        );
+        assert_eq!(traffic.leaked, 0, "unlisted frames were let through");
+        assert_eq!(traffic.arrived, traffic.flow, "listed frames were lost");
+    });
+}
+
+/// Of a long list half a thousand entries go and as many come, each time in place. The provider is on it all the time and the scanner never.
+#[test]
+fn a_live_list_changes_under_a_flood() {
+    let entries = env::var("SIPGUARD_ENTRIES").map_or(50_000, |entries| {
+        entries.parse().expect("SIPGUARD_ENTRIES is a number")
+    });
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(&format!(
+            "{ETH0}\n[sources]\nknown = {{ url = \"https://feeds.example/voip.txt\" }}\n\
+             [services.sip]\nudp = [5060]\nallow = [\"known\"]\n"
+        ));
+        let mut found = Found::url("known", "https://feeds.example/voip.txt");
+        let mut list = |turn: u32| {
+            let far =
+                (0..entries).map(|place| Ipv4Addr::from_bits(0x1000_0000 + turn * 400 + place));
+            // Neighbours of both.
+            let near = (turn * 50..turn * 50 + 100).flat_map(|place| {
+                let host = u8::try_from(20 + place % 200).expect("a byte");
+                [
+                    Ipv4Addr::new(203, 0, 113, host),
+                    Ipv4Addr::new(198, 51, 100, host),
+                ]
+            });
+            let provider = PROVIDER.parse().expect("an address");
+            let all = far.chain(near).chain([provider]);
+            found.all(all.map(|address| IpNet::from(IpAddr::from(address))));
+        };
+        list(0);
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let number = live(&scene).number;
+        let traffic = flooded(&scene, times(10), |turn| {
+            list(u32::try_from(turn).expect("few"));
+            let refreshed = scene.sipguard(["refresh", "--offline"]).succeeded();
+            assert!(
+                refreshed.stdout.contains(", 500 new, 500 gone"),
+                "{refreshed:?}"
+            );
+        });
+        assert_eq!(live(&scene).number, number, "all of it in place");
         println!(
             "{} of {} listed frames passed, {} of {} unlisted ones",
             traffic.arrived, traffic.flow, traffic.leaked, traffic.flood

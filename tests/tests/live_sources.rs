@@ -322,6 +322,8 @@ fn what_cannot_be_read_leaves_in_force_what_is() {
         };
         let whole = fs::read_to_string(copy_of("trunk")).expect("readable");
         let (first, entries) = whole.split_once('\n').expect("lines");
+        // Without what it was made of it can't be made anew.
+        fs::remove_file(trunk.file()).expect("it was found");
         for damaged in [
             String::new(),
             first.to_owned(),
@@ -333,9 +335,9 @@ fn what_cannot_be_read_leaves_in_force_what_is() {
             assert!(scene.passes("eth0", PROVIDER, 5060), "{repaired:?}");
             // What others say is followed all the same.
             other.are(["203.0.113.7"]);
-            refresh(&scene);
+            say("refresh other --offline");
             other.are(["203.0.113.6", "203.0.113.7"]);
-            refresh(&scene);
+            say("refresh other --offline");
             assert_eq!(in_kernel("other"), 2);
             assert!(scene.passes("eth0", PROVIDER, 5060));
         }
@@ -355,6 +357,46 @@ fn what_cannot_be_read_leaves_in_force_what_is() {
         let forgotten = scene.sipguard(["refresh", "--forget", "other"]).exited(1);
         assert!(forgotten.stderr.contains("bans.jsonl"), "{forgotten:?}");
         assert!(!scene.passes("eth0", "203.0.113.9", 5061));
+        // Another generation has its bans from the one before.
+        let number = generation(&scene);
+        let config = fs::read_to_string(scene.config()).expect("a config");
+        scene.configure(&config.replace("[5060]", "[5060, 5062]"));
+        let applied = scene.sipguard(["apply", "--offline"]);
+        assert!(applied.stderr.contains("bans.jsonl"), "{applied:?}");
+        assert!(generation(&scene) > number, "{applied:?}");
+        assert!(!scene.passes("eth0", "203.0.113.9", 5061));
+        assert!(scene.passes("eth0", SCANNER, 5061));
+    });
+}
+
+/// At boot, too: what the fetcher has found is there still.
+#[test]
+fn a_copy_that_is_damaged_is_made_anew() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(NAMES);
+        let mut found = Found::name("trunk", "sip.provider.example");
+        found.are([PROVIDER, "203.0.113.6"]);
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let folder = Path::new(STATE).join("sources");
+        let mut files = fs::read_dir(&folder).expect("there are copies");
+        let copy = files.next().expect("one").expect("a file").path();
+        let whole = fs::read_to_string(&copy).expect("readable");
+        let (first, entries) = whole.split_once('\n').expect("lines");
+        let second = entries.lines().next().expect("an entry");
+        for damaged in [
+            first.to_owned(),
+            format!("{first}\n{second}\n"),
+            whole.replace("203.0.113.6", "203.0.113.600"),
+        ] {
+            fs::write(&copy, damaged).expect("writable");
+            scene.reboot(sandbox);
+            let applied = scene.sipguard(["apply", "--offline"]).succeeded();
+            assert!(!applied.stderr.contains("trunk"), "{applied:?}");
+            assert_eq!(kernel_and_list(&scene), (2, 2));
+            assert!(scene.passes("eth0", "203.0.113.6", 5060));
+            assert_eq!(fs::read_to_string(&copy).expect("readable"), whole);
+        }
     });
 }
 

@@ -12,8 +12,10 @@ mod bans;
 mod bpf;
 mod calls;
 mod charts;
+mod crowdsec;
 mod figures;
 mod filters;
+mod fleet;
 mod frames;
 mod guard;
 mod lists;
@@ -22,6 +24,7 @@ mod place;
 mod sizes;
 mod sources;
 mod veth;
+mod watched;
 mod wire;
 
 use std::{env, fs, path::PathBuf};
@@ -75,6 +78,10 @@ struct Effort {
     calls: u32,
     policy_sizes: &'static [usize],
     policy_rounds: u32,
+    /// Decisions of CrowdSec; what its own bouncer takes grows with their square.
+    decisions: usize,
+    /// Entries of the list that all gateways have.
+    fleet_entries: usize,
 }
 
 const QUICK: Effort = Effort {
@@ -88,6 +95,8 @@ const QUICK: Effort = Effort {
     calls: 50,
     policy_sizes: &[100_000],
     policy_rounds: 2,
+    decisions: 10_000,
+    fleet_entries: 100,
 };
 
 const FULL: Effort = Effort {
@@ -101,6 +110,8 @@ const FULL: Effort = Effort {
     calls: 200,
     policy_sizes: &[100_000, 1_000_000],
     policy_rounds: 3,
+    decisions: 100_000,
+    fleet_entries: 1_000,
 };
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -146,6 +157,10 @@ fn measure(sandbox: &Sandbox, effort: &Effort, part: Option<Part>) -> Result<Fig
     figures.print_bans();
     figures.sources = sources::run(sandbox, effort)?;
     figures.print_sources();
+    figures.crowdsec = crowdsec::run(sandbox, effort)?;
+    figures.print_crowdsec();
+    figures.fleet = fleet::run(sandbox, effort)?;
+    figures.print_fleet();
     Ok(figures)
 }
 

@@ -16,6 +16,13 @@ mod step;
 mod test;
 mod vm;
 
+/// Servers for the benchmark, in the same way.
+#[path = "../../tests/src/certificates.rs"]
+pub mod certificates;
+#[path = "../../tests/src/crowdsec.rs"]
+pub mod crowdsec;
+#[path = "../../tests/src/etcd.rs"]
+pub mod etcd;
 /// The hosts of the tests, for the demo. Not a dependency on their package, because that one depends on sipguard, which
 /// can't be built before xtask has set up its compiler. Public, for lints to see it as they do there.
 #[path = "../../tests/src/netns.rs"]

@@ -31,6 +31,8 @@ pub(crate) fn run(purposes: &[Purpose]) -> Result<()> {
     programs::ensure(purposes)?;
     if purposes.contains(&Purpose::Test) {
         sshd::ensure()?;
+    }
+    if purposes.contains(&Purpose::Test) || purposes.contains(&Purpose::Bench) {
         etcd::ensure()?;
         crowdsec::ensure()?;
     }
@@ -43,7 +45,11 @@ pub(crate) fn run(purposes: &[Purpose]) -> Result<()> {
 
 /// Installs the programs of a purpose that builds nothing.
 pub(crate) fn programs(purpose: Purpose) -> Result<()> {
-    programs::ensure(&[purpose])
+    programs::ensure(&[purpose])?;
+    if purpose == Purpose::Rivals {
+        crowdsec::ensure_bouncer()?;
+    }
+    Ok(())
 }
 
 /// The `PATH` on which there is what a purpose declares, and nothing else but what every system has.

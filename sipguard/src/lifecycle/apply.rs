@@ -175,7 +175,7 @@ fn put_in_force(
             let _ = copy.keep();
         }
     }
-    let words = session.words(&policy.live);
+    let words = session.words(&policy.live)?;
     let state = &session.state;
     let tables = Tables::compile(policy, &state.slots, &state.entries, words, *now)?;
     applied.outlook = survey.outlook(&state.slots, &tables)?;

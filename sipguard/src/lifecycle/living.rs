@@ -134,10 +134,18 @@ pub(super) fn own_addresses(sources: &[LiveSource]) -> Vec<IpAddr> {
 }
 
 impl Session<'_> {
-    /// All that is said live with these sources.
-    pub(super) fn words(&self, sources: &[LiveSource]) -> Vec<Word> {
-        let Words { said, .. } = words(self.host, sources, &self.bans(), self.now());
-        said
+    /// All that is said live with these sources. Where the log of bans can't be read, what is in force has them.
+    pub(super) fn words(&self, sources: &[LiveSource]) -> Result<Vec<Word>, Error> {
+        let bans = match read_bans(self.host, &self.state) {
+            Ok(bans) => banned(&self.not_ended(bans), self.now()),
+            Err(error) => {
+                self.host.note(Trouble::Unread(error));
+                banned_in_force()?
+            }
+        };
+        let mend = |source: &LiveSource| self.mend(source);
+        let Words { said, .. } = words(self.host, sources, bans, self.now(), mend);
+        Ok(said)
     }
 
     /// What a generation that is compiled now has followed.
@@ -190,8 +198,10 @@ impl Session<'_> {
         };
         self.tidy(&bans);
         let sources = &generation.description.live;
+        let now = self.now();
+        let mend = |source: &LiveSource| self.mend(source);
+        let Words { said, unusable } = words(self.host, sources, banned(&bans, now), now, mend);
         let revisions = self.revisions(sources);
-        let Words { said, unusable } = words(self.host, sources, &bans, self.now());
         let services = generation.description.services.iter();
         let services = services.map(|found| {
             let used = generation.used(found.slot)?;
@@ -260,6 +270,21 @@ pub(super) fn put_in_place(
     }
 }
 
+/// The bans of the newest generation, as far as they are nobody else's words, too.
+fn banned_in_force() -> Result<Vec<Word>, Error> {
+    let mut banned = Vec::new();
+    if let Some(&newest) = Generation::all()?.last()
+        && let Ok(generation) = Generation::open(newest)
+    {
+        generation.for_each(|entry| {
+            if entry.layer == Layer::Live {
+                banned.extend(Word::of_banned(entry.prefix, entry.value));
+            }
+        })?;
+    }
+    Ok(banned)
+}
+
 /// All that is said live with some sources.
 pub(super) struct Words {
     pub(super) said: Vec<Word>,
@@ -267,9 +292,15 @@ pub(super) struct Words {
     unusable: Vec<u16>,
 }
 
-/// All that is said live with these sources.
-pub(super) fn words(host: &Host, sources: &[LiveSource], bans: &Bans, now: Now) -> Words {
-    let mut said = banned(bans, now);
+/// All that is said live with these sources, beside these bans. Where a copy can't be used, `mend` says whether there is another one now.
+pub(super) fn words(
+    host: &Host,
+    sources: &[LiveSource],
+    bans: Vec<Word>,
+    now: Now,
+    mend: impl Fn(&LiveSource) -> bool,
+) -> Words {
+    let mut said = bans;
     let mut unusable = Vec::new();
     let copies = host.copies();
     let own = own_addresses(sources);
@@ -278,10 +309,18 @@ pub(super) fn words(host: &Host, sources: &[LiveSource], bans: &Bans, now: Now) 
         own: &own,
     };
     for (number, source) in (0..).zip(sources) {
-        let read = copies.read(&source.task, circumstances, |entry| {
-            said.extend(Word::of_source(number, entry.prefix, entry.end, now));
-        });
-        if let Err(error) = read {
+        let before = said.len();
+        let mut read = || {
+            said.truncate(before);
+            copies.read(&source.task, circumstances, |entry| {
+                said.extend(Word::of_source(number, entry.prefix, entry.end, now));
+            })
+        };
+        let mut done = read();
+        if done.is_err() && mend(source) {
+            done = read();
+        }
+        if let Err(error) = done {
             host.note(Trouble::Unusable(error));
             unusable.push(source.origin);
         }

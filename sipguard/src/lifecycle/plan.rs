@@ -11,7 +11,12 @@ use super::{
     session,
     survey::{Options, Survey},
 };
-use crate::{host::Host, policy::Policy, state::State, tables::Tables};
+use crate::{
+    host::Host,
+    policy::Policy,
+    state::State,
+    tables::{Tables, banned},
+};
 
 /// What an apply would do.
 #[derive(Debug)]
@@ -53,7 +58,9 @@ pub fn plan(host: &Host, file: &Path, options: Options) -> Result<Planned, Error
     let outlook = if changes {
         let bans = super::bans(host, &state);
         let live = &survey.policy.live;
-        let Words { said, .. } = words(host, live, &bans, survey.now);
+        let bans = banned(&bans, survey.now);
+        // A copy that can't be used is for who applies.
+        let Words { said, .. } = words(host, live, bans, survey.now, |_| false);
         let tables = Tables::compile(&survey.policy, slots, entries, said, survey.now)?;
         survey.outlook(slots, &tables)?
     } else {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use sipguard_lists::task::Tasks;
+use sipguard_lists::task::{Task, Tasks};
 
 use super::{
     config_file::ConfigFile,
@@ -17,7 +17,7 @@ use crate::{
     fetcher::Fetcher,
     host::{Host, Trouble},
     policy::LiveSource,
-    sources::{Accept, Changes, Circumstances, FOLDER, NewCopy, Unsaved, look, take},
+    sources::{Accept, Changes, Circumstances, Copies, FOLDER, NewCopy, Unsaved, look, take},
 };
 
 /// How long an apply waits for what was never asked for.
@@ -247,12 +247,7 @@ impl Session<'_> {
         };
         let (folder, copies) = (Path::new(FOLDER), self.host.copies());
         let task = &source.task;
-        let head = look(folder, task, circumstances);
-        if let Ok(Some(head)) = &head
-            && let Ok(Some(copy)) = copies.open(task)
-            && copy.head().changed == head.changed
-            // Of two changes within one second this would tell nothing.
-            && Some(copy.head().asked) > head.changed
+        if is_as_before(&copies, task, circumstances)
             && !self.state.refused.contains_key(&task.source)
         {
             // By its own word nothing is new, and it has nobody else to tell it.
@@ -288,6 +283,22 @@ impl Session<'_> {
                 Err(why)
             }
         }
+    }
+
+    /// Makes a copy that can't be used anew of the fetcher's file, where that is still what it was made of. Tells whether it could be.
+    pub(super) fn mend(&self, source: &LiveSource) -> bool {
+        let own = own_addresses(std::slice::from_ref(source));
+        let circumstances = Circumstances {
+            now: self.now().wall,
+            own: &own,
+        };
+        let (folder, copies) = (Path::new(FOLDER), self.host.copies());
+        if !is_as_before(&copies, &source.task, circumstances) {
+            return false;
+        }
+        let taken = take(folder, &copies, &source.task, Accept::Any, circumstances);
+        let copy = taken.ok().flatten().map(|taken| taken.copy);
+        copy.is_some_and(|copy| copy.is_ok_and(|copy| copy.keep().is_ok()))
     }
 
     /// Makes single changes of a source in place, and the copy that they come from the last good one. What a crash leaves in between is known
@@ -353,5 +364,18 @@ impl Session<'_> {
             self.reconcile(generation)?;
         }
         Ok(())
+    }
+}
+
+/// Whether the fetcher's file says of itself that it is what the copy was made of.
+fn is_as_before(copies: &Copies, task: &Task, circumstances: Circumstances<'_>) -> bool {
+    let found = look(Path::new(FOLDER), task, circumstances);
+    match (found, copies.open(task)) {
+        (Ok(Some(found)), Ok(Some(copy))) => {
+            let copy = copy.head();
+            // Of two changes within one second this would tell nothing.
+            copy.changed == found.changed && Some(copy.asked) > found.changed
+        }
+        _ => false,
     }
 }

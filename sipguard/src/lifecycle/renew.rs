@@ -14,7 +14,7 @@ pub(super) fn renew(session: &mut Session<'_>, live: &Live) -> Result<(), Error>
     let before = &live.generation.description;
     let policy = confirmed(&live.generation)?.policy;
     let slots = before.slots();
-    let words = session.words(&policy.live);
+    let words = session.words(&policy.live)?;
     let entries = &session.state.entries;
     let tables = Tables::compile(&policy, &slots, entries, words, session.now())?;
     let description = Description {

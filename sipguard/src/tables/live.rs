@@ -45,6 +45,24 @@ impl Word {
         })
     }
 
+    /// A ban, by what it has become in the kernel; none where a live source says so, or nobody.
+    pub fn of_banned(prefix: IpNet, value: Value) -> Option<Self> {
+        let until = match value {
+            Value { permanent, .. } if permanent & DENY_OWN != 0 => Self::NEVER,
+            Value {
+                origin: NO_ORIGIN,
+                deny_until: until @ 1..,
+                ..
+            } => until,
+            _ => return None,
+        };
+        Some(Self {
+            prefix,
+            until,
+            by: By::Ban,
+        })
+    }
+
     /// An entry of a source, which is a number among the policy's live ones; none where it has ended.
     pub fn of_source(source: u16, prefix: IpNet, end: Option<Timestamp>, now: Now) -> Option<Self> {
         Some(Self {

@@ -5,7 +5,7 @@ use std::fs;
 use anstream::println;
 use serde::Serialize;
 
-use super::{bans, calls, micro, sizes, sources, veth};
+use super::{bans, calls, crowdsec, fleet, micro, sizes, sources, veth};
 use crate::machine;
 
 #[derive(Serialize)]
@@ -17,6 +17,8 @@ pub(super) struct Figures {
     pub(super) apply: Vec<sizes::Row>,
     pub(super) bans: Vec<bans::Row>,
     pub(super) sources: Vec<sources::Row>,
+    pub(super) crowdsec: Vec<crowdsec::Row>,
+    pub(super) fleet: Vec<fleet::Row>,
 }
 
 #[derive(Serialize)]
@@ -67,6 +69,8 @@ impl Figures {
             apply: Vec::new(),
             bans: Vec::new(),
             sources: Vec::new(),
+            crowdsec: Vec::new(),
+            fleet: Vec::new(),
         }
     }
 
@@ -156,6 +160,46 @@ impl Figures {
             println!(
                 "{:<26}{:>10.3}{:>10}{:>10.3}",
                 row.entries, row.seconds, row.changes, row.change_seconds
+            );
+        }
+    }
+
+    pub(super) fn print_crowdsec(&self) {
+        println!(
+            "\n{:<26}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}{:>8}",
+            "CrowdSec's decisions, by",
+            "decisions",
+            "s",
+            "cpu s",
+            "peak MiB",
+            "one more",
+            "one less",
+            "idle"
+        );
+        for row in &self.crowdsec {
+            println!(
+                "{:<26}{:>10}{:>10.3}{:>10.2}{:>10.0}{:>10.3}{:>10.3}{:>8.3}",
+                row.by,
+                row.decisions,
+                row.seconds,
+                row.processor_seconds,
+                row.peak_mib,
+                row.more_seconds,
+                row.less_seconds,
+                row.idle
+            );
+        }
+    }
+
+    pub(super) fn print_fleet(&self) {
+        println!(
+            "\n{:<26}{:>10}{:>10}{:>10}{:>10}",
+            "a change of etcd's list", "gateways", "entries", "p50 s", "p99 s"
+        );
+        for row in &self.fleet {
+            println!(
+                "{:<26}{:>10}{:>10}{:>10.3}{:>10.3}",
+                row.what, row.gateways, row.entries, row.p50_seconds, row.p99_seconds
             );
         }
     }

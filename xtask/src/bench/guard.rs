@@ -79,11 +79,11 @@ tcp = [80]
         Ok(Self { config })
     }
 
-    /// Keeps a live list out of SIP, too.
-    pub(super) fn deny_live(&self, url: &str) -> Result<()> {
+    /// Keeps a live list out of SIP, too; `source` is what is in its table.
+    pub(super) fn deny_live(&self, source: &str) -> Result<()> {
         let text = fs::read_to_string(&self.config)?;
         let text = text.replace("[services.sip]\n", "[services.sip]\ndeny = [\"live\"]\n");
-        let source = format!("[sources]\nlive = {{ url = \"{url}\" }}\n");
+        let source = format!("[sources]\nlive = {{ {source} }}\n");
         Ok(fs::write(
             &self.config,
             text.replace("[sources]\n", &source),

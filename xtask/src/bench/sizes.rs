@@ -1,29 +1,20 @@
 //! How long it takes until a large list is in force, and how much memory that needs.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, process::Command};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::{
     Effort,
     filters::{ipset_text, nft_text},
     guard::{Guard, INTERFACE, Mode},
-    lists,
+    lists, watched,
 };
 use crate::{
     machine,
     netns::{End, Host, SCRATCH, Sandbox, join},
 };
-
-/// How often a command is asked for its memory.
-const GLANCE: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
@@ -129,40 +120,12 @@ pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Not by the host's own way of running commands: that does not tell how much memory one held.
 fn measure(what: &'static str, entries: usize, host: &Host, command: &mut Command) -> Result<Row> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    host.enter(|| {
-        let began = Instant::now();
-        let mut child = command.spawn().context(what)?;
-        let mut peak_kib = 0.0;
-        let status = loop {
-            peak_kib = peak(child.id()).unwrap_or(peak_kib);
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            thread::sleep(GLANCE);
-        };
-        let seconds = began.elapsed().as_secs_f64();
-        ensure!(status.success(), "{what}, {entries} entries: failed");
-        Ok(Row {
-            what,
-            entries,
-            seconds,
-            peak_mib: peak_kib / 1024.0,
-        })
+    let watched = watched::run(what, host, command)?;
+    Ok(Row {
+        what,
+        entries,
+        seconds: watched.seconds,
+        peak_mib: watched.peak_mib,
     })
-}
-
-/// The most memory that a process has held so far, in KiB. What the kernel says when it has ended, getrusage(2), is that of the process
-/// that started it, where that held more.
-fn peak(process: u32) -> Option<f64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    peak.trim().trim_end_matches(" kB").parse().ok()
 }

@@ -41,7 +41,7 @@ pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
     };
     join(end(&host), end(&peer));
     let guard = Guard::new("203.0.113.0/24\n", Mode::Native)?;
-    guard.deny_live(URL)?;
+    guard.deny_live(&format!("url = \"{URL}\""))?;
     let rows = bans::on_disk(&host, || {
         let sizes = [100_000, 1_000_000];
         let rows = sizes.map(|entries| row(&host, &guard, effort, entries));
