@@ -187,6 +187,18 @@ Examples:
   sipguard repair --json | jq -r '.repaired[].interface'")]
     Repair,
 
+    /// Stay awake, and say what happens
+    ///
+    /// Looks every few seconds at what is in force, puts in force what was found for live sources, has interfaces filtered again that have lost
+    /// their filter, and says in the journal what happened. The package's service runs this; the filter does not need it. Where nothing is in
+    /// force it waits.
+    #[command(after_help = "\
+Examples:
+  systemctl status sipguard-agent
+  journalctl -t sipguard SIPGUARD_HAPPENED=source_refused
+  sipguard agent                   in the foreground, until Ctrl-C")]
+    Agent,
+
     /// Show what is in force, and where
     ///
     /// Shows first whether this host is guarded as its config file says; then the interfaces and whether they are filtered in the driver

@@ -51,7 +51,7 @@ pub use self::{
     outlook::Outlook,
     plan::{Planned, plan},
     refresh::{RefreshOptions, RefreshOutcome, Refreshed, refresh},
-    repair::{Repaired, repair},
+    repair::{Repaired, compare, repair},
     session::{Session, now, state},
     survey::Options,
 };

@@ -1,6 +1,7 @@
 //! What the tests of sipguard share: frames, the verdict table, a naive model of it, and network
 //! namespaces.
 
+pub mod agent;
 pub mod byte_code;
 pub mod capture_file;
 pub mod certificates;

@@ -17,6 +17,10 @@ const FILES: &[(&str, &str)] = &[
     ("-rw-r--r--", "usr/lib/systemd/system/sipguard.service"),
     (
         "-rw-r--r--",
+        "usr/lib/systemd/system/sipguard-agent.service",
+    ),
+    (
+        "-rw-r--r--",
         "usr/lib/systemd/system/sipguard-interface@.service",
     ),
     (
@@ -53,6 +57,10 @@ const FILES_OF_THE_FETCHER: &[(&str, &str)] = &[
     (
         "-rw-r--r--",
         "usr/lib/systemd/system/sipguard-refresh.service",
+    ),
+    (
+        "-rw-r--r--",
+        "usr/lib/systemd/system/sipguard-agent.service.d/sipguard-fetch.conf",
     ),
     (
         "-rw-r--r--",

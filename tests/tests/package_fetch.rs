@@ -106,6 +106,7 @@ fn its_units_hold_together_and_may_do_little() {
             "sipguard-fetch.service",
             "sipguard-refresh.path",
             "sipguard-refresh.service",
+            "sipguard-agent.service",
         ];
         let units = units.map(|unit| format!("/usr/lib/systemd/system/{unit}"));
         system
@@ -120,6 +121,7 @@ fn its_units_hold_together_and_may_do_little() {
                 .succeeded();
         };
         security(15, &units[2..3]);
+        security(25, &units[5..]);
         security(30, &[units[0].clone(), units[1].clone(), units[4].clone()]);
     });
 }

@@ -30,6 +30,12 @@ fn installing_upgrading_and_removing_are_boring() {
                 .join("etc/systemd/system/sysinit.target.wants/sipguard.service")
                 .is_symlink()
         );
+        assert!(
+            system
+                .root
+                .join("etc/systemd/system/multi-user.target.wants/sipguard-agent.service")
+                .is_symlink()
+        );
 
         system.write(CONFIG, POLICY);
         system.run("sipguard apply").succeeded();
@@ -129,13 +135,19 @@ fn the_units_hold_together() {
         let units = "/usr/lib/systemd/system";
         system
             .run(&format!(
-                "systemd-analyze verify {units}/sipguard.service {units}/sipguard-interface@eth0.service {units}/sipguard-repair.service {units}/sipguard-repair.timer"
+                "systemd-analyze verify {units}/sipguard.service {units}/sipguard-interface@eth0.service {units}/sipguard-repair.service {units}/sipguard-repair.timer {units}/sipguard-agent.service"
             ))
             .succeeded();
         // Tenths: at most 3.0.
         system
             .run(&format!(
                 "systemd-analyze security --offline=true --threshold=30 {units}/sipguard.service {units}/sipguard-repair.service"
+            ))
+            .succeeded();
+        // The agent is awake all the time.
+        system
+            .run(&format!(
+                "systemd-analyze security --offline=true --threshold=25 {units}/sipguard-agent.service"
             ))
             .succeeded();
         let unit =

@@ -24,7 +24,7 @@ pub enum Happened {
         /// How many entries its config has.
         entries: usize,
     },
-    /// An apply was not confirmed in time, and what was before it is in force again.
+    /// An apply was not confirmed, and what was before it is in force again.
     TakenBack {
         /// The generation that is gone.
         generation: u64,
@@ -58,10 +58,6 @@ pub enum Happened {
         source: String,
         /// How many it has now.
         entries: usize,
-        /// How many are new, where they were counted.
-        new: Option<usize>,
-        /// How many are gone, where they were counted.
-        gone: Option<usize>,
     },
     /// What was found for a live source is not put in force.
     SourceRefused {
@@ -74,8 +70,8 @@ pub enum Happened {
     SourceUnanswered {
         /// Its name.
         source: String,
-        /// When somebody did last.
-        since: Timestamp,
+        /// When somebody did last; `None` where nobody ever has.
+        since: Option<Timestamp>,
         /// What became of the last try.
         why: String,
     },
@@ -98,12 +94,14 @@ pub enum Happened {
         prefix: IpNet,
         /// Who banned, by the name that he gave.
         by: String,
+        /// How many others were banned beside it of whom the same can be said.
+        others: u64,
     },
     /// Much more is dropped than scanners send.
     FloodBegan {
         /// Where most of it comes in.
         interface: String,
-        /// What was dropped in a second, in all.
+        /// What is dropped in a second, in all.
         packets_per_second: u64,
     },
     /// A flood is over.
@@ -417,7 +415,7 @@ impl Happened {
                 count(*entries, "entry", "entries")
             ),
             Self::TakenBack { generation } => format!(
-                "generation {generation} was not confirmed in time, and what was in force before it is again"
+                "generation {generation} was taken back, and what was in force before it is again"
             ),
             Self::NothingInForce => {
                 "nothing is filtered any more; `sipguard apply` puts the config in force".to_owned()
@@ -436,47 +434,50 @@ impl Happened {
             Self::InterfaceFiltered { interface, mode } => {
                 format!("{} is filtered again: {}", Said(interface), Said(mode))
             }
-            Self::SourceChanged {
-                source,
-                entries,
-                new,
-                gone,
-            } => {
-                let entries = count(*entries, "entry", "entries");
-                match (new, gone) {
-                    (Some(new), Some(gone)) => {
-                        format!("{}: {entries}, {new} new, {gone} gone", Said(source))
-                    }
-                    _ => format!("{}: {entries}, others than before", Said(source)),
-                }
-            }
+            Self::SourceChanged { source, entries } => format!(
+                "{} has changed, and has {} now",
+                Said(source),
+                count(*entries, "entry", "entries")
+            ),
             Self::SourceRefused { source, why } => format!(
                 "{}: what was found is refused, and what was before stays: {}; `sipguard refresh {0} --accept` takes it",
                 Said(source),
                 own(why)
             ),
-            Self::SourceUnanswered { source, since, why } => format!(
-                "{}: nobody has answered since {}, and it stays as it was: {}",
-                Said(source),
-                local(*since),
-                Said(why)
-            ),
+            Self::SourceUnanswered { source, since, why } => {
+                let (source, why) = (Said(source), Said(why));
+                match since {
+                    Some(since) => {
+                        let since = local(*since);
+                        format!(
+                            "{source}: nobody has answered since {since}, and it stays as it was: {why}"
+                        )
+                    }
+                    None => format!("{source}: nobody has ever answered, and it is empty: {why}"),
+                }
+            }
             Self::SourceStale { source, since } => format!(
                 "{}: it has not changed since {}; whoever makes it may have stopped",
                 Said(source),
                 local(*since)
             ),
             Self::SourceWell { source } => format!("{}: all is well again", Said(source)),
-            Self::BanOverruled { prefix, by } => format!(
-                "{} banned {}, which an entry by hand covers: somebody forges that address, or has taken it over",
-                Said(by),
-                plain(*prefix)
-            ),
+            Self::BanOverruled { prefix, by, others } => {
+                let others = match others {
+                    0 => String::new(),
+                    others => format!(" and {} more", Grouped(*others)),
+                };
+                format!(
+                    "{} banned {}{others}, which an entry by hand covers: somebody forges that address, or has taken it over",
+                    Said(by),
+                    plain(*prefix)
+                )
+            }
             Self::FloodBegan {
                 interface,
                 packets_per_second,
             } => format!(
-                "a flood: {} packets were dropped in one second, most of them on {}",
+                "a flood: {} packets are dropped each second, most of them on {}",
                 Grouped(*packets_per_second),
                 Said(interface)
             ),
@@ -586,19 +587,9 @@ impl Happened {
                 add("INTERFACE", &Said(interface));
                 add("MODE", &Said(mode));
             }
-            Self::SourceChanged {
-                source,
-                entries,
-                new,
-                gone,
-            } => {
+            Self::SourceChanged { source, entries } => {
                 add("SOURCE", &Said(source));
                 add("ENTRIES", entries);
-                for (name, number) in [("NEW", new), ("GONE", gone)] {
-                    if let Some(number) = number {
-                        add(name, number);
-                    }
-                }
             }
             Self::SourceRefused { source, why } => {
                 add("SOURCE", &Said(source));
@@ -606,7 +597,9 @@ impl Happened {
             }
             Self::SourceUnanswered { source, since, why } => {
                 add("SOURCE", &Said(source));
-                add("SINCE", since);
+                if let Some(since) = since {
+                    add("SINCE", since);
+                }
                 add("WHY", &Said(why));
             }
             Self::SourceStale { source, since } => {
@@ -614,9 +607,10 @@ impl Happened {
                 add("SINCE", since);
             }
             Self::SourceWell { source } => add("SOURCE", &Said(source)),
-            Self::BanOverruled { prefix, by } => {
+            Self::BanOverruled { prefix, by, others } => {
                 add("PREFIX", &plain(*prefix));
                 add("BY", &Said(by));
+                add("OTHERS", others);
             }
             Self::FloodBegan {
                 interface,
@@ -709,7 +703,8 @@ impl Attempt {
 }
 
 impl Moved {
-    fn sentence(&self) -> String {
+    /// It as one sentence.
+    pub fn sentence(&self) -> String {
         let Self {
             provider,
             address,
@@ -809,8 +804,6 @@ pub(crate) fn samples(text: &str) -> Vec<Happened> {
         Happened::SourceChanged {
             source: text.clone(),
             entries: 3,
-            new: Some(1),
-            gone: None,
         },
         Happened::SourceRefused {
             source: text.clone(),
@@ -818,7 +811,7 @@ pub(crate) fn samples(text: &str) -> Vec<Happened> {
         },
         Happened::SourceUnanswered {
             source: "trunk".to_owned(),
-            since: at,
+            since: Some(at),
             why: text.clone(),
         },
         Happened::SourceStale {
@@ -831,6 +824,7 @@ pub(crate) fn samples(text: &str) -> Vec<Happened> {
         Happened::BanOverruled {
             prefix: "203.0.113.7/32".parse().unwrap(),
             by: text.clone(),
+            others: 1,
         },
         Happened::FloodBegan {
             interface: text.clone(),

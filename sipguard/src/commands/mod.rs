@@ -1,5 +1,6 @@
 //! What each command does: asks the library, and prints the answer to the writer it is given.
 
+mod agent;
 mod allow;
 mod apply;
 mod ban;
@@ -50,6 +51,7 @@ pub(crate) fn run(
         Some(Command::Confirm) => confirm::confirm(context, out)?,
         Some(Command::Rollback) => confirm::rollback(context, out)?,
         Some(Command::Down) => down::run(context, out)?,
+        Some(Command::Agent) => agent::run(context)?,
         Some(Command::Repair) => return repair::run(context, out),
         Some(Command::Status(status)) => return status::run(&status, context, out),
         Some(Command::Stats(stats)) => stats::run(&stats, context, out)?,

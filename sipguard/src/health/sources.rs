@@ -1,6 +1,6 @@
 //! How live sources fare: whether anybody answers, whether what was found is in force, and whether it moves at all.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Evidence, Finding, Kind};
 use crate::{prose::local, report::SourceReport};
@@ -10,9 +10,6 @@ pub(super) const FINDS: &[Kind] = &[
     Kind::SourceRefused,
     Kind::SourceStale,
 ];
-
-/// What is silent for a moment was asked at a bad moment.
-const PATIENCE: SignedDuration = SignedDuration::from_hours(1);
 
 pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
     let sources = evidence.sources.iter();
@@ -38,7 +35,7 @@ fn of(source: &SourceReport, now: Timestamp) -> Vec<Finding> {
             format!("sipguard refresh {name}"),
         ));
     } else if let Some(answered) = source.answered
-        && now.duration_since(answered) > PATIENCE
+        && source.is_unanswered(now)
         && let Some(error) = &source.error
     {
         findings.push(Kind::SourceUnanswered.wrong(

@@ -53,6 +53,22 @@ pub fn repair(host: &Host) -> Result<Repaired, Error> {
     Ok(repaired)
 }
 
+/// Makes what the kernel has of live sources and bans what is said of them, whatever it says that it has followed, and whenever that was done
+/// last. Returns how many entries were others.
+///
+/// # Errors
+/// Where the kernel can't be asked.
+pub fn compare(host: &Host) -> Result<usize, Error> {
+    let session = Session::begin(host)?;
+    let mut entries = 0;
+    if let Some(live) = replaceable(live(host))? {
+        for generation in live.generations() {
+            entries += session.reconcile(generation)?;
+        }
+    }
+    Ok(entries)
+}
+
 impl Session<'_> {
     /// Looks after these interfaces of a generation, all of which may be gone.
     pub(super) fn look_after(

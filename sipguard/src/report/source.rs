@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use sipguard_ebpf::abi::Layer;
 use sipguard_lists::said::Said;
@@ -15,6 +15,9 @@ use crate::{
     state::State,
     tables::Now,
 };
+
+/// How long nobody has to be silent before it is told of.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(1);
 
 /// How a live source fares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -86,7 +89,21 @@ impl SourceReport {
         Ok(reports.collect())
     }
 
+    /// Whether nobody answers, and not for a moment alone: what is silent now may have been asked at a bad moment.
+    pub fn is_unanswered(&self, now: Timestamp) -> bool {
+        let is_long_ago = |answered| now.duration_since(answered) > PATIENCE;
+        self.error.is_some() && self.answered.is_none_or(is_long_ago)
+    }
+
     fn of(host: &Host, source: &LiveSource, state: &State, now: Now) -> Self {
+        Self {
+            entries: host.copies().count(&source.task),
+            ..Self::uncounted(source, state, now)
+        }
+    }
+
+    /// One of them, without what takes counting: `entries` and `in_kernel`.
+    pub fn uncounted(source: &LiveSource, state: &State, now: Now) -> Self {
         let circumstances = Circumstances {
             now: now.wall,
             own: &[],
@@ -102,7 +119,7 @@ impl SourceReport {
         Self {
             source: source.task.source.clone(),
             kind: source.task.kind.name(),
-            entries: host.copies().count(&source.task),
+            entries: None,
             in_kernel: 0,
             asked: head.map(|head| head.asked),
             answered: head.and_then(|head| head.answered),

@@ -14,6 +14,7 @@ pub(super) const TRACES: &str = "\
     /etc/sipguard /var/lib/sipguard /var/lib/sipguard-fetch /usr/bin/sipguard /usr/bin/sipguard-fetch \
     /usr/lib/systemd/system/sipguard*.service /usr/lib/systemd/system/sipguard*.timer /usr/lib/systemd/system/sipguard*.path \
     /usr/lib/systemd/system/sipguard*.service.d /etc/systemd/system/*/sipguard.service /etc/systemd/system/*/sipguard-fetch.service \
+    /etc/systemd/system/*/sipguard-agent.service /run/sipguard \
     /usr/lib/sysusers.d/sipguard-fetch.conf \
     /usr/lib/udev/rules.d/90-sipguard.rules /usr/lib/sysctl.d/50-sipguard.conf \
     /usr/share/doc/sipguard /usr/share/doc/sipguard-fetch /usr/share/lintian/overrides/sipguard \

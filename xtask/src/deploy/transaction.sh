@@ -271,9 +271,10 @@ install_tar() {
     # Before systemd reads the units, which name the group.
     make_user || return 1
     if [ -d /run/systemd/system ]; then
-        quietly systemctl daemon-reload && quietly systemctl enable sipguard.service $fetcher.service || return 1
+        quietly systemctl daemon-reload && quietly systemctl enable sipguard.service sipguard-agent.service $fetcher.service || return 1
         # What filters does not depend on it.
         quietly systemctl restart $fetcher.service || true
+        quietly systemctl restart sipguard-agent.service || true
     fi
 }
 
@@ -367,6 +368,9 @@ uninstall_tar() {
     if [ ! -e old/had-user ] && [ -d /run/systemd/system ]; then
         quietly systemctl disable --now sipguard-refresh.path $fetcher.service
     fi
+    if [ -d /run/systemd/system ] && ! grep -q sipguard-agent.service old/files; then
+        quietly systemctl disable --now sipguard-agent.service
+    fi
     if [ ! -e old/files ] || ! grep -q bin/sipguard old/files; then
         if [ -d /run/systemd/system ]; then quietly systemctl disable --now sipguard.service; fi
         if [ -d /sys/fs/bpf/sipguard ]; then quietly "$sipguard" down || return 1; fi
@@ -380,7 +384,7 @@ uninstall_tar() {
     rmdir /usr/share/doc/sipguard /usr/share/doc/$fetcher /usr/lib/systemd/system/sipguard*.service.d 2> /dev/null
     if [ -d /run/systemd/system ]; then
         quietly systemctl daemon-reload
-        quietly systemctl try-restart $fetcher.service
+        quietly systemctl try-restart $fetcher.service sipguard-agent.service
     fi
     if [ ! -e old/had-user ]; then
         rm -rf $fetched

@@ -21,6 +21,8 @@ if [ -n "$packages" ]; then
         exit 1
     }
 else
+    # Earlier versions had none.
+    if [ -d $systemd ]; then systemctl disable --quiet --now sipguard-agent.service 2> /dev/null; fi
     if [ -d $systemd ]; then systemctl disable --quiet --now sipguard-refresh.path sipguard-fetch.service sipguard.service; fi
     rm -rf $traces
     if grep -q '^sipguard-fetch:' /etc/passwd; then userdel sipguard-fetch; fi

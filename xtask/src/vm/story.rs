@@ -1,5 +1,6 @@
 //! What becomes of a gateway, from the first deployment to the purge. Each step begins with what the one before left.
 
+mod agent;
 mod boot;
 mod config;
 mod deployment;
@@ -76,6 +77,7 @@ pub(super) fn tell(
     steps.step("reboot without a name server", || {
         Server::reboot(&mut gateway)
     })?;
+    steps.step("the agent is killed", || agent::killed(&gateway))?;
     steps.step("purge leaves nothing", || purge::purge(&gateway))?;
     steps.step("the gateway shuts down", || {
         gateway.switch_off("systemctl poweroff")?;

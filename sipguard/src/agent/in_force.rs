@@ -1,0 +1,309 @@
+//! What is in force, as it was when it was looked at last, and what has become of it since: lists, interfaces, modes.
+//!
+//! It goes by what the kernel and the copies of live sources say, and not by who changed them: a command, a timer, or the agent itself. So whoever
+//! is quicker, each change is told of once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+
+use super::happened::Happened;
+use crate::{
+    host::Host,
+    lifecycle::{self, Live},
+    policy::Mode,
+    report::{InterfaceReport, InterfaceState, SourceReport, interfaces},
+    state::State,
+    tables::Now,
+};
+
+/// A source that changes all the time is told of as often as this.
+const EVERY: SignedDuration = SignedDuration::from_mins(10);
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub struct InForce {
+    /// Whether anything was looked at yet: at first only what is wrong is told of.
+    looked: bool,
+    generation: Option<u64>,
+    monitoring: Vec<String>,
+    unfiltered: BTreeMap<String, Unfiltered>,
+    sources: BTreeMap<String, Source>,
+    bans: Bans,
+}
+
+/// An interface that is there and is not filtered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unfiltered {
+    /// Perhaps somebody is about to change that.
+    Suspected,
+    /// It was told of.
+    Told,
+}
+
+/// A live source.
+#[derive(Debug, Default)]
+struct Source {
+    /// Since when it has been what it was when that was told of last.
+    changed: Option<Timestamp>,
+    told: Option<Timestamp>,
+    trouble: Option<Trouble>,
+}
+
+/// What is wrong with one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Refused,
+    Unanswered,
+    Stale,
+}
+
+/// How far the log of bans was read.
+#[derive(Debug, Default)]
+struct Bans {
+    length: u64,
+    newest: Timestamp,
+}
+
+/// What a look came to.
+pub struct Looked {
+    /// What is in force; `None` where nothing is.
+    pub live: Option<Live>,
+    /// What has happened since the look before.
+    pub happened: Vec<Happened>,
+    /// Interfaces that are not filtered, which was not so when it was looked before: worth a repair, and another look.
+    pub suspected: bool,
+    /// The time as it is reckoned to be.
+    pub now: Now,
+}
+
+impl InForce {
+    /// Looks. `why` are the reasons that are known why interfaces are not filtered, by name.
+    ///
+    /// # Errors
+    /// Where the kernel can't be asked.
+    pub fn look(
+        &mut self,
+        host: &Host,
+        why: &BTreeMap<String, String>,
+    ) -> Result<Looked, lifecycle::Error> {
+        let state = lifecycle::state(host);
+        let now = lifecycle::now(host, &state);
+        let found = interfaces(host, &state.fallbacks)?;
+        let mut happened = Vec::new();
+        let suspected = if let Some((live, interfaces)) = &found {
+            self.look_at_generation(live, &mut happened);
+            self.look_at_bans(host, live, &state, now, &mut happened)?;
+            self.look_at_sources(host, live, &state, now, &mut happened);
+            self.look_at_interfaces(interfaces, why, &mut happened)
+        } else {
+            if self.generation.is_some() {
+                happened.push(Happened::NothingInForce);
+            }
+            *self = Self::default();
+            false
+        };
+        self.looked = true;
+        Ok(Looked {
+            live: found.map(|(live, _)| live),
+            happened,
+            suspected,
+            now,
+        })
+    }
+
+    fn look_at_generation(&mut self, live: &Live, happened: &mut Vec<Happened>) {
+        let description = &live.generation.description;
+        if let Some(before) = self.generation.replace(live.number)
+            && before != live.number
+        {
+            happened.push(if before > live.number {
+                Happened::TakenBack { generation: before }
+            } else {
+                Happened::GenerationCame {
+                    generation: live.number,
+                    entries: description.entries,
+                }
+            });
+        }
+        let services = description.services.iter().map(|found| &found.service);
+        let watched = services.filter(|service| service.mode == Mode::Monitor);
+        let watched: Vec<_> = watched.map(|service| service.name.clone()).collect();
+        if watched != self.monitoring {
+            happened.push(if watched.is_empty() {
+                Happened::Enforcing
+            } else {
+                Happened::Monitoring {
+                    services: watched.clone(),
+                }
+            });
+            self.monitoring = watched;
+        }
+    }
+
+    fn look_at_interfaces(
+        &mut self,
+        interfaces: &[InterfaceReport],
+        why: &BTreeMap<String, String>,
+        happened: &mut Vec<Happened>,
+    ) -> bool {
+        let mut suspected = false;
+        let mut names = BTreeSet::new();
+        for interface in interfaces {
+            let name = &interface.name;
+            names.insert(name);
+            let is_open = interface.state == InterfaceState::Detached || interface.unfit.is_some();
+            match (is_open, self.unfiltered.get(name)) {
+                (true, None) => {
+                    self.unfiltered.insert(name.clone(), Unfiltered::Suspected);
+                    suspected = true;
+                }
+                (true, Some(Unfiltered::Suspected)) => {
+                    self.unfiltered.insert(name.clone(), Unfiltered::Told);
+                    let foreign = interface.foreign.as_ref();
+                    let foreign = foreign.map(|it| format!("the XDP program {} is there", it.name));
+                    happened.push(Happened::InterfaceUnfiltered {
+                        interface: name.clone(),
+                        why: why
+                            .get(name)
+                            .cloned()
+                            .or(interface.unfit.clone())
+                            .or(foreign),
+                    });
+                }
+                (true, Some(Unfiltered::Told)) | (false, None) => {}
+                (false, Some(_)) => {
+                    self.unfiltered.remove(name);
+                    if let Some(mode) = interface.mode {
+                        happened.push(Happened::InterfaceFiltered {
+                            interface: name.clone(),
+                            mode: mode.name().to_owned(),
+                        });
+                    }
+                }
+            }
+        }
+        self.unfiltered.retain(|name, _| names.contains(name));
+        suspected
+    }
+
+    fn look_at_sources(
+        &mut self,
+        host: &Host,
+        live: &Live,
+        state: &State,
+        now: Now,
+        happened: &mut Vec<Happened>,
+    ) {
+        let sources = live.sources();
+        for source in &sources {
+            let name = &source.task.source;
+            let report = SourceReport::uncounted(source, state, now);
+            let known = self.sources.entry(name.clone()).or_default();
+            let copy = host.copies().open(&source.task);
+            let changed = copy.ok().flatten().and_then(|copy| copy.head().changed);
+            let is_due = known
+                .told
+                .is_none_or(|told| now.wall.duration_since(told) >= EVERY);
+            if !self.looked {
+                known.changed = changed;
+            } else if changed != known.changed && is_due {
+                (known.changed, known.told) = (changed, Some(now.wall));
+                happened.push(Happened::SourceChanged {
+                    source: name.clone(),
+                    entries: host.copies().count(&source.task).unwrap_or_default(),
+                });
+            }
+            let trouble = trouble(&report, now.wall);
+            if trouble != known.trouble {
+                known.trouble = trouble;
+                happened.push(match trouble {
+                    None => Happened::SourceWell {
+                        source: name.clone(),
+                    },
+                    Some(trouble) => told(trouble, report),
+                });
+            }
+        }
+        self.sources
+            .retain(|name, _| sources.iter().any(|source| source.task.source == *name));
+    }
+
+    /// Whom programs have banned since though a person has said something of him.
+    fn look_at_bans(
+        &mut self,
+        host: &Host,
+        live: &Live,
+        state: &State,
+        now: Now,
+        happened: &mut Vec<Happened>,
+    ) -> Result<(), lifecycle::Error> {
+        let length = host.store.bans_length();
+        if std::mem::replace(&mut self.bans.length, length) == length {
+            return Ok(());
+        }
+        let bans = lifecycle::bans(host, state);
+        let newest = self.bans.newest;
+        let mut overruled = Vec::new();
+        for ban in bans.iter() {
+            self.bans.newest = self.bans.newest.max(ban.added);
+            if self.looked
+                && ban.added > newest
+                && !ban.ended(now.wall)
+                && is_overruled(live, ban.prefix, now)?
+            {
+                overruled.push(ban);
+            }
+        }
+        if let Some(first) = overruled.first() {
+            happened.push(Happened::BanOverruled {
+                prefix: first.prefix,
+                by: first.by.clone().unwrap_or_else(|| "somebody".to_owned()),
+                others: overruled.len() as u64 - 1,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Whether an entry by hand decides in one of the services.
+fn is_overruled(live: &Live, prefix: IpNet, now: Now) -> Result<bool, lifecycle::Error> {
+    let generation = &live.generation;
+    for found in &generation.description.services {
+        if lifecycle::is_under_hand(generation, found.slot, prefix, now)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What is wrong with a source; the worst first.
+fn trouble(report: &SourceReport, now: Timestamp) -> Option<Trouble> {
+    if report.refused.is_some() {
+        Some(Trouble::Refused)
+    } else if report.is_unanswered(now) {
+        Some(Trouble::Unanswered)
+    } else {
+        report.stale.then_some(Trouble::Stale)
+    }
+}
+
+fn told(trouble: Trouble, report: SourceReport) -> Happened {
+    let source = report.source;
+    match trouble {
+        Trouble::Refused => Happened::SourceRefused {
+            source,
+            why: report.refused.unwrap_or_default(),
+        },
+        Trouble::Unanswered => Happened::SourceUnanswered {
+            source,
+            since: report.answered,
+            why: report.error.unwrap_or_default(),
+        },
+        Trouble::Stale => Happened::SourceStale {
+            source,
+            since: report.changed.unwrap_or_default(),
+        },
+    }
+}

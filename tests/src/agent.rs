@@ -1,0 +1,133 @@
+//! An agent, and the journal that it writes to.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::net::UnixDatagram,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use rustix::mount::{MountFlags, mount};
+use sipguard::agent::journal::SOCKET;
+
+use crate::netns::{Host, Process, Sandbox, sipguard};
+
+/// How long a test waits before it fails.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// An entry of the journal: each field by its name.
+pub type Entry = BTreeMap<String, String>;
+
+/// What journald would have got.
+pub struct Journal {
+    socket: UnixDatagram,
+    /// All entries so far.
+    pub entries: Vec<Entry>,
+}
+
+impl Journal {
+    /// Begins to listen in a sandbox, whose `/run` is its own from now on.
+    #[must_use]
+    pub fn listen(_: &Sandbox) -> Self {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV;
+        mount("tmpfs", "/run", "tmpfs", flags, None).expect("tmpfs can be mounted");
+        let path = Path::new(SOCKET);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("the folder is ours");
+        let socket = UnixDatagram::bind(path).expect("nobody listens there");
+        let moment = Some(Duration::from_millis(100));
+        socket.set_read_timeout(moment).expect("an option");
+        Self {
+            socket,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Reads what has come.
+    pub fn read(&mut self) {
+        let mut buffer = vec![0; 65_536];
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            let text = String::from_utf8(buffer[..length].to_vec()).expect("text");
+            let fields = text.lines().map(|line| {
+                let (name, value) = line.split_once('=').expect("a field");
+                (name.to_owned(), value.to_owned())
+            });
+            self.entries.push(fields.collect());
+        }
+    }
+
+    /// Those of one kind.
+    #[must_use]
+    pub fn of(&self, kind: &str) -> Vec<&Entry> {
+        let is_of = |entry: &&Entry| entry["SIPGUARD_HAPPENED"] == kind;
+        self.entries.iter().filter(is_of).collect()
+    }
+
+    /// Waits for an entry of this kind, the one of this number (from 0 on).
+    pub fn wait_for(&mut self, kind: &str, number: usize) -> Entry {
+        let begin = Instant::now();
+        loop {
+            if let Some(entry) = self.of(kind).get(number) {
+                return (*entry).clone();
+            }
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "no {kind} of number {number} among {:?}",
+                self.entries
+            );
+            self.read();
+        }
+    }
+}
+
+/// A running agent, started as systemd would.
+pub struct Agent {
+    /// The process.
+    pub process: Process,
+    notified: UnixDatagram,
+}
+
+impl Agent {
+    /// Starts one on a host, and waits until it is ready.
+    #[must_use]
+    pub fn start(host: &Host) -> Self {
+        let path = Path::new("/run/notify");
+        let _ = fs::remove_file(path);
+        let notified = UnixDatagram::bind(path).expect("nobody listens there");
+        notified
+            .set_read_timeout(Some(PATIENCE))
+            .expect("an option");
+        let mut command = Command::new("setpriv");
+        // As the package's service has them.
+        command
+            .args([
+                "--bounding-set=-all,+bpf,+net_admin,+perfmon",
+                "--inh-caps=-all",
+            ])
+            .arg(sipguard())
+            .arg("agent")
+            .env("NOTIFY_SOCKET", path)
+            .env("WATCHDOG_USEC", "1000000");
+        let agent = Self {
+            process: host.spawn(&mut command),
+            notified,
+        };
+        agent.says("READY=1");
+        agent
+    }
+
+    /// Waits until it says this to systemd.
+    pub fn says(&self, what: &str) {
+        let mut buffer = [0; 256];
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            match self.notified.recv(&mut buffer) {
+                Ok(length) if &buffer[..length] == what.as_bytes() => return,
+                Ok(_) => {}
+                Err(error) => panic!("{what}: {error}; {}", self.process.stderr()),
+            }
+        }
+        panic!("it never says {what}");
+    }
+}
