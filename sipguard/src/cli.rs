@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::{
     arguments::{
-        Against, Apply, Ban, Check, Completions, Import, List, ListFormat, Man, Refresh, Remove,
-        Say, Stats, Status, Unban,
+        Against, Apply, Ban, Check, Completions, Import, Learn, List, ListFormat, Man, Refresh,
+        Remove, Say, Stats, Status, Unban,
     },
     values::{Lasts, Prefixes, flat},
 };
@@ -378,6 +378,19 @@ Examples:
   # One of several sets:
   sipguard import --set providers --action allow sets.txt")]
     Import(Import),
+
+    /// Propose a config from what this gateway says and hears
+    ///
+    /// Reads a capture, or listens to an interface, and finds out whom this gateway registers with and calls and who answers, who registers here with
+    /// success, and who calls and is answered. Prints a config that lets these in, each line with its evidence, and says whom it does not let in, and
+    /// why. Nothing is changed. Only UDP and TCP are read, not TLS. A capture needs no privileges; one of all packets in both directions is best.
+    #[command(after_help = "\
+Examples:
+  sipguard learn --interface eth0 --for 24h > proposal.toml
+  sipguard learn --pcap monday.pcapng
+  sipguard learn --pcap monday.pcapng --own 192.0.2.1
+  sipguard learn --pcap - --json < monday.pcap | jq -r '.proposals[].entry'")]
+    Learn(Learn),
 
     /// Print completions for a shell
     #[command(after_help = "\

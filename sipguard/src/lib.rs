@@ -20,6 +20,7 @@ pub mod health;
 pub mod host;
 pub mod import;
 pub mod kernel;
+pub mod learn;
 pub mod lifecycle;
 pub mod policy;
 pub mod prose;

@@ -2,9 +2,10 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use clap_complete::Shell;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use sipguard::when;
 use sipguard_ebpf::abi::Protocol;
 
 use super::values::{
@@ -277,6 +278,29 @@ pub(crate) struct Check {
 pub(crate) enum Against {
     /// What is in force now, with what `allow` and `deny` added
     Live,
+}
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("evidence").required(true))]
+pub(crate) struct Learn {
+    /// Learn from a capture (pcap or pcapng) of this gateway's interface; - is standard input
+    #[arg(long, value_name = "FILE", group = "evidence")]
+    pub(crate) pcap: Option<PathBuf>,
+    /// Listen to this interface
+    #[arg(
+        short,
+        long,
+        value_name = "NAME",
+        group = "evidence",
+        requires = "lasts"
+    )]
+    pub(crate) interface: Option<String>,
+    /// For so long: 30m, 24h, 7d; Ctrl-C ends it earlier
+    #[arg(long = "for", value_name = "DURATION", value_parser = when::duration, requires = "interface")]
+    pub(crate) lasts: Option<SignedDuration>,
+    /// This gateway's own addresses, where a capture does not show which they are
+    #[arg(long, value_name = "ADDRESS", value_parser = address, requires = "pcap")]
+    pub(crate) own: Vec<IpAddr>,
 }
 
 #[derive(Args, Debug)]

@@ -17,6 +17,7 @@ mod down;
 mod effect;
 mod import;
 mod init;
+mod learn;
 mod list;
 #[cfg(feature = "log")]
 mod log;
@@ -66,6 +67,7 @@ pub(crate) fn run(
         Some(Command::Clock) => clock::run(context, out)?,
         Some(Command::Doctor) => return doctor::run(context, out),
         Some(Command::Import(import)) => import::run(&import, context, out)?,
+        Some(Command::Learn(learn)) => learn::run(&learn, context, out)?,
         Some(Command::Completions(completions)) => completions::run(&completions, out)?,
         #[cfg(feature = "log")]
         Some(Command::Log) => log::run(context)?,

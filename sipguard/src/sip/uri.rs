@@ -7,6 +7,8 @@ pub struct Uri<'a> {
     pub user: Option<&'a [u8]>,
     /// Name or address, without the port. IPv6 has no brackets.
     pub host: Option<&'a [u8]>,
+    /// Whether a port follows the host.
+    pub has_port: bool,
     /// Whether it is one of `sip:`, `sips:` and `tel:`.
     pub(super) is_known: bool,
 }
@@ -25,8 +27,8 @@ impl<'a> Uri<'a> {
             let number = upto(rest, b";", whole);
             return Self {
                 user: number.filter(|number| !number.is_empty()),
-                host: None,
                 is_known: true,
+                ..Self::default()
             };
         }
         if !scheme.eq_ignore_ascii_case(b"sip") && !scheme.eq_ignore_ascii_case(b"sips") {
@@ -37,13 +39,17 @@ impl<'a> Uri<'a> {
             Some(at) => (upto(&rest[..at], b":", true), &rest[at + 1..]),
             None => (None, rest),
         };
-        let host = match host.strip_prefix(b"[") {
+        let bare = host.strip_prefix(b"[");
+        let found = match bare {
             Some(host) => upto(host, b"]", false),
             None => upto(host, b":;? \t>", whole),
         };
+        let brackets = bare.map_or(0, |_| 2);
+        let behind = found.and_then(|found| host.get(found.len() + brackets));
         Self {
             user: user.filter(|user| !user.is_empty()),
-            host: host.filter(|host| !host.is_empty()),
+            host: found.filter(|host| !host.is_empty()),
+            has_port: behind == Some(&b':'),
             is_known: true,
         }
     }

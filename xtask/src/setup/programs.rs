@@ -56,8 +56,10 @@ const fn program(
 #[rustfmt::skip]
 const PROGRAMS: &[Program] = &[
     // SIP
-    program("sipp", "sip-tester", "the gateway and the provider that calls it", &[Demo, Bench]),
+    program("sipp", "sip-tester", "the gateway and the provider that calls it", &[Demo, Test, Bench]),
     program("svmap", "sipvicious", "the scanner that looks for gateways", &[Demo, Test]),
+    program("svcrack", "sipvicious", "guesses passwords", &[Test]),
+    program("kamailio", "kamailio", "a gateway that phones register with", &[Test]),
     program("sipsak", "sipsak", "single SIP requests, over TCP and IPv6 too", &[Demo, Test]),
     // Networks
     program("ip", "iproute2", "hosts and links: network namespaces, veth, VLAN", &[Demo, Test, Bench, Kernels, Vm]),
