@@ -5,6 +5,7 @@ pub mod happened;
 pub mod in_force;
 pub mod journal;
 mod keeper;
+pub mod notices;
 mod process;
 mod signals;
 pub mod systemd;

@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::{
     arguments::{
-        Against, Apply, Ban, Check, Completions, Import, Learn, List, ListFormat, Man, Refresh,
-        Remove, Say, Stats, Status, Unban,
+        Against, Apply, Ban, Check, Completions, Import, Learn, List, ListFormat, Man, Notify,
+        Refresh, Remove, Say, Stats, StatsFormat, Status, Unban,
     },
     values::{Lasts, Prefixes, flat},
 };
@@ -226,6 +226,7 @@ Examples:
 Examples:
   sipguard stats
   sipguard stats --watch                  every second, with rates, until Ctrl-C
+  sipguard stats --format prometheus      metrics, for a monitoring system
   sipguard stats --json | jq '[.counters[] | select(.action == \"drop\" and .enforced) | .packets] | add'")]
     Stats(Stats),
 
@@ -312,6 +313,15 @@ Examples:
   sipguard refresh trunk --forget        do not hold addresses that the name had before
   sipguard refresh --json | jq -r 'select(.outcome == \"refused\") | .source'")]
     Refresh(Refresh),
+
+    /// Show who gets notices, and try it
+    ///
+    /// Shows who the config says gets notices, how many were sent, and why the last try failed. With --test one is sent to everybody now.
+    #[command(after_help = "\
+Examples:
+  sipguard notify
+  sipguard notify --test      does one arrive?")]
+    Notify(Notify),
 
     /// Ask whether an address gets through, and why
     ///

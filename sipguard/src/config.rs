@@ -5,9 +5,11 @@ mod dns;
 mod document;
 mod interfaces;
 mod list;
+mod notify;
 mod problems;
 mod services;
 mod sources;
+mod url;
 
 use std::{
     collections::BTreeSet,
@@ -107,7 +109,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Policy, Problems> {
 
 /// What could be read; without meaning where the document has problems.
 fn policy(document: &mut Document<'_>, table: &DeTable<'_>) -> Policy {
-    let [names, tables, mode, sources, dns, services] = document.fields(
+    let [names, tables, mode, sources, dns, services, notify] = document.fields(
         table,
         "the config file",
         [
@@ -117,6 +119,7 @@ fn policy(document: &mut Document<'_>, table: &DeTable<'_>) -> Policy {
             "sources",
             "dns",
             "services",
+            "notify",
         ],
     );
     let default = Policy::default();
@@ -142,6 +145,7 @@ fn policy(document: &mut Document<'_>, table: &DeTable<'_>) -> Policy {
             .collect(),
     };
     let dns = dns.map(|dns| dns::read(document, dns)).unwrap_or_default();
+    let notify = notify.and_then(|notify| notify::read(document, notify));
     let origins = sources::origins(&mut sources);
     let entries = services::entries(&written, &sources);
     let live = services::live(&written, &sources);
@@ -153,6 +157,7 @@ fn policy(document: &mut Document<'_>, table: &DeTable<'_>) -> Policy {
         entries,
         live,
         dns,
+        notify,
     }
 }
 

@@ -1,14 +1,17 @@
 //! The program that asks others: `sipguard-fetch`, run as its own user, who may do nothing else.
 
 use std::{
-    env, fs, io,
+    env, fs,
+    io::{self, Read as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::Duration,
 };
 
+use serde::Deserialize;
+use sipguard_lists::said::Said;
 use thiserror::Error;
 
 /// The user, and his group.
@@ -38,6 +41,18 @@ pub enum FetcherError {
     /// It took too long.
     #[error("not all live sources answered within {} s; `sipguard refresh` asks again", .0.as_secs())]
     Late(Duration),
+    /// It said something else than what was asked for.
+    #[error("{} says what it should not; install sipguard and sipguard-fetch of one version", .0.display())]
+    Nonsense(PathBuf),
+}
+
+/// What came of a notice that was sent to see whether it arrives.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Tested {
+    /// `webhook` or `mail`.
+    pub receiver: String,
+    /// Why it did not arrive; anybody's words, made harmless.
+    pub error: Option<String>,
 }
 
 /// The program, and as whom it runs.
@@ -103,28 +118,71 @@ impl Fetcher {
     /// # Errors
     /// Where it can't be run, or takes longer.
     pub fn ask(&self, sources: &[&str], patience: Duration) -> Result<ExitStatus, FetcherError> {
-        const TURN: Duration = Duration::from_millis(5);
-        let failed = |error| FetcherError::Run {
-            program: self.program.clone(),
-            error,
-        };
-        let mut child = Command::new(&self.program)
-            .arg("--")
-            .args(sources)
+        let mut command = self.command();
+        let child = command.arg("--").args(sources).stdout(Stdio::null());
+        self.wait(child.spawn().map_err(|error| self.failed(error))?, patience)
+            .map(|(status, _)| status)
+    }
+
+    /// Has a notice sent to whoever wants them, and waits for it.
+    ///
+    /// # Errors
+    /// Where it can't be run, or takes longer.
+    pub fn test_notice(&self) -> Result<Vec<Tested>, FetcherError> {
+        /// Longer than it waits for any receiver.
+        const PATIENCE: Duration = Duration::from_secs(90);
+        /// More than it has to say.
+        const MOST: u64 = 1 << 14;
+        let mut command = self.command();
+        let child = command.arg("--test-notice").stdout(Stdio::piped());
+        let child = child.spawn().map_err(|error| self.failed(error))?;
+        let (_, child) = self.wait(child, PATIENCE)?;
+        let mut said = String::new();
+        let read = child
+            .stdout
+            .map(|out| out.take(MOST).read_to_string(&mut said));
+        read.transpose().map_err(|error| self.failed(error))?;
+        let tested: Result<Vec<Tested>, _> = said.lines().map(serde_json::from_str).collect();
+        let mut tested = tested.map_err(|_| FetcherError::Nonsense(self.program.clone()))?;
+        for one in &mut tested {
+            one.receiver = Said(&one.receiver).to_string();
+            one.error = one.error.as_ref().map(|error| Said(error).to_string());
+        }
+        Ok(tested)
+    }
+
+    /// As its user, who may do nothing else, and with nothing of ours.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
             .env_clear()
             .current_dir(Path::new("/"))
             // Without other groups, too: the standard library sees to that where root becomes somebody else.
             .uid(self.user.uid)
             .gid(self.user.gid)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(failed)?;
+            .stderr(Stdio::null());
+        command
+    }
+
+    fn failed(&self, error: io::Error) -> FetcherError {
+        FetcherError::Run {
+            program: self.program.clone(),
+            error,
+        }
+    }
+
+    /// Waits for its end, but not for longer than that. What it prints has to find room in a pipe.
+    fn wait(
+        &self,
+        mut child: Child,
+        patience: Duration,
+    ) -> Result<(ExitStatus, Child), FetcherError> {
+        const TURN: Duration = Duration::from_millis(5);
         let mut left = patience;
         loop {
-            if let Some(status) = child.try_wait().map_err(failed)? {
-                return Ok(status);
+            if let Some(status) = child.try_wait().map_err(|error| self.failed(error))? {
+                return Ok((status, child));
             }
             let Some(less) = left.checked_sub(TURN) else {
                 // It may just have ended.

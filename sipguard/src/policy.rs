@@ -10,7 +10,10 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sipguard_ebpf::abi::{PORT_PAGES, Protocol, SERVICES};
-use sipguard_lists::task::{self, Dns, Task, Tasks};
+use sipguard_lists::{
+    notify::Notify,
+    task::{self, Dns, Task, Tasks},
+};
 
 /// The most services a policy may have.
 pub const MAX_SERVICES: usize = SERVICES;
@@ -44,20 +47,23 @@ pub struct Policy {
     pub live: Vec<LiveSource>,
     /// Whom to ask for names.
     pub dns: Dns,
+    /// Who wants notices, if anybody does.
+    pub notify: Option<Notify>,
 }
 
 impl Policy {
     /// What is to be asked for, and how.
     pub fn tasks(&self) -> Tasks {
-        tasks(&self.services, &self.live, &self.dns)
+        tasks(&self.services, &self.live, &self.dns, self.notify.as_ref())
     }
 }
 
-/// What is to be asked for with these services and sources.
+/// What is to be asked for with these services and sources, and who wants notices.
 pub fn tasks<'p>(
     services: impl IntoIterator<Item = &'p Service>,
     live: &[LiveSource],
     dns: &Dns,
+    notify: Option<&Notify>,
 ) -> Tasks {
     let ports = services.into_iter().flat_map(|it| it.ports.values());
     Tasks {
@@ -65,6 +71,7 @@ pub fn tasks<'p>(
         dns: dns.clone(),
         guarded_ports: ports.flatten().copied().collect(),
         sources: live.iter().map(|live| live.task.clone()).collect(),
+        notify: notify.cloned(),
     }
 }
 
@@ -105,6 +112,7 @@ impl Default for Policy {
             entries: Vec::new(),
             live: Vec::new(),
             dns: Dns::default(),
+            notify: None,
         }
     }
 }

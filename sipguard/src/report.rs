@@ -1,4 +1,4 @@
-//! What is told of the filter, as values: people's output and JSON are made of the same ones.
+//! What is told of the filter, as values: people's output, JSON and metrics are made of the same ones.
 //!
 //! Their JSON is a stable interface; `status`, `stats`, `list` and `check` document it where they print it.
 
@@ -8,6 +8,8 @@ mod entry;
 mod interface;
 mod listing;
 mod living;
+mod metrics;
+mod receiver;
 mod source;
 mod status;
 
@@ -18,9 +20,13 @@ pub use self::{
     interface::{ForeignProgram, InterfaceReport, InterfaceState, interfaces},
     listing::Listing,
     living::Living,
+    metrics::{AgentReport, Metrics, TEXTFILE},
+    receiver::ReceiverReport,
     source::SourceReport,
     status::{EntryCounts, StatusReport},
 };
+
+pub(crate) use self::receiver::deliveries;
 
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ use sipguard_lists::{
 };
 use thiserror::Error;
 
+pub(crate) use self::folder::open;
 use self::{bounds::Bounds, compare::compare};
 pub use self::{
     bounds::{Broken, LeftOut, Size},
@@ -126,7 +127,7 @@ fn begin<'t>(
     circumstances: Circumstances<'t>,
 ) -> Result<Option<(Reader<File>, Bounds<'t>)>, Refused> {
     let begin = || -> Result<_, Problem> {
-        let Some(file) = folder::open(folder, &task.source)? else {
+        let Some(file) = open(folder, &task.source)? else {
             return Ok(None);
         };
         let reader = Reader::new(file)?;

@@ -144,6 +144,7 @@ impl Compiled {
             origins: policy.origins.clone(),
             live: policy.live.clone(),
             dns: policy.dns.clone(),
+            notify: policy.notify.clone(),
             entries: policy.entries.len(),
             prefilter_shift: self.tables.constants.prefilter_shift,
         }

@@ -16,6 +16,7 @@ pub mod foreign;
 pub mod found;
 pub mod frame;
 pub mod gateway;
+pub mod installed;
 pub mod interpreter;
 pub mod kill;
 pub mod netfilter;

@@ -3,18 +3,17 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
-    os::unix::fs::chown,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use ipnet::IpNet;
-use rustix::{mount::mount_bind, process::Signal};
+use rustix::process::Signal;
 use serde_json::Value;
 use sipguard_tests::{
     dnsmasq::dnsmasq,
     found::Found,
-    netns::{End, Finished, SCRATCH, STATE, join, sandbox, sipguard, sipguard_fetch},
+    installed::Installed,
+    netns::{End, Finished, STATE, join, sandbox},
     scene::{PROVIDER, SCANNER, Scene},
 };
 
@@ -434,44 +433,6 @@ fn what_waits_to_be_confirmed_asks_and_what_is_taken_back_does_not() {
         assert!(scene.passes("eth0", PROVIDER, 5060) && scene.passes("eth0", "203.0.113.6", 5060));
         assert!(!ordered().contains("sip.other.example"));
     });
-}
-
-/// The programs as they are installed: where their user may run one of them.
-struct Installed {
-    sipguard: PathBuf,
-}
-
-impl Installed {
-    fn new() -> Self {
-        const USER: u32 = 4_711;
-        let folder = Path::new(SCRATCH).join("bin");
-        fs::create_dir(&folder).expect("the scratch folder is writable");
-        let copy = |program: PathBuf| {
-            let copy = folder.join(program.file_name().expect("it has a name"));
-            fs::copy(program, &copy).expect("there is room for it");
-            copy
-        };
-        let users = fs::read_to_string("/etc/passwd").expect("everybody may read it");
-        let with_ours = Path::new(SCRATCH).join("passwd");
-        let user =
-            format!("{users}sipguard-fetch:x:{USER}:{USER}::/nonexistent:/usr/sbin/nologin\n");
-        fs::write(&with_ours, user).expect("the scratch folder is writable");
-        // In this test's mounts alone.
-        mount_bind(&with_ours, "/etc/passwd").expect("a file can be mounted over a file");
-        let found = Path::new(SCRATCH).join("sipguard-fetch");
-        fs::create_dir_all(&found).expect("the scratch folder is writable");
-        chown(&found, Some(USER), Some(USER)).expect("this test runs as root");
-        copy(sipguard_fetch());
-        Self {
-            sipguard: copy(sipguard()),
-        }
-    }
-
-    fn run(&self, scene: &Scene, line: &str) -> Finished {
-        let mut command = Command::new(&self.sipguard);
-        command.arg("--config").arg(scene.config());
-        scene.gateway.run(command.args(line.split_whitespace()))
-    }
 }
 
 #[test]

@@ -37,6 +37,9 @@ fn keys() -> Vec<String> {
         "[sources]\nmine = { crowdsec = \"\", x.y = 1 }",
         "[sources]\nmine = { etcd = [], x.y = 1 }",
         "[dns]\nx.y = 1",
+        "[notify]\nx.y = 1",
+        "[notify]\nwebhook = { x.y = 1 }",
+        "[notify]\nmail = { x.y = 1 }",
     ];
     let mut keys = Vec::new();
     for text in unknown {
@@ -90,7 +93,7 @@ fn every_key_of_the_config_is_in_the_page() {
                 .count()
         })
         .sum();
-    assert_eq!(places, 12, "another table: add it to `keys`");
+    assert_eq!(places, 15, "another table: add it to `keys`");
 }
 
 #[test]

@@ -41,6 +41,8 @@ const FILES: &[(&str, &str)] = &[
     ),
     ("-rw-r--r--", "usr/share/lintian/overrides/sipguard"),
     ("-rw-r--r--", "usr/share/man/man1/sipguard.1.gz"),
+    ("-rw-r--r--", "usr/share/sipguard/grafana.json"),
+    ("-rw-r--r--", "usr/share/sipguard/prometheus-rules.yml"),
     ("-rw-r--r--", "usr/share/man/man1/sipguard-apply.1.gz"),
     ("-rw-r--r--", "usr/share/man/man5/sipguard.toml.5.gz"),
     ("-rw-r--r--", "usr/share/zsh/vendor-completions/_sipguard"),

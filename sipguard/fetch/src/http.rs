@@ -27,7 +27,10 @@ pub(crate) fn config(
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = TlsConfig::builder()
         .unversioned_rustls_crypto_provider(provider)
-        .root_certs(roots(ca_file, may_be_plain)?)
+        .root_certs(RootCerts::new_with_certs(&authorities(
+            ca_file,
+            may_be_plain,
+        )?))
         .build();
     Ok(Agent::config_builder()
         .tls_config(tls)
@@ -42,7 +45,11 @@ pub(crate) fn agent(config: ConfigBuilder<AgentScope>, resolver: &Resolver) -> A
     Agent::with_parts(config.build(), DefaultConnector::new(), resolver.clone())
 }
 
-fn roots(ca_file: Option<&Path>, may_be_plain: bool) -> Result<RootCerts, String> {
+/// Who says whose a key is: those of `ca_file`, or else the system's.
+pub(crate) fn authorities(
+    ca_file: Option<&Path>,
+    may_be_plain: bool,
+) -> Result<Vec<Certificate<'static>>, String> {
     let Some(file) = ca_file else {
         let found = rustls_native_certs::load_native_certs();
         let certificates = found.certs.iter();
@@ -52,7 +59,7 @@ fn roots(ca_file: Option<&Path>, may_be_plain: bool) -> Result<RootCerts, String
         if certificates.is_empty() && !may_be_plain {
             return Err("this system trusts no authority; install ca-certificates".to_owned());
         }
-        return Ok(RootCerts::new_with_certs(&certificates));
+        return Ok(certificates);
     };
     let pem = fs::read(file);
     let pem = pem.map_err(|error| format!("cannot read {}: {error}", file.display()))?;
@@ -66,7 +73,7 @@ fn roots(ca_file: Option<&Path>, may_be_plain: bool) -> Result<RootCerts, String
     if certificates.is_empty() {
         return Err(format!("{} has no certificate in PEM", file.display()));
     }
-    Ok(RootCerts::new_with_certs(&certificates))
+    Ok(certificates)
 }
 
 /// What went wrong while an answer was read, as it is told.

@@ -1,4 +1,4 @@
-//! `sipguard-fetch`: asks the network what sipguard's live sources are, and writes what it found to files. It may do nothing else: it has no
+//! `sipguard-fetch`: asks the network what sipguard's live sources are, and writes what it found to files; sends notices. It may do nothing else: it has no
 //! rights, and sipguard reads what it writes as a stranger's.
 #![cfg_attr(
     test,
@@ -16,6 +16,7 @@ mod dns;
 mod http;
 mod keep;
 mod kinds;
+mod notify;
 mod schedule;
 mod service;
 
@@ -28,6 +29,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use serde_json::json;
 use sipguard_lists::task::{Task, Tasks};
 
 use self::keep::Folder;
@@ -44,6 +46,9 @@ struct Arguments {
     /// Print the networks of these countries in a database, as this program itself wants to know
     #[arg(long, value_name = "DATABASE", conflicts_with = "goes_on", hide = true)]
     countries: Option<PathBuf>,
+    /// Send a notice to whoever wants them, and print what came of it, one JSON object a line
+    #[arg(long, conflicts_with_all = ["goes_on", "sources", "countries"], hide = true)]
+    test_notice: bool,
     /// What is to be asked for, as `sipguard apply` writes it
     #[arg(
         long,
@@ -76,18 +81,31 @@ fn run(arguments: &Arguments) -> Result<bool> {
         return Ok(true);
     }
     let folder = Folder::at(&arguments.folder);
-    if arguments.goes_on {
+    if arguments.test_notice {
+        let tasks = tasks(arguments)?;
+        let mut arrived = true;
+        for notify::Tested { receiver, error } in notify::test(&tasks) {
+            arrived &= error.is_none();
+            println!("{}", json!({ "receiver": receiver, "error": error }));
+        }
+        Ok(arrived)
+    } else if arguments.goes_on {
+        notify::begin(&arguments.tasks, &arguments.folder)?;
         service::run(&arguments.tasks, &folder)
     } else {
         once(arguments, &folder)
     }
 }
 
-fn once(arguments: &Arguments, folder: &Folder) -> Result<bool> {
-    let tasks = Tasks::read(&arguments.tasks)?.with_context(|| {
+fn tasks(arguments: &Arguments) -> Result<Tasks> {
+    Tasks::read(&arguments.tasks)?.with_context(|| {
         let file = arguments.tasks.display();
         format!("{file} is not there; `sipguard apply` writes it where there are live sources")
-    })?;
+    })
+}
+
+fn once(arguments: &Arguments, folder: &Folder) -> Result<bool> {
+    let tasks = tasks(arguments)?;
     for name in &arguments.sources {
         let is_there = tasks.sources.iter().any(|task| task.source == *name);
         ensure!(is_there, "no live source {name:?} is in force");

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{country::Country, name::Name, path::JsonPath, replace};
+use crate::{country::Country, name::Name, notify::Notify, path::JsonPath, replace};
 
 /// The file's name, in sipguard's folder.
 pub const FILE: &str = "tasks.json";
@@ -36,6 +36,9 @@ pub struct Tasks {
     pub guarded_ports: BTreeSet<u16>,
     /// One for each source; names are different.
     pub sources: Vec<Task>,
+    /// Who wants notices, if anybody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
 }
 
 /// Whom to ask for names.
@@ -283,7 +286,7 @@ impl Etcd {
 }
 
 /// Whether an `http` URL leads to this host, whatever names mean elsewhere.
-fn is_local(url: &str) -> bool {
+pub(crate) fn is_local(url: &str) -> bool {
     let host = url.strip_prefix("http://").unwrap_or_default();
     let host = host.split(['/', '?', '#']).next().unwrap_or_default();
     let is_number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
@@ -333,14 +336,23 @@ impl Tasks {
             dns: Dns::default(),
             guarded_ports: BTreeSet::new(),
             sources: Vec::new(),
+            notify: None,
         }
+    }
+
+    /// Whether there is nothing to do.
+    pub fn are_none(&self) -> bool {
+        self.sources.is_empty() && self.notify.is_none()
     }
 
     /// Adds what else is to be asked for; what has the same name as a source that is there is left out.
     pub fn merge(&mut self, others: Self) {
         self.guarded_ports.extend(others.guarded_ports);
-        if self.sources.is_empty() {
+        if self.are_none() {
             self.dns = others.dns;
+        }
+        if self.notify.is_none() {
+            self.notify = others.notify;
         }
         for task in others.sources {
             if self.sources.iter().all(|known| known.source != task.source) {
@@ -414,6 +426,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::notify::{Address, Webhook};
 
     fn tasks() -> Tasks {
         let names = [
@@ -440,6 +453,14 @@ mod tests {
                     private: false,
                 }),
             }],
+            notify: Some(Notify {
+                webhook: Some(Webhook {
+                    address: Address::Url("https://hooks.example/T/1".to_owned()),
+                    insecure: false,
+                    ca_file: None,
+                }),
+                mail: None,
+            }),
         }
     }
 

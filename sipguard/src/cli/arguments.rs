@@ -53,6 +53,13 @@ pub(crate) struct Refresh {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Notify {
+    /// Send one now, and tell what came of it
+    #[arg(long)]
+    pub(crate) test: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Status {
     /// End with 0 for guarded, 1 for not guarded, 3 for guarded with findings; with -q print nothing
     #[arg(long)]
@@ -64,6 +71,24 @@ pub(crate) struct Stats {
     /// Show it again every second, with rates
     #[arg(short, long)]
     pub(crate) watch: bool,
+    /// How to print it
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        default_value = "table",
+        conflicts_with_all = ["json", "watch"]
+    )]
+    pub(crate) format: StatsFormat,
+}
+
+/// How what was counted is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatsFormat {
+    /// For people
+    Table,
+    /// As metrics for Prometheus, with the state of interfaces and live sources
+    Prometheus,
 }
 
 #[derive(Args, Debug)]

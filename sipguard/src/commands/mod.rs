@@ -22,6 +22,7 @@ mod list;
 #[cfg(feature = "log")]
 mod log;
 mod man;
+mod notify;
 mod overview;
 mod policy_warnings;
 mod refresh;
@@ -63,6 +64,7 @@ pub(crate) fn run(
         Some(Command::Ban(ban)) => ban::ban(&ban, context, out)?,
         Some(Command::Unban(unban)) => ban::unban(&unban, context, out)?,
         Some(Command::Refresh(refresh)) => return refresh::run(&refresh, context, out),
+        Some(Command::Notify(notify)) => return notify::run(&notify, context, out),
         Some(Command::Check(check)) => return check::run(&check, context, out),
         Some(Command::Clock) => clock::run(context, out)?,
         Some(Command::Doctor) => return doctor::run(context, out),

@@ -16,13 +16,17 @@
 //! Where an apply with `--confirm` from monitor to enforce mode runs out unconfirmed, all that came since that apply is taken for passed:
 //! nobody was there to count when the time was over. Rates come with the second line of `--watch`. Counters that a service in force can
 //! have are there though they are zero, so that a program finds the same ones each time.
+//!
+//! `--format prometheus` prints the metrics of `report/metrics.rs`, which docs/prometheus.md lists.
 
 use std::{io::Write, time::Duration};
 
 use anyhow::Result;
 use sipguard::{
     policy::Mode,
-    report::{CountedInterface, CounterReport, CountersReport, PacketsAndBytes},
+    report::{
+        CountedInterface, CounterReport, CountersReport, Metrics, PacketsAndBytes, StatusReport,
+    },
 };
 use sipguard_ebpf::abi::Action;
 use tokio::{
@@ -33,7 +37,7 @@ use tokio::{
 
 use super::{Context, needs_root, write_json};
 use crate::{
-    cli::Stats,
+    cli::{Stats, StatsFormat},
     output::{Grouped, Palette, Rows, Scaled, joined, local, rough},
 };
 
@@ -49,7 +53,20 @@ pub(super) fn run(stats: &Stats, context: &Context, out: &mut dyn Write) -> Resu
             .build()?
             .block_on(watch(context, out));
     }
-    show(out, &CountersReport::take(&context.host)?, context)
+    let counters = CountersReport::take(&context.host)?;
+    match stats.format {
+        StatsFormat::Table => show(out, &counters, context),
+        StatsFormat::Prometheus => {
+            let report = StatusReport::take(&context.host, &context.config)?;
+            let metrics = Metrics {
+                counters: &counters,
+                status: &report,
+                // What it counts it writes to its own file.
+                agent: None,
+            };
+            Ok(metrics.write(out)?)
+        }
+    }
 }
 
 async fn watch(context: &Context, out: &mut dyn Write) -> Result<()> {

@@ -10,6 +10,7 @@
 //!  "entries":{"config":12,"command_line":1,"bans":2,"overruled_bans":1},
 //!  "sources":[{"source":"trunk","kind":"names","entries":3,"in_kernel":3,"asked":"2026-03-01T12:00:00Z","answered":"2026-03-01T12:00:00Z",
 //!              "changed":"2026-02-01T12:00:00Z","next":"2026-03-01T12:05:00Z","said":null,"error":null,"refused":null,"stale":false}],
+//!  "receivers":[{"receiver":"webhook","sent":12,"waiting":0,"lost":0,"tried":"2026-03-01T12:00:00Z","failing":null,"error":null}],
 //!  "pending":{"generation":3,"previous":2,"until":"2026-03-01T12:01:00Z","seconds_left":42,"lapsed":false},
 //!  "guarded":true,"summary":"guarded: as /etc/sipguard/sipguard.toml says","findings":[]}
 //! ```
@@ -25,6 +26,7 @@
 //! `sources` are the live ones: `entries` is how many the last good copy has, or null where there never was one, and `in_kernel` how many the
 //! kernel has of it, in the service that has the fewest of those that name it; `error` is why the last try failed, `refused` why what was
 //! found last is not in force, and `stale` whether it has been the same for longer than its `stale_after`.
+//! `receivers` are those who get notices, as `notify` tells it.
 //! `guarded` is whether everything is closed that the config wants closed, `summary` that in one line; `findings` are those of `doctor`, in
 //! the form that it documents.
 //!
@@ -102,6 +104,7 @@ impl Status<'_> {
             writeln!(out)?;
             self.write_sources(out, now, context.palette)?;
         }
+        self.write_receivers(out, now, context.palette)?;
         let EntryCounts {
             config,
             command_line,
@@ -222,6 +225,23 @@ impl Status<'_> {
 }
 
 impl Status<'_> {
+    /// A line for each of those who get notices and don't get them now.
+    fn write_receivers(&self, out: &mut dyn Write, now: Timestamp, palette: Palette) -> Result<()> {
+        for receiver in &self.report.receivers {
+            if let Some(since) = receiver.failing {
+                let bad = palette.bad;
+                writeln!(
+                    out,
+                    "\n{bad}notices are not sent ({}), for {}: {}{bad:#}",
+                    receiver.receiver,
+                    rough(now.duration_since(since).as_secs().max(0)),
+                    receiver.error.as_deref().unwrap_or_default()
+                )?;
+            }
+        }
+        Ok(())
+    }
+
     /// A line a live source.
     fn write_sources(&self, out: &mut dyn Write, now: Timestamp, palette: Palette) -> Result<()> {
         let titles = [

@@ -1,6 +1,7 @@
 use std::{fs, path::Path};
 
 use sipguard_ebpf::abi::Protocol;
+use sipguard_lists::notify::Address;
 use tempfile::TempDir;
 
 use super::*;
@@ -376,4 +377,53 @@ allow = ["blocked"]
     };
     assert_eq!(lapi.url, "http://127.0.0.1:8080");
     assert_eq!(policy.tasks().guarded_ports, BTreeSet::from([80, 5060]));
+}
+
+#[test]
+fn who_wants_notices() {
+    let notify = |text: &str| read(&format!("[notify]\n{text}")).unwrap().notify.unwrap();
+    let both = notify(
+        "webhook = \"https://hooks.example/T/1\"\n\
+         mail = { to = \"noc@example.com\", from = \"sipguard@gw1.example\", smtp = \"smtp://mail.example\" }",
+    );
+    assert_eq!(both.receivers().collect::<Vec<_>>(), ["webhook", "mail"]);
+    assert_eq!(
+        both.webhook.unwrap().address,
+        Address::Url("https://hooks.example/T/1".to_owned())
+    );
+    let port = |smtp: &str, more: &str| {
+        let line = format!(
+            "mail = {{ to = [\"a@b\", \"c@d\"], from = \"a@b\", smtp = \"{smtp}\"{more} }}"
+        );
+        let mail = notify(&line).mail.unwrap();
+        assert_eq!(mail.to.len(), 2);
+        mail.smtp.port
+    };
+    let ports = [
+        port("smtps://mail.example", ""),
+        port("smtp://mail.example", ""),
+        port("smtp://mail.example", ", insecure = true"),
+        port("smtp://127.0.0.1", ""),
+        port(
+            "smtp://mail.example:2525",
+            ", user = \"gw1\", password_file = \"/p\"",
+        ),
+    ];
+    assert_eq!(ports, [465, 587, 587, 25, 2525]);
+    let hook = notify("webhook = { url_file = \"hook\", ca_file = \"/ca.pem\" }")
+        .webhook
+        .unwrap();
+    let Address::UrlFile(file) = &hook.address else {
+        panic!("{hook:?}")
+    };
+    assert!(
+        file.is_absolute() && file.ends_with("hook"),
+        "{}",
+        file.display()
+    );
+    assert!(
+        notify("webhook = \"http://127.0.0.1:8080/\"")
+            .webhook
+            .is_some()
+    );
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sipguard_lists::task::Dns;
+use sipguard_lists::{notify::Notify, task::Dns};
 
 use super::Error;
 use crate::{
@@ -44,6 +44,9 @@ pub struct Description {
     /// Whom to ask for names.
     #[serde(default)]
     pub dns: Dns,
+    /// Who wants notices, if anybody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
     /// How many entries the config file gave it.
     pub entries: usize,
     /// 32 less the size of a service's region of the prefilter, in bits as a power of two.

@@ -46,6 +46,7 @@ fn compiled(policy: Policy, first: &[&str]) -> Compiled {
         origins: Vec::new(),
         live: Vec::new(),
         dns: policy.dns.clone(),
+        notify: policy.notify.clone(),
         entries: policy.entries.len(),
         prefilter_shift: tables.constants.prefilter_shift,
     };

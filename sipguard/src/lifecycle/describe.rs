@@ -42,6 +42,7 @@ pub(crate) fn describe(
         doubts: Vec::new(),
         live: policy.live.clone(),
         dns: policy.dns.clone(),
+        notify: policy.notify.clone(),
         entries: policy.entries.len(),
         prefilter_shift: tables.constants.prefilter_shift,
     }
@@ -61,6 +62,7 @@ pub(crate) fn digest(policy: &Policy, slots: &Slots) -> String {
         &policy.origins,
         &policy.live,
         &policy.dns,
+        &policy.notify,
         slots,
     ))
     .unwrap_or_default();

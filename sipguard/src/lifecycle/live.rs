@@ -1,6 +1,8 @@
 //! What is in force now, asked of the kernel.
 
 use super::{error::Error, session::Session};
+use sipguard_lists::notify::Notify;
+
 use crate::{
     datapath::{self, Attachment, Generation, Pending, Pins, attachments},
     device::Device,
@@ -25,6 +27,12 @@ impl Live {
     /// The generations in which single entries are changed, so that they stay whichever of the two is kept.
     pub fn generations(&self) -> impl Iterator<Item = &Generation> {
         [&self.generation].into_iter().chain(&self.previous)
+    }
+
+    /// Who wants notices. While an apply waits to be confirmed, those of before do where it names nobody.
+    pub fn notify(&self) -> Option<&Notify> {
+        let mut all = self.generations();
+        all.find_map(|generation| generation.description.notify.as_ref())
     }
 }
 

@@ -42,7 +42,12 @@ pub(super) fn tasks_of<'g>(generations: impl Iterator<Item = &'g Generation>) ->
     for generation in generations {
         let description = &generation.description;
         let services = description.services.iter().map(|found| &found.service);
-        all.merge(policy::tasks(services, &description.live, &description.dns));
+        all.merge(policy::tasks(
+            services,
+            &description.live,
+            &description.dns,
+            description.notify.as_ref(),
+        ));
     }
     all
 }
@@ -52,7 +57,7 @@ impl Session<'_> {
     pub(super) fn write_tasks(&self, tasks: &Tasks) {
         let folder = self.host.store.folder();
         let file = folder.join(FILE);
-        let written = if tasks.sources.is_empty() {
+        let written = if tasks.are_none() {
             // Where the disk is read-only, removing what is not there fails, too.
             match file.try_exists() {
                 Ok(false) => Ok(()),

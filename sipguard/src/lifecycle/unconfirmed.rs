@@ -153,6 +153,7 @@ pub(super) fn confirmed(generation: &Generation) -> Result<Confirmed, Error> {
             entries,
             live: description.live.clone(),
             dns: description.dns.clone(),
+            notify: description.notify.clone(),
         }),
     })
 }

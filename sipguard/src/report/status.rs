@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ConfirmationReport, InterfaceReport, InterfaceState, SourceReport};
+use super::{ConfirmationReport, InterfaceReport, InterfaceState, ReceiverReport, SourceReport};
 use crate::{
     health::{self, Evidence, Health, Opening},
     host::Host,
@@ -40,6 +40,8 @@ pub struct StatusReport {
     pub entries: EntryCounts,
     /// Live sources.
     pub sources: Vec<SourceReport>,
+    /// Who wants notices.
+    pub receivers: Vec<ReceiverReport>,
     /// The apply that waits to be confirmed.
     pub pending: Option<ConfirmationReport>,
     /// Whether this host is guarded as its config says.
@@ -98,8 +100,10 @@ impl StatusReport {
             now.wall,
             health,
         );
+        let notify = live.as_ref().and_then(Live::notify);
         Ok(Self {
             sources,
+            receivers: ReceiverReport::all(host, notify),
             pending,
             open,
             ..described
@@ -141,6 +145,7 @@ impl StatusReport {
             interfaces,
             services,
             sources: Vec::new(),
+            receivers: Vec::new(),
             pending: None,
             health,
             open: Vec::new(),

@@ -59,6 +59,7 @@ fn status() {
             mode: Mode::Enforce,
         }],
         sources: Vec::new(),
+        receivers: Vec::new(),
         entries: EntryCounts {
             config: 12,
             command_line: 1,
@@ -81,7 +82,7 @@ fn status() {
     };
     says(
         &report,
-        r#"{"version":"0.1.0","in_force":true,"enforced":true,"generation":3,"applied":"2026-03-01T12:00:00Z","config":"/etc/sipguard/sipguard.toml","mode":"enforce","interfaces":[{"name":"eth0","state":"attached","mode":"tc","cause":"its driver has no native XDP","program":42,"generation":3,"foreign":null,"before":[]}],"services":[{"name":"sip","ports":{"udp":[5060],"tcp":[5060]},"default":"deny","mode":"enforce"}],"entries":{"config":12,"command_line":1,"bans":2,"overruled_bans":1},"sources":[],"pending":{"generation":3,"previous":null,"until":"2026-03-01T12:00:00Z","seconds_left":42,"lapsed":false},"guarded":true,"summary":"guarded: as it should be","findings":[]}"#,
+        r#"{"version":"0.1.0","in_force":true,"enforced":true,"generation":3,"applied":"2026-03-01T12:00:00Z","config":"/etc/sipguard/sipguard.toml","mode":"enforce","interfaces":[{"name":"eth0","state":"attached","mode":"tc","cause":"its driver has no native XDP","program":42,"generation":3,"foreign":null,"before":[]}],"services":[{"name":"sip","ports":{"udp":[5060],"tcp":[5060]},"default":"deny","mode":"enforce"}],"entries":{"config":12,"command_line":1,"bans":2,"overruled_bans":1},"sources":[],"receivers":[],"pending":{"generation":3,"previous":null,"until":"2026-03-01T12:00:00Z","seconds_left":42,"lapsed":false},"guarded":true,"summary":"guarded: as it should be","findings":[]}"#,
     );
 }
 

@@ -38,8 +38,8 @@ pub enum OpenError {
     Open(io::Error),
 }
 
-/// Opens the file of a source. `None` where there is none.
-pub(super) fn open(folder: &Path, source: &str) -> Result<Option<File>, OpenError> {
+/// Opens the file of a source, or of another such name. `None` where there is none.
+pub(crate) fn open(folder: &Path, source: &str) -> Result<Option<File>, OpenError> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = match openat(CWD, folder, flags, Mode::empty()) {
         Ok(folder) => folder,

@@ -281,7 +281,7 @@ fn nothing_but_plain_files_is_opened() {
 
     let linked = both.own.path().join("fetcher");
     symlink(both.fetcher.path(), &linked).unwrap();
-    let error = folder::open(&linked, "trunk").unwrap_err().to_string();
+    let error = open(&linked, "trunk").unwrap_err().to_string();
     assert_eq!(
         error,
         "is in a folder that can't be opened: Not a directory (os error 20)"

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::Error as _};
 
-use sipguard_lists::task::Dns;
+use sipguard_lists::{notify::Notify, task::Dns};
 
 use crate::policy::{Action, Entry, Interface, LiveSource, Mode, Origin, Policy, Service};
 
@@ -108,6 +108,8 @@ struct Written {
     live: Vec<LiveSource>,
     #[serde(default, skip_serializing_if = "is_default")]
     dns: Dns,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    notify: Option<Notify>,
 }
 
 fn is_default(dns: &Dns) -> bool {
@@ -150,6 +152,7 @@ impl Serialize for Confirmed {
                 .collect(),
             live: self.policy.live.clone(),
             dns: self.policy.dns.clone(),
+            notify: self.policy.notify.clone(),
         };
         written.serialize(serializer)
     }
@@ -197,6 +200,7 @@ impl<'de> Deserialize<'de> for Confirmed {
                 entries: entries.collect(),
                 live: written.live,
                 dns: written.dns,
+                notify: written.notify,
             }),
         })
     }

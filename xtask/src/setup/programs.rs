@@ -79,6 +79,9 @@ const PROGRAMS: &[Program] = &[
     program("nginx", "nginx-light", "has lists to be fetched", &[Test]),
     program("apache2", "apache2-bin", "has lists to be fetched, too", &[Test]),
     program("openssl", "openssl", "makes the web server's certificate, and an authority to trust", &[Test]),
+    // Monitoring
+    program("promtool", "prometheus", "checks metrics, and tries the alert rules", &[Test]),
+    program("aiosmtpd", "python3-aiosmtpd", "is the mail server that notices go to", &[Test]),
     // Captures
     program("tcpdump", "tcpdump", "counts packets, to compare sipguard's counters with", &[Demo, Test]),
     program("editcap", "wireshark-common", "turns captures into the other formats that are read", &[Test]),

@@ -44,7 +44,8 @@ impl Resolver {
         }
     }
 
-    fn addresses(&self, host: &str, patience: Duration) -> Result<Vec<IpAddr>, Error> {
+    /// IPv4 first. It waits in a runtime of its own.
+    pub(crate) fn addresses(&self, host: &str, patience: Duration) -> Result<Vec<IpAddr>, Error> {
         // An IPv6 address stands in brackets there.
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         if let Ok(address) = bare.parse() {

@@ -12,7 +12,10 @@ use toml::de::DeTable;
 
 use super::{Inline, Live, inline};
 use crate::{
-    config::document::{Document, Value},
+    config::{
+        document::{Document, Value},
+        url,
+    },
     prefix::Excerpt,
     when,
 };
@@ -177,21 +180,8 @@ fn url(document: &mut Document<'_>, fields: &DeTable<'_>) -> Option<Live> {
 }
 
 /// What keeps a URL from being asked for.
-fn wrong_url(url: &str, may_be_plain: bool) -> Option<&'static str> {
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"));
-    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
-    if host.is_none_or(str::is_empty) || url.contains(|c: char| c.is_whitespace() || c.is_control())
-    {
-        Some("is no URL; write for example \"https://feeds.example/voip.txt\"")
-    } else if url.starts_with("http://") && !may_be_plain {
-        Some(
-            "can be changed by everybody on the way; write https://, or allow that with insecure = true",
-        )
-    } else {
-        None
-    }
+fn wrong_url(url: &str, may_be_plain: bool) -> Option<String> {
+    url::wrong(url, may_be_plain, "https://feeds.example/voip.txt")
 }
 
 /// `{ countries = ["DE", "AT"], database = "/usr/share/GeoIP/country.mmdb" }`

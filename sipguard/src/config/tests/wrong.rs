@@ -29,7 +29,7 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "colour = 1",
-        "1:1: the config file has no key \"colour\"; the keys here are interfaces, interface, mode, sources, dns, services",
+        "1:1: the config file has no key \"colour\"; the keys here are interfaces, interface, mode, sources, dns, services, notify",
     ),
     (
         "[services.sip]\nudp = [1]\n alow = []",
@@ -295,6 +295,39 @@ const ROWS: &[(&str, &str)] = &[
     (
         "[dns]\ndnssec = true",
         "1:1: dnssec needs servers that hand on what proves an answer; write servers = [\"192.0.2.53\"]",
+    ),
+    // Notices.
+    (
+        "[notify]",
+        "1:1: [notify] names nobody; write webhook = \"https://hooks.example/sipguard\", or mail = { to = \"noc@example.com\", from = \"sipguard@gw1.example.com\", smtp = \"smtps://mail.example.com\" }",
+    ),
+    (
+        "[notify]\nwebhook = \"http://hooks.example/T/secret\"",
+        "2:11: what is written here can be changed by everybody on the way; write https://, or allow that with insecure = true",
+    ),
+    (
+        "[notify]\nwebhook = \"hooks.example\"",
+        "2:11: what is written here is no URL; write for example \"https://hooks.example/sipguard\"",
+    ),
+    (
+        "[notify]\nwebhook = { url = \"https://hooks.example/\", url_file = \"x\" }",
+        "2:11: a webhook has a url or a url_file; write url = \"https://hooks.example/sipguard\"",
+    ),
+    (
+        "[notify]\nmail = { to = \"noc@example.com\", from = \"sipguard\", smtp = \"smtps://mail.example\" }",
+        "2:41: \"sipguard\" is no mail address; write for example \"noc@example.com\"",
+    ),
+    (
+        "[notify]\nmail = { to = [], from = \"a@b\", smtp = \"mail.example\" }",
+        "2:15: mail goes to 1 to 20 addresses; write for example to = \"noc@example.com\"\n2:40: \"mail.example\" is no mail server; write \"smtps://mail.example.com\" (TLS from the beginning), or \"smtp://…\" (STARTTLS; on this host without)",
+    ),
+    (
+        "[notify]\nmail = { to = \"a@b\", from = \"a@b\", smtp = \"smtp://mail.example\", user = \"gw1\" }",
+        "2:73: user and password_file go together; write both",
+    ),
+    (
+        "[notify]\nmail = { to = \"a@b\" }",
+        "2:8: mail needs to, from and smtp; write mail = { to = \"noc@example.com\", from = \"sipguard@gw1.example.com\", smtp = \"smtps://mail.example.com\" }",
     ),
     // Names of sources.
     (

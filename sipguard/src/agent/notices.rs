@@ -1,0 +1,222 @@
+//! Notices: what happened, for whoever does not look. The agent writes the last ones to a file, and the fetcher, who alone has a network, sends
+//! them: see [`sipguard_lists::notice`]. Who wants them is in the config, and so in force; where nobody does, nothing is written.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use sipguard_lists::notice::{FILE, MOST, Notice, Spool};
+
+use super::happened::{Happened, Priority};
+use crate::{fetcher, report::deliveries};
+
+/// The spool, as its only writer has it.
+#[derive(Debug)]
+pub struct Notices {
+    folder: PathBuf,
+    spool: Spool,
+    /// Whether there is something that the disk has not.
+    unwritten: bool,
+    /// How many made room for others before they were sent.
+    lost: u64,
+}
+
+impl Notices {
+    /// Goes on with the spool in sipguard's folder. One that can't be read is begun anew.
+    pub fn begin(folder: &Path, now: Timestamp) -> Self {
+        let spool = Spool::read(&folder.join(FILE)).ok().flatten();
+        Self {
+            folder: folder.to_owned(),
+            // No two are begun at one moment.
+            spool: spool.unwrap_or_else(|| Spool::new(format!("{:x}", now.as_nanosecond()))),
+            unwritten: false,
+            lost: 0,
+        }
+    }
+
+    /// Adds what happened, as far as it is of a kind that somebody is told of; then writes what is not written yet, all at once. What can't
+    /// be written is kept, and written with what comes next.
+    ///
+    /// # Errors
+    /// Where the disk does not take it.
+    pub fn add(&mut self, happened: &[Happened], now: Timestamp) -> io::Result<()> {
+        for happened in happened.iter().filter(|it| it.kind().is_noticed()) {
+            let notice = self.notice(happened, now);
+            self.spool.notices.push_back(notice);
+            self.unwritten = true;
+        }
+        self.make_room();
+        if self.unwritten {
+            self.write()?;
+            self.unwritten = false;
+        }
+        Ok(())
+    }
+
+    /// The fetcher's group may read it. Root need not have all rights here, and may give files to groups that it is in.
+    fn write(&self) -> io::Result<()> {
+        match self.spool.write(&self.folder, fetcher::group()) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.spool.write(&self.folder, None)
+            }
+            written => written,
+        }
+    }
+
+    /// How many were lost since this was asked last, because those before them could not be sent: see [`Happened::SpoolFull`].
+    pub fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+
+    fn notice(&self, happened: &Happened, now: Timestamp) -> Notice {
+        let mut notice = Notice {
+            number: self
+                .spool
+                .notices
+                .back()
+                .map_or(self.spool.first(), |last| last.number + 1),
+            time: now,
+            kind: happened.kind().name().to_owned(),
+            severity: severity(happened.kind().priority()).to_owned(),
+            text: happened.sentence(),
+            fields: [].into(),
+        };
+        for (name, value) in happened
+            .fields()
+            .into_iter()
+            .filter(|(name, _)| *name != "HAPPENED")
+        {
+            // Some are there more than once.
+            let field = notice.fields.entry(name.to_ascii_lowercase()).or_default();
+            if !field.is_empty() {
+                field.push(' ');
+            }
+            field.push_str(&value);
+        }
+        notice
+    }
+
+    /// Lets the oldest go where there are too many.
+    fn make_room(&mut self) {
+        let excess = self.spool.notices.len().saturating_sub(MOST);
+        if excess == 0 {
+            return;
+        }
+        let deliveries = deliveries();
+        let deliveries: Vec<_> = deliveries
+            .iter()
+            .filter(|(_, it)| it.spool == self.spool.name)
+            .collect();
+        for gone in self.spool.notices.drain(..excess) {
+            let waits = deliveries.is_empty() || deliveries.iter().any(|(_, it)| it.waits(&gone));
+            self.lost += u64::from(waits);
+        }
+    }
+}
+
+/// In syslog's words.
+fn severity(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Critical => "critical",
+        Priority::Error => "error",
+        Priority::Warning => "warning",
+        Priority::Notice => "notice",
+        Priority::Info => "info",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::happened::{Kind, samples};
+
+    fn now() -> Timestamp {
+        "2026-03-01T12:00:00Z".parse().unwrap()
+    }
+
+    fn read(folder: &Path) -> Spool {
+        Spool::read(&folder.join(FILE)).unwrap().unwrap()
+    }
+
+    #[test]
+    fn each_case_that_is_told_of_is_written_with_its_fields_and_nothing_that_is_not_harmless() {
+        let folder = tempfile::tempdir().unwrap();
+        let hostile = "x\r\nSubject: all is well\u{1b}[2J\u{202e}<!channel>&amp;\"'`{{}}\0";
+        let happened = samples(hostile);
+        let mut notices = Notices::begin(folder.path(), now());
+        notices.add(&happened, now()).unwrap();
+        let spool = read(folder.path());
+        let told: Vec<_> = happened
+            .iter()
+            .filter(|it| it.kind().is_noticed())
+            .collect();
+        assert_eq!(spool.notices.len(), told.len());
+        for ((notice, happened), number) in spool.notices.iter().zip(told).zip(1..) {
+            assert_eq!(notice.number, number);
+            assert_eq!(notice.kind, happened.kind().name());
+            assert_eq!(notice.text, happened.sentence());
+            let texts = notice.fields.values().chain([&notice.text]);
+            for text in texts {
+                assert!(
+                    text.chars()
+                        .all(|it| (' '..='~').contains(&it) && !"<>&".contains(it)),
+                    "{text}"
+                );
+            }
+        }
+        let moved = spool
+            .notices
+            .iter()
+            .find(|it| it.kind == "provider_moved")
+            .unwrap();
+        assert_eq!(moved.severity, "error");
+        assert!(
+            moved.fields["mend"].starts_with("sipguard allow "),
+            "{moved:?}"
+        );
+        assert!(Kind::all().any(|kind| !kind.is_noticed()));
+    }
+
+    #[test]
+    fn a_spool_goes_on_where_it_was_and_one_that_is_gone_has_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = [Happened::NothingInForce];
+        Notices::begin(folder.path(), now())
+            .add(&one, now())
+            .unwrap();
+        let first = read(folder.path());
+        let later = now() + jiff::SignedDuration::from_secs(1);
+        Notices::begin(folder.path(), later)
+            .add(&one, later)
+            .unwrap();
+        let second = read(folder.path());
+        assert_eq!((&second.name, second.notices.len()), (&first.name, 2));
+        assert_eq!(second.notices[1].number, 2);
+        std::fs::write(folder.path().join(FILE), "no spool").unwrap();
+        Notices::begin(folder.path(), later)
+            .add(&one, later)
+            .unwrap();
+        let third = read(folder.path());
+        assert_ne!(third.name, first.name);
+        assert_eq!(third.notices[0].number, 1);
+    }
+
+    #[test]
+    fn the_oldest_go_and_are_counted_and_what_the_disk_does_not_take_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = folder.path().join("there");
+        let mut notices = Notices::begin(&there, now());
+        let one = [Happened::NothingInForce];
+        assert!(notices.add(&one, now()).is_err());
+        std::fs::create_dir(&there).unwrap();
+        notices.add(&[], now()).unwrap();
+        assert_eq!(read(&there).notices.len(), 1);
+        let many: Vec<_> = std::iter::repeat_n(Happened::NothingInForce, MOST + 9).collect();
+        notices.add(&many, now()).unwrap();
+        let spool = read(&there);
+        assert_eq!((spool.notices.len(), spool.first()), (MOST, 11));
+        assert_eq!([notices.take_lost(), notices.take_lost()], [10, 0]);
+    }
+}
