@@ -29,12 +29,12 @@ use crate::{
     netns::{End, Host, Process, SCRATCH, Sandbox, join},
 };
 
-/// How often both ask.
-const EVERY: &str = "1s";
+/// How often both ask, unless said otherwise.
+const EVERY: &str = "10s";
 /// How often one more is banned, and one less.
-const SINGLE: u32 = 3;
-/// An answer with something in it has more bytes than this.
-const NOTHING_NEW: usize = 300;
+const SINGLE: u32 = 2;
+/// An answer without anything in it has at most so many bytes, and one with a decision has more.
+const NOTHING_NEW: usize = 220;
 const PATIENCE: Duration = Duration::from_mins(30);
 
 #[derive(Clone, Debug, Serialize)]
@@ -121,6 +121,8 @@ impl World {
         let fetch = machine::workspace().join("target/release/sipguard-fetch");
         let refresh = ["refresh", "live", "--offline"];
 
+        // Of another part of the benchmark.
+        let _ = fs::remove_file(&found);
         let service = self.host.spawn(Command::new(fetch).arg("--loop"));
         wait("all are found", || stamp().is_some())?;
         let refreshed = watched::run("refresh", &self.host, &mut guard.command(&refresh))?;
@@ -183,12 +185,13 @@ impl World {
             .spawn(Command::new(program).arg("-c").arg(&config));
         let began = Instant::now();
         loop {
-            // Looked at seldom, for it takes a while itself.
-            thread::sleep(Duration::from_secs(1));
+            let looking = Instant::now();
             let set = nft("list set ip crowdsec banned").stdout;
             if set.matches("expires").count() >= self.decisions {
                 break;
             }
+            // It takes a while itself.
+            thread::sleep(10 * looking.elapsed());
             ensure!(began.elapsed() < PATIENCE, "{}", service.stdout());
         }
         let mut row = Row {

@@ -2,12 +2,13 @@
 
 use std::{
     fs,
+    io::{Read as _, Seek as _},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail};
 
 use crate::netns::Host;
 
@@ -26,10 +27,11 @@ pub(super) struct Watched {
 
 /// Runs a command and watches it. Not by the host's own way of running commands: that does not tell how much memory one held.
 pub(super) fn run(what: &str, host: &Host, command: &mut Command) -> Result<Watched> {
+    let mut stderr = tempfile::tempfile()?;
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null());
+        .stderr(stderr.try_clone()?);
     host.enter(|| {
         let began = Instant::now();
         let mut child = command.spawn().with_context(|| what.to_owned())?;
@@ -44,7 +46,12 @@ pub(super) fn run(what: &str, host: &Host, command: &mut Command) -> Result<Watc
             thread::sleep(GLANCE);
         };
         watched.seconds = began.elapsed().as_secs_f64();
-        ensure!(status.success(), "{what}: failed");
+        if !status.success() {
+            let mut told = String::new();
+            stderr.rewind()?;
+            stderr.read_to_string(&mut told)?;
+            bail!("{what}: {}", told.trim());
+        }
         Ok(watched)
     })
 }
