@@ -6,6 +6,8 @@ use std::{
     os::unix::net::UnixDatagram,
     path::Path,
     process::Command,
+    sync::mpsc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -85,7 +87,7 @@ impl Journal {
 pub struct Agent {
     /// The process.
     pub process: Process,
-    notified: UnixDatagram,
+    notified: mpsc::Receiver<String>,
 }
 
 impl Agent {
@@ -94,10 +96,18 @@ impl Agent {
     pub fn start(host: &Host) -> Self {
         let path = Path::new("/run/notify");
         let _ = fs::remove_file(path);
-        let notified = UnixDatagram::bind(path).expect("nobody listens there");
-        notified
-            .set_read_timeout(Some(PATIENCE))
-            .expect("an option");
+        let socket = UnixDatagram::bind(path).expect("nobody listens there");
+        let (sender, notified) = mpsc::channel();
+        // As systemd does, which never lets signs of life pile up.
+        thread::spawn(move || {
+            let mut buffer = [0; 256];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                if sender.send(said).is_err() {
+                    return;
+                }
+            }
+        });
         let mut command = Command::new("setpriv");
         // As the package's service has them.
         command
@@ -119,11 +129,10 @@ impl Agent {
 
     /// Waits until it says this to systemd.
     pub fn says(&self, what: &str) {
-        let mut buffer = [0; 256];
         let begin = Instant::now();
         while begin.elapsed() < PATIENCE {
-            match self.notified.recv(&mut buffer) {
-                Ok(length) if &buffer[..length] == what.as_bytes() => return,
+            match self.notified.recv_timeout(PATIENCE) {
+                Ok(said) if said == what => return,
                 Ok(_) => {}
                 Err(error) => panic!("{what}: {error}; {}", self.process.stderr()),
             }

@@ -1,8 +1,13 @@
 //! The agent: what it says and when, and that nothing holds it up.
 
-use std::{fs::File, path::Path};
+use std::{
+    fs::{self, File},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
 
 use rustix::process::Signal;
+use sipguard::report::TEXTFILE;
 use sipguard_tests::{
     agent::{Agent, Journal},
     found::Found,
@@ -130,6 +135,34 @@ fn a_lock_that_somebody_holds_is_no_sign_of_death() {
         until("what was found is in force", || {
             scene.passes("eth0", IS, 5060)
         });
+    });
+}
+
+/// The same words go to all three writers.
+#[test]
+fn what_happens_is_counted_and_is_a_notice() {
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let (scene, _) = applied(sandbox);
+        let notified = format!("{POLICY}[notify]\nwebhook = \"https://hooks.example/x\"\n");
+        scene.configure(&format!("mode = \"monitor\"\n{notified}"));
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let agent = Agent::start(&scene.gateway);
+        let told = journal.wait_for("monitoring", 0);
+        let read = |file: &Path| fs::read_to_string(file).unwrap_or_default();
+        let metrics = Path::new(TEXTFILE);
+        until("it is counted", || {
+            let metrics = read(metrics);
+            metrics.contains("sipguard_happened_total{what=\"monitoring\"} 1\n")
+                && metrics.contains("\nsipguard_guarded 0\n")
+        });
+        let mode = fs::metadata(metrics).expect("it is there").permissions();
+        assert_eq!(mode.mode() & 0o777, 0o644);
+        let notices = Path::new(STATE).join("notices.json");
+        until("it is a notice", || {
+            read(&notices).contains(&told["MESSAGE"]) && read(&notices).contains("\"monitoring\"")
+        });
+        agent.process.stop().succeeded();
     });
 }
 

@@ -1,28 +1,32 @@
-//! The agent's slow half: it looks at what is in force, has live sources put in force, and tells what happened. It may wait for a disk, a lock or
-//! the journal.
+//! The agent's slow half: it looks at what is in force, has live sources put in force, and tells what happened: in the journal, in metrics and as
+//! notices. It may wait for a disk, a lock or the journal.
 
 use std::{
     collections::BTreeMap,
     fmt::Display,
+    io,
     os::fd::OwnedFd,
-    path::Path,
+    path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::Duration,
 };
 
 use rustix::fs::inotify;
 use sipguard_ebpf::abi::{Action, NO_SERVICE, Reason};
+use sipguard_lists::notice;
 
 use super::{
     flood::{Dropped, Floods},
     happened::Happened,
     in_force::InForce,
     journal::{Journal, SOCKET},
+    notices::Notices,
 };
 use crate::{
     datapath,
     host::Host,
     lifecycle::{self, RefreshOptions},
+    report::{AgentReport, CountersReport, Metrics, StatusReport, TEXTFILE},
     sources,
 };
 
@@ -35,13 +39,27 @@ const COUNT: u64 = 2 * SECOND;
 const COMPARE: u64 = 9 * 60 * SECOND;
 /// What is wrong all the time is told of again after so long without it.
 const AGAIN: u64 = 24 * 60 * 60 * SECOND;
+/// How often metrics are written.
+const METRICS: u64 = 10 * SECOND;
+/// How often everything is looked at for them, which takes longer.
+const STATUS: u64 = 60 * SECOND;
 /// As often as this something is looked at if no event comes.
 const TICK: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Keeper {
     host: Host,
+    /// The config file, for those who look at everything.
+    config: PathBuf,
     journal: Journal,
+    notices: Notices,
+    /// Whether anybody wants notices, by what was in force last.
+    noticed: bool,
+    /// How many notices were lost.
+    lost_notices: u64,
+    counted: AgentReport,
+    /// As it was looked at last.
+    status: Option<StatusReport>,
     in_force: InForce,
     floods: Floods,
     /// What can't be done at the moment, and why, so that it is told of once.
@@ -60,6 +78,8 @@ struct Due {
     count: u64,
     watch: u64,
     compare: u64,
+    metrics: u64,
+    status: u64,
 }
 
 /// Whether something is due; if so, notes when it is next.
@@ -73,14 +93,20 @@ fn is_due(due: &mut u64, every: u64, now: u64) -> bool {
 
 impl Keeper {
     /// One that has seen nothing yet.
-    pub(super) fn new(host: Host) -> Self {
+    pub(super) fn new(host: Host, config: PathBuf) -> Self {
         let now = host.now().boot_ns;
         Self {
             journal: Journal::at(SOCKET),
+            notices: Notices::begin(host.store.folder(), host.now().wall),
+            noticed: false,
+            lost_notices: 0,
+            counted: AgentReport::default(),
+            status: None,
             in_force: InForce::default(),
             floods: Floods::default(),
             failing: BTreeMap::new(),
             troubles: BTreeMap::new(),
+            config,
             watch: None,
             due: Due {
                 compare: now + COMPARE,
@@ -122,10 +148,70 @@ impl Keeper {
         if is_due(&mut self.due.look, LOOK, now) || found {
             self.look(now);
         }
+        if is_due(&mut self.due.metrics, METRICS, now) {
+            // What the disk did not take before.
+            self.write_notices(&[]);
+            self.write_metrics(now);
+        }
     }
 
+    /// The three writers.
     fn tell(&mut self, happened: &Happened) {
         self.journal.write(happened);
+        self.counted.happened(happened.kind());
+        if self.noticed {
+            self.write_notices(std::slice::from_ref(happened));
+        }
+    }
+
+    fn write_notices(&mut self, happened: &[Happened]) {
+        let written = self.notices.add(happened, self.host.now().wall);
+        let file = self.host.store.folder().join(notice::FILE);
+        self.kept(&file, written);
+        let lost = self.notices.take_lost();
+        if lost > 0 {
+            self.lost_notices += lost;
+            let lost = self.lost_notices;
+            self.tell(&Happened::SpoolFull { lost });
+        }
+    }
+
+    fn write_metrics(&mut self, now: u64) {
+        if is_due(&mut self.due.status, STATUS, now) {
+            let status = StatusReport::take(&self.host, &self.config);
+            // Better none than one that is not true any more.
+            self.status = self.done("looking at everything", status);
+        }
+        let counters = CountersReport::take(&self.host);
+        let counters = self.done("reading the counters", counters);
+        if let Some(counters) = counters
+            && let Some(status) = &self.status
+        {
+            let metrics = Metrics {
+                counters: &counters,
+                status,
+                agent: Some(&self.counted),
+            };
+            let file = Path::new(TEXTFILE);
+            let written = metrics.replace(file);
+            self.kept(file, written);
+        }
+    }
+
+    /// Whether a file was written.
+    fn kept(&mut self, file: &Path, written: io::Result<()>) {
+        let file = file.display().to_string();
+        match written {
+            Ok(()) => {
+                self.failing.remove(&file);
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if self.is_news(&file, &why) {
+                    self.tell(&Happened::NotKept { file, why });
+                }
+            }
+        }
     }
 
     /// What something came to. Its failure is told of once, until it is done again.
@@ -182,6 +268,9 @@ impl Keeper {
             if let Some(again) = self.done("looking at what is in force", again) {
                 looked.happened.extend(again.happened);
             }
+        }
+        if let Some(live) = &looked.live {
+            self.noticed = live.notify().is_some();
         }
         for happened in &looked.happened {
             self.tell(happened);

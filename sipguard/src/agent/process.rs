@@ -53,18 +53,18 @@ pub enum AgentError {
     Failed,
 }
 
-/// Runs until it is asked to end. Where nothing is in force it waits until something is.
+/// Runs until it is asked to end. Metrics say whether this host is guarded as the config file says. Where nothing is in force it waits until something is.
 ///
 /// # Errors
 /// Where it can't begin; and where a mistake of its own ends it, so that it is started anew.
-pub fn run(host: &Host) -> Result<(), AgentError> {
+pub fn run(host: &Host, config: &Path) -> Result<(), AgentError> {
     let folder = Path::new(FOLDER);
     let _lock = lock(folder)?;
     // Before the other thread, which must not be interrupted, either.
     let signals = Signals::take()?;
     let systemd = Systemd::find();
     let (end, ended) = channel();
-    let keeper = Keeper::new(host.clone());
+    let keeper = Keeper::new(host.clone(), config.to_owned());
     let keeper = thread::Builder::new()
         .name("keeper".to_owned())
         .spawn(move || keeper.run(&ended))?;

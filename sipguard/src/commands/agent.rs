@@ -7,5 +7,5 @@ use super::{Context, needs_root};
 
 pub(super) fn run(context: &Context) -> Result<()> {
     needs_root()?;
-    Ok(agent::run(&context.host)?)
+    Ok(agent::run(&context.host, &context.config)?)
 }
