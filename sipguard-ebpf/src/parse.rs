@@ -141,10 +141,7 @@ pub fn general(
 
 /// The family of the frame's packet, and where that begins.
 #[inline(always)]
-pub(crate) fn network(
-    frame: &(impl Frame + ?Sized),
-    link: LinkKind,
-) -> Result<(Family, usize), Reason> {
+pub fn network(frame: &(impl Frame + ?Sized), link: LinkKind) -> Result<(Family, usize), Reason> {
     match (frame.said(), link) {
         (Some(Said { kind, tags }), _) => behind(frame, kind, 0, tags),
         (None, LinkKind::Ethernet) => ethernet(frame),

@@ -333,7 +333,8 @@ Examples:
     /// service, it is 0 if any service lets the address in.
     ///
     /// With `--pcap`, tells what the config file (alone, without what `allow` and `deny` added) would do with every packet of a capture,
-    /// whatever is in force; with `--against live`, also what would change.
+    /// whatever is in force, which needs no privileges; with `--against live`, also what would change. Packets that this gateway has sent are not
+    /// judged: the capture says which these are, or --own does, or else the addresses that others send to are recognised, and told.
     #[command(after_help = "\
 Examples:
   sipguard check 203.0.113.7
@@ -342,6 +343,9 @@ Examples:
   sipguard check 2001:db8::7 --port 5060 --proto tcp
   sipguard check --config ./new.toml --pcap monday.pcapng
   sipguard check --config ./new.toml --pcap monday.pcapng --against live
+  sipguard check --config ./new.toml --pcap monday.pcap.zst --own 192.0.2.1
+  sipguard check --config ./new.toml --pcap monday.pcapng --explain 17
+  sipguard check --config ./new.toml --pcap monday.pcapng --drops dropped.pcapng
   sipguard check --pcap - --json < monday.pcap | jq -c 'select(.action == \"drop\")'
   sipguard check 203.0.113.7 --port 5060 -q && echo 'gets through'")]
     Check(Check),

@@ -17,7 +17,7 @@ mod socket;
 pub use self::{
     evidence::Learner,
     findings::{Findings, Proposal, Refused, Source},
-    packet::{Direction, Packet},
+    packet::Packet,
     socket::{ListenError, Socket},
 };
 

@@ -14,6 +14,8 @@ use sipguard_tests::{
 const ETHERNET: u16 = 1;
 const LINUX_COOKED: u16 = 113;
 const LINUX_COOKED_2: u16 = 276;
+const NFLOG: u16 = 239;
+const RADIOTAP: u16 = 127;
 
 const PROVIDERS: &str = r#"
 [sources]
@@ -62,6 +64,21 @@ fn cooked_2(frame: &[u8]) -> Vec<u8> {
     .concat()
 }
 
+/// As netfilter logs it, with the hook and what it is.
+fn logged(frame: &[u8]) -> Vec<u8> {
+    let (kind, packet) = frame[12..].split_at(2);
+    let length = u16::try_from(packet.len() + 4).unwrap_or(u16::MAX);
+    let payload = [length.to_le_bytes(), [9, 0]].concat();
+    [&[0, 0, 0, 0, 8, 0, 1, 0], kind, &[1, 0], &payload, packet].concat()
+}
+
+/// As an interface in monitor mode sees it.
+fn wireless(frame: &[u8]) -> Vec<u8> {
+    let begin = [0, 0, 8, 0, 0, 0, 0, 0, 8, 1];
+    let snap = [0xaa, 0xaa, 3, 0, 0, 0];
+    [&begin, &[0; 22][..], &snap, &frame[12..]].concat()
+}
+
 fn whole(frame: &[u8]) -> Vec<u8> {
     frame.to_vec()
 }
@@ -75,10 +92,12 @@ type Wrapping = (u16, fn(&[u8]) -> Vec<u8>);
 /// Every row of the verdict table gets its verdict out of every kind of capture.
 #[test]
 fn every_row_in_every_form() {
-    const FROM_ETHERNET: [Wrapping; 3] = [
+    const FROM_ETHERNET: [Wrapping; 5] = [
         (ETHERNET, whole),
         (LINUX_COOKED, cooked),
         (LINUX_COOKED_2, cooked_2),
+        (NFLOG, logged),
+        (RADIOTAP, wireless),
     ];
     const FROM_IP: [Wrapping; 7] = [
         (101, whole),
@@ -103,7 +122,10 @@ fn every_row_in_every_form() {
                         .filter(|row| row.config == config && row.link == link)
                         // A cooked capture has no frames without an EtherType.
                         .filter(|row| {
-                            link == LinkKind::Ip || number == ETHERNET || row.frame.len() >= 14
+                            let is_short = row.frame.len() < 14;
+                            // What is logged has a length of 16 bits.
+                            let is_long = number == NFLOG && row.frame.len() > 65_000;
+                            link == LinkKind::Ip || number == ETHERNET || !is_short && !is_long
                         })
                         .collect();
                     // The formats have nothing to do with what the packets begin with.
@@ -119,11 +141,12 @@ fn every_row_in_every_form() {
                         }
                         let path = file(sandbox, "table.pcap", capture.bytes());
                         let told = check(&host, &text, &path, &["--json"]).succeeded();
-                        hold(
-                            &rows,
-                            &lines(&told),
-                            &format!("{format:?} {order:?} {number}"),
-                        );
+                        let what = format!("{format:?} {order:?} {number}");
+                        hold(&rows, &lines(&told), &what);
+                        if format == Format::Micro && order == Order::Little {
+                            let by_kernel = check(&host, &text, &path, &["--json", "--kernel"]);
+                            assert_eq!(by_kernel.succeeded().stdout, told.stdout, "{what}");
+                        }
                     }
                 }
             }
@@ -307,10 +330,15 @@ fn what_is_no_capture_or_not_all_of_one() {
                 b"# a list\n203.0.113.0/24\n198.51.100.0/24\n",
                 "it is neither a pcap nor a pcapng capture",
             ),
-            ("gz", b"\x1f\x8b\x08\0\0\0\0\0\0\x03", "it is compressed"),
             (
-                "wifi",
-                CaptureFile::new(Format::Micro, Order::Little, 127).bytes(),
+                "gz",
+                b"\x1f\x8b\x08\0\0\0\0\0\0\x03",
+                "it can't be read behind byte 0",
+            ),
+            ("xz", b"\xfd7zXZ\0\0\x04", "it is compressed with xz"),
+            (
+                "usb",
+                CaptureFile::new(Format::Micro, Order::Little, 189).bytes(),
                 "",
             ),
         ] {
@@ -346,6 +374,380 @@ fn what_is_no_capture_or_not_all_of_one() {
             .sipguard(["check", "203.0.113.7", "--against", "live"])
             .exited(2);
         assert!(told.stderr.contains("--against"), "{}", told.stderr);
+    });
+}
+
+/// What nobody can judge is named, and everything else is judged.
+#[test]
+fn some_of_it_can_not_be_judged() {
+    sandbox(|sandbox| {
+        let host = sandbox.host();
+        let config = file(sandbox, "c.toml", PROVIDERS);
+        let packet = bare().ip("198.51.100.7").udp(5060).bytes();
+        let section = |link, packet: &[u8]| {
+            let mut capture = CaptureFile::new(Format::Enhanced, Order::Little, link);
+            capture.add(packet);
+            capture.bytes().to_vec()
+        };
+        let usb = section(189, b"whatever this is");
+        let capture = [
+            section(9, &[&[0xff, 3, 0, 0x21], &packet[..]].concat()),
+            usb.clone(),
+            section(239, &[&[2, 0, 0, 5], &logged_payload(&packet)[..]].concat()),
+        ]
+        .concat();
+        let path = file(sandbox, "mixed.pcapng", capture);
+        let told = check(&host, &config, &path, &[]).succeeded().stdout;
+        assert!(
+            told.starts_with(&format!(
+                "3 packets, judged by {config}: 0 would pass, 2 would be dropped\n1 packet can't be judged: 1 USB (link type 189)\n"
+            )),
+            "{told}"
+        );
+        for more in [&["--json"][..], &["--json", "--kernel"]] {
+            let told = lines(&check(&host, &config, &path, more).succeeded());
+            assert_eq!(told[0]["reason"], "unlisted");
+            assert_eq!(told[1]["action"], Value::Null);
+            assert_eq!(told[1]["left_out"], "USB (link type 189)");
+            assert_eq!(told[2]["reason"], "unlisted");
+        }
+        let path = file(sandbox, "usb.pcapng", usb);
+        for more in [&[][..], &["--json"]] {
+            let told = check(&host, &config, &path, more).exited(1);
+            let wanted = "nothing in it can be judged: ";
+            assert!(told.stderr.contains(wanted), "{}", told.stderr);
+            assert!(
+                told.stderr.contains("USB (link type 189)"),
+                "{}",
+                told.stderr
+            );
+        }
+    });
+}
+
+fn logged_payload(packet: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(packet.len() + 4).expect("short");
+    [&length.to_le_bytes(), &[9, 0], packet].concat()
+}
+
+/// Where the capture does not say which way packets went, this gateway is known by its peers, or by what a person says.
+#[test]
+fn what_this_gateway_has_sent_is_not_judged() {
+    sandbox(|sandbox| {
+        let host = sandbox.host();
+        let config = file(sandbox, "c.toml", PROVIDERS);
+        let mut capture = CaptureFile::new(Format::Micro, Order::Little, ETHERNET);
+        let between = |from: &str, to: &str, port| eth().ip(from).to(to).udp(port).bytes();
+        for (from, to) in [
+            ("203.0.113.7", "192.0.2.1"),
+            ("192.0.2.1", "203.0.113.7"),
+            ("198.51.100.200", "192.0.2.1"),
+            ("192.0.2.1", "198.51.100.200"),
+            ("192.0.2.1", "203.0.113.8"),
+        ] {
+            capture.add(&between(from, to, 5060));
+        }
+        capture.add(&between("192.0.2.1", "203.0.113.7", 30_000));
+        let path = file(sandbox, "both.pcap", capture.bytes());
+        let told = check(&host, &config, &path, &[]).succeeded().stdout;
+        let wanted = format!(
+            "\
+6 packets, judged by {config}: 2 would pass, 1 would be dropped
+192.0.2.1 was taken for an address of this gateway, because 2 others send to guarded ports of it, and it sends to such ports, too
+3 packets from there to guarded ports are not judged; `--own ADDRESS` says better which addresses are its own, `--in all` judges every packet
+
+REASON       SERVICE  ACTION  PACKETS
+not guarded  -        pass          1
+allowed      sip      pass          1
+unlisted     sip      drop          1
+
+SOURCE          SERVICE  ACTION  REASON    PACKETS
+198.51.100.200  sip      drop    unlisted        1
+203.0.113.7     sip      pass    allowed         1
+"
+        );
+        assert_eq!(told, wanted);
+        // A file is read twice for that.
+        let told = lines(&check(&host, &config, &path, &["--json"]).succeeded());
+        let sent = |told: &[Value]| {
+            told.iter()
+                .map(|line| line["direction"] == "out")
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sent(&told), [false, true, false, true, true, false]);
+        assert_eq!(told[1]["action"], Value::Null);
+        // A pipe can't be.
+        let pipe = format!(
+            "{} check --config {config} --pcap - --json < {path} | cat",
+            sipguard_tests::netns::sipguard().display()
+        );
+        let from_a_pipe = shell(
+            &host,
+            &format!("cat {path} | {}", pipe.replace(&format!(" < {path}"), "")),
+        );
+        assert!(
+            from_a_pipe
+                .stderr
+                .contains("192.0.2.1 seems to be this gateway itself"),
+            "{}",
+            from_a_pipe.stderr
+        );
+        assert_eq!(sent(&lines(&from_a_pipe)), [false; 6]);
+
+        // Whoever names it means all of it.
+        let own = ["--own", "192.0.2.1", "2001:db8::1"];
+        let told = check(&host, &config, &path, &own).succeeded().stdout;
+        let wanted = "1 would pass, 1 would be dropped\n4 packets were sent by this gateway, and are not judged; ";
+        assert!(told.contains(wanted), "{told}");
+        let told =
+            lines(&check(&host, &config, &path, &[&own[..], &["--json"]].concat()).succeeded());
+        assert_eq!(sent(&told), [false, true, false, true, true, true]);
+        let told = check(&host, &config, &path, &["--in", "all"])
+            .succeeded()
+            .stdout;
+        assert!(
+            told.contains("2 would pass, 4 would be dropped\n\n"),
+            "{told}"
+        );
+
+        // Of two alone nothing tells which one is the gateway.
+        let mut capture = CaptureFile::new(Format::Micro, Order::Little, ETHERNET);
+        capture.add(&between("203.0.113.7", "192.0.2.1", 5060));
+        capture.add(&between("192.0.2.1", "203.0.113.7", 5060));
+        let path = file(sandbox, "two.pcap", capture.bytes());
+        let told = check(&host, &config, &path, &[]).succeeded().stdout;
+        let wanted = "192.0.2.1 and 203.0.113.7 send to guarded ports of each other, and nothing tells which one is this gateway: both are judged";
+        assert!(told.contains(wanted), "{told}");
+    });
+}
+
+/// Longer than anything that goes over a cable: what the kernel has put together, and what it will not judge in one piece.
+#[test]
+fn packets_of_half_a_megabyte() {
+    sandbox(|sandbox| {
+        let host = sandbox.host();
+        let config = file(sandbox, "c.toml", PROVIDERS);
+        let mut capture = CaptureFile::new(Format::Micro, Order::Little, ETHERNET);
+        for port in [5060, 443] {
+            let begin = eth().ip("2001:db8:100::9").tcp(port).bytes();
+            for length in [70_000, 150_000, 512 << 10] {
+                capture.add(&[&begin[..], &vec![b'x'; length]].concat());
+            }
+        }
+        let path = file(sandbox, "big.pcap", capture.bytes());
+        for more in [&["--json"][..], &["--json", "--kernel"]] {
+            let told = lines(&check(&host, &config, &path, more).succeeded());
+            let reasons: Vec<_> = told.iter().map(|line| line["reason"].as_str()).collect();
+            assert_eq!(
+                reasons,
+                [
+                    Some("unlisted"),
+                    Some("unlisted"),
+                    Some("unlisted"),
+                    None,
+                    None,
+                    None
+                ]
+            );
+        }
+    });
+}
+
+const BLOCKED: &str = r#"
+[sources]
+providers = ["203.0.113.0/24"]
+blocked = ["203.0.113.66"]
+[services.sip]
+udp = [5060]
+tcp = [5060]
+allow = ["providers"]
+deny = ["blocked"]
+"#;
+
+#[test]
+fn one_packet_is_explained() {
+    sandbox(|sandbox| {
+        let host = sandbox.host();
+        let config = file(sandbox, "c.toml", BLOCKED);
+        let mut capture = CaptureFile::new(Format::Micro, Order::Little, ETHERNET);
+        let to_us = |from: &str| eth().vlan(5).ip(from).to("192.0.2.1");
+        capture.add(&to_us("203.0.113.66").udp(5060).bytes());
+        capture.add(&eth().ip("2001:db8::7").hop_by_hop(8).tcp(5060).bytes());
+        capture.add(&to_us("203.0.113.5").fragment(1480, false).udp(5060).bytes());
+        capture.add(&to_us("203.0.113.5").icmp().bytes());
+        let whole = to_us("203.0.113.5").udp(5060).bytes();
+        capture.add(&whole[..30]);
+        let mut wrong = whole.clone();
+        wrong[18 + 10] ^= 1;
+        capture.add(&wrong);
+        capture.add(&eth().arp().bytes());
+        let path = file(sandbox, "c.pcap", capture.bytes());
+        let explain = |number: u32, more: &[&str]| {
+            let number = number.to_string();
+            let words = [&["--explain", &number], more].concat();
+            check(&host, &config, &path, &words).succeeded().stdout
+        };
+        let told = explain(1, &[]);
+        let length = to_us("203.0.113.66").udp(5060).bytes().len();
+        let wanted = format!(
+            "\
+packet 1, 2023-11-14T22:13:20.999999Z, {length} bytes
+     0  Ethernet          EtherType 0x8100
+    14  tag               VLAN 5, EtherType 0x0800
+    18  IPv4              203.0.113.66 → 192.0.2.1, UDP
+    38  UDP               port 40000 → 5060
+sipguard (sip): drop, denied by 203.0.113.66 (config: blocked)
+Linux, without it: handed to whoever has UDP port 5060 of 192.0.2.1 open, if that is an address of this host, and routed on if it routes
+"
+        );
+        assert_eq!(told, wanted);
+        for (number, wanted) in [
+            (
+                2,
+                &[
+                    "    54  hop-by-hop        then TCP\n",
+                    "    62  TCP               port ",
+                    "unlisted: no entry covers 2001:db8::7\n",
+                ][..],
+            ),
+            (
+                3,
+                &[
+                    "fragment from byte 11840 on\n",
+                    "pass, fragment\n",
+                    "kept until all of its datagram's fragments have come, 30 s at most",
+                ],
+            ),
+            (
+                4,
+                &[
+                    "    38  ICMP              not looked at\n",
+                    "pass, not guarded\n",
+                    "taken in for 192.0.2.1",
+                ],
+            ),
+            (
+                5,
+                &[
+                    "    18  IPv4              cut short: 12 bytes of 20 are there\n",
+                    "drop, malformed\n",
+                ],
+            ),
+            (
+                6,
+                &["thrown away, because the checksum of its IPv4 header is wrong\n"],
+            ),
+            (7, &["pass, not guarded\n", "it is none of IP\n"]),
+        ] {
+            let told = explain(number, &[]);
+            for wanted in wanted {
+                assert!(told.contains(wanted), "{wanted} in {told}");
+            }
+        }
+        let told: Value = serde_json::from_str(&explain(1, &["--json"])).expect("JSON");
+        assert_eq!(told["layers"][2]["at"], 18);
+        assert_eq!(told["action"], "drop");
+        assert_eq!(told["entry"]["prefix"], "203.0.113.66");
+        assert_eq!(told["entry"]["source"], "blocked");
+        let told = check(&host, &config, &path, &["--explain", "8"]).exited(1);
+        let wanted = "there is no packet 8: the last one is 7";
+        assert!(told.stderr.contains(wanted), "{}", told.stderr);
+    });
+}
+
+/// What would be dropped becomes a capture that other programs open, with the reason in a comment.
+#[test]
+fn drops_are_written_down() {
+    sandbox(|sandbox| {
+        let host = sandbox.host();
+        let config = file(sandbox, "c.toml", BLOCKED);
+        let section = |link, packets: &[Vec<u8>]| {
+            let mut capture = CaptureFile::new(Format::Enhanced, Order::Little, link);
+            for packet in packets {
+                capture.add(packet);
+            }
+            capture.bytes().to_vec()
+        };
+        let frame = |from: &str, to: &str| eth().ip(from).to(to).udp(5060).bytes();
+        let capture = [
+            section(
+                ETHERNET,
+                &[
+                    frame("203.0.113.66", "192.0.2.1"),
+                    frame("203.0.113.5", "192.0.2.1"),
+                    frame("192.0.2.1", "203.0.113.5"),
+                ],
+            ),
+            section(
+                LINUX_COOKED_2,
+                &[cooked_2(&frame("198.51.100.7", "192.0.2.1"))],
+            ),
+        ]
+        .concat();
+        let path = file(sandbox, "c.pcapng", capture);
+        let drops = format!("{SCRATCH}/drops.pcapng");
+        let plain = check(&host, &config, &path, &[]).succeeded().stdout;
+        let told = check(&host, &config, &path, &["--drops", &drops]).succeeded();
+        assert_eq!(told.stdout, plain, "the summary is the same");
+        let again = lines(&check(&host, &config, &drops, &["--json", "--in", "all"]).succeeded());
+        let reasons: Vec<_> = again.iter().map(|line| line["reason"].as_str()).collect();
+        assert_eq!(reasons, [Some("denied"), Some("unlisted")]);
+        let written = fs::read(&drops).expect("it was written");
+        for comment in [
+            "packet 1, sip: denied by 203.0.113.66 (config: blocked)",
+            "packet 4, sip: unlisted: no entry covers 198.51.100.7",
+        ] {
+            let found = written
+                .windows(comment.len())
+                .any(|it| it == comment.as_bytes());
+            assert!(found, "{comment}");
+        }
+        let told = shell(&host, &format!("tcpdump -nn -r {drops}")).stdout;
+        assert_eq!(told.lines().count(), 2, "{told}");
+        assert!(told.contains("IP 198.51.100.7."), "{told}");
+        shell(
+            &host,
+            &format!("editcap -F pcap {drops} {SCRATCH}/drops.pcap"),
+        );
+        let told = check(&host, &config, &path, &["--drops", &path]).exited(1);
+        let wanted = "is what is read: name another file for --drops";
+        assert!(told.stderr.contains(wanted), "{}", told.stderr);
+    });
+}
+
+#[test]
+fn compressed_ones_are_unpacked() {
+    sandbox(|sandbox| {
+        let host = sandbox.host();
+        let config = file(sandbox, "c.toml", PROVIDERS);
+        let mut capture = CaptureFile::new(Format::Enhanced, Order::Little, ETHERNET);
+        for _ in 0..20_000 {
+            capture.add(
+                &eth()
+                    .ip("198.51.100.7")
+                    .udp(5060)
+                    .payload(&[b'x'; 300])
+                    .bytes(),
+            );
+        }
+        let path = file(sandbox, "c.pcapng", capture.bytes());
+        shell(
+            &host,
+            &format!("gzip -k {path}; zstd -q -k --long=24 {path}"),
+        );
+        for packed in [format!("{path}.gz"), format!("{path}.zst")] {
+            let told = check(&host, &config, &packed, &[]).succeeded().stdout;
+            assert!(told.starts_with("20,000 packets, judged by"), "{told}");
+            let bytes = fs::read(&packed).expect("it was made");
+            let cut = file(sandbox, "cut", &bytes[..bytes.len() / 2]);
+            let told = check(&host, &config, &cut, &[]).exited(1);
+            assert!(told.stdout.contains("would be dropped"), "{}", told.stdout);
+            assert!(
+                told.stderr.contains("it can't be read behind byte "),
+                "{}",
+                told.stderr
+            );
+        }
     });
 }
 
@@ -472,6 +874,69 @@ fn captures_of_real_traffic() {
             sipguard_tests::netns::sipguard().display()
         );
         assert!(shell(&gateway, &pipe).stdout.contains("\"unlisted\""));
+    });
+}
+
+/// What tcpdump writes of all interfaces, and of what netfilter logs, says which way each packet went.
+#[test]
+fn which_way_real_packets_went() {
+    sandbox(|sandbox| {
+        let (gateway, provider) = (sandbox.host(), sandbox.host());
+        let ends = [(&gateway, "203.0.113.1/24"), (&provider, "203.0.113.5/24")];
+        let [one, other] = ends.map(|(host, address)| (host, [address]));
+        join(
+            End {
+                host: one.0,
+                interface: "eth0",
+                addresses: &one.1,
+            },
+            End {
+                host: other.0,
+                interface: "eth0",
+                addresses: &other.1,
+            },
+        );
+        let config = file(sandbox, "c.toml", PROVIDERS);
+        for chain in ["INPUT", "OUTPUT"] {
+            let rule = format!("iptables -A {chain} -p udp --dport 5060 -j NFLOG --nflog-group 5");
+            shell(&gateway, &rule);
+        }
+        let captures =
+            ["-i any -y LINUX_SLL", "-i any -y LINUX_SLL2", "-i nflog:5"].map(|options| {
+                let path = format!("{SCRATCH}/{}.pcap", options.replace(' ', ""));
+                // Of what is logged tcpdump filters nothing.
+                let filter = if options.contains("any") {
+                    "udp dst port 5060"
+                } else {
+                    ""
+                };
+                let dump = format!(
+                    "exec tcpdump -Z root --immediate-mode -U {options} -w {path} {filter}"
+                );
+                let dump = gateway.spawn(Command::new("sh").args(["-c", &dump]));
+                dump.wait_for_error("listening on");
+                (options, path, dump)
+            });
+        for (host, to) in [(&gateway, "203.0.113.5"), (&provider, "203.0.113.1")] {
+            // Nobody answers, which is what it says with its exit code.
+            host.run(Command::new("sipsak").args(["-s", &format!("sip:x@{to}"), "-D", "1"]));
+        }
+        for (options, path, dump) in captures {
+            sipguard_tests::netns::until(options, || {
+                let told = check(&gateway, &config, &path, &["--json"]).stdout;
+                told.contains("\"out\"") && told.contains("203.0.113.5")
+            });
+            dump.stop();
+            let told = check(&gateway, &config, &path, &["--json"]).succeeded();
+            for line in lines(&told) {
+                if line["direction"] == "out" {
+                    assert_eq!(line["action"], Value::Null, "{options}");
+                } else {
+                    let told = (line["source"].as_str(), line["reason"].as_str());
+                    assert_eq!(told, (Some("203.0.113.5"), Some("allowed")), "{options}");
+                }
+            }
+        }
     });
 }
 

@@ -58,6 +58,13 @@ fn three_capabilities_do_for_every_command() {
         fs::write(&capture, packets.bytes()).expect("the scratch folder is writable");
         let checked = format!("check --pcap {}", capture.display());
 
+        // A capture is judged without any.
+        let told = with(&[], &scene, &checked).succeeded().stdout;
+        assert!(told.contains("1 would be dropped"), "{told}");
+        let by_kernel = format!("{checked} --kernel");
+        refused(&with(&[], &scene, &by_kernel));
+        refused(&with(&[], &scene, &format!("{checked} --against live")));
+
         let run = |line: &str| with(THREE, &scene, line).succeeded();
         run("apply");
         assert!(!scene.passes("eth0", SCANNER, 5060) && scene.passes("eth0", PROVIDER, 5060));
@@ -69,6 +76,7 @@ fn three_capabilities_do_for_every_command() {
             "list",
             "check --live 203.0.113.5",
             &checked,
+            &by_kernel,
         ] {
             run(line);
         }

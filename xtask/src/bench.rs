@@ -11,6 +11,7 @@
 mod bans;
 mod bpf;
 mod calls;
+mod captures;
 mod charts;
 mod crowdsec;
 mod figures;
@@ -44,6 +45,8 @@ use figures::Figures;
 enum Part {
     /// Lists that other programs change while all is in force
     Lists,
+    /// Captures, beside tcpdump and tshark
+    Captures,
 }
 
 #[derive(Args)]
@@ -82,6 +85,7 @@ struct Effort {
     decisions: usize,
     /// Entries of the list that all gateways have.
     fleet_entries: usize,
+    capture_rounds: u32,
 }
 
 const QUICK: Effort = Effort {
@@ -97,6 +101,7 @@ const QUICK: Effort = Effort {
     policy_rounds: 2,
     decisions: 10_000,
     fleet_entries: 100,
+    capture_rounds: 3,
 };
 
 const FULL: Effort = Effort {
@@ -112,6 +117,7 @@ const FULL: Effort = Effort {
     policy_rounds: 3,
     decisions: 100_000,
     fleet_entries: 1_000,
+    capture_rounds: 10,
 };
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -153,6 +159,18 @@ fn measure(sandbox: &Sandbox, effort: &Effort, part: Option<Part>) -> Result<Fig
     if part.is_none() {
         measure_packets(sandbox, effort, &mut figures)?;
     }
+    if part != Some(Part::Captures) {
+        measure_lists(sandbox, effort, &mut figures)?;
+    }
+    if part != Some(Part::Lists) {
+        figures.captures = captures::run(effort)?;
+        figures.print_captures();
+    }
+    Ok(figures)
+}
+
+/// What others change while all is in force.
+fn measure_lists(sandbox: &Sandbox, effort: &Effort, figures: &mut Figures) -> Result<()> {
     figures.bans = bans::run(sandbox, effort)?;
     figures.print_bans();
     figures.sources = sources::run(sandbox, effort)?;
@@ -161,7 +179,7 @@ fn measure(sandbox: &Sandbox, effort: &Effort, part: Option<Part>) -> Result<Fig
     figures.print_crowdsec();
     figures.fleet = fleet::run(sandbox, effort)?;
     figures.print_fleet();
-    Ok(figures)
+    Ok(())
 }
 
 /// And what is in force once for all.

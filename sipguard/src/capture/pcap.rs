@@ -1,68 +1,107 @@
 //! pcap: a header that says what all packets have in common, and then the packets (draft-ietf-opsawg-pcap).
 
-use std::io::Read;
-
-use nom::{Err::Incomplete, IResult, Needed};
-use pcap_parser::{
-    LegacyPcapBlock, PcapError, PcapHeader, parse_pcap_frame, parse_pcap_frame_be,
-    parse_pcap_frame_modified, parse_pcap_header,
+use super::{
+    CaptureError, Captured, Order, Packet, Reader,
+    link::{Link, Seen},
+    time::{Clock, Time},
 };
 
-use super::{CaptureError, Captured, Packet, Reader, link::Framing};
+/// Its header, in bytes.
+const HEADER: usize = 24;
 
-type FrameParser = fn(&[u8]) -> IResult<&[u8], LegacyPcapBlock<'_>, PcapError<&[u8]>>;
+/// What all packets have in common.
+struct Common {
+    order: Order,
+    clock: Clock,
+    /// How long the header of a packet is, in bytes.
+    header: usize,
+    link: Link,
+}
 
-impl<R: Read> Reader<R> {
+/// A packet's header of the form that an old libpcap wrote: at 22 it says which way the packet went.
+const PATCHED: usize = 24;
+
+impl Reader<'_> {
     pub(super) fn pcap<E: From<CaptureError>>(
         &mut self,
         each: &mut impl FnMut(Packet<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let header = self.pcap_header()?;
-        // Above these bits stands how long a frame check sequence is; the bytes of one behind a frame change no verdict.
-        let framing = Framing::of(header.network.0 & 0xffff);
-        let parse: FrameParser = if header.is_modified_format() {
-            parse_pcap_frame_modified
-        } else if header.is_bigendian() {
-            parse_pcap_frame_be
-        } else {
-            parse_pcap_frame
-        };
-        while self.window.have(1).map_err(CaptureError::from)? {
-            while let Err(Incomplete(Needed::Size(more))) = parse(self.window.bytes()) {
-                let have = self.window.bytes().len();
-                self.need(have.saturating_add(more.get()), || "packet".to_owned())?;
-            }
-            let offset = self.window.offset();
-            let Ok((rest, block)) = parse(self.window.bytes()) else {
-                return Err(self.damaged("packet", "it can't be read").into());
+        let Common {
+            order,
+            clock,
+            header,
+            link,
+        } = self.pcap_header()?;
+        while self.window.have(1)? {
+            self.need(header, "packet")?;
+            let bytes = self.window.bytes();
+            let [seconds, part, kept, length] = [0, 4, 8, 12].map(|at| order.u32(bytes, at));
+            let direction = if header == PATCHED {
+                Seen::from(u16::from(bytes[22])).direction()
+            } else {
+                None
             };
-            let length = self.window.bytes().len() - rest.len();
-            self.packets += 1;
+            let whole = header + kept as usize;
+            let here = self.need(whole, "packet")?;
             let packet = Captured {
-                number: self.packets,
-                bytes: block.data,
-                truncated: block.origlen > block.caplen,
-                position: offset + length as u64,
+                link,
+                order,
+                time: Some(Time {
+                    ticks: u64::from(seconds) * clock.rate + u64::from(part),
+                    clock,
+                }),
+                direction,
+                length,
+                kept,
+                begin: header,
+                end: here.min(header + super::LONGEST),
             };
-            packet.hand_over(framing, &mut self.scratch, each)?;
-            self.window.consume(length);
+            self.hand_over(&packet, each)?;
+            if here == whole {
+                self.window.consume(whole);
+            } else {
+                // Told by its number, which is that of the next one by now.
+                self.packets -= 1;
+                self.skip(whole as u64, "packet")?;
+                self.packets += 1;
+            }
         }
         Ok(())
     }
 
-    fn pcap_header(&mut self) -> Result<PcapHeader, CaptureError> {
-        const LENGTH: usize = 24;
-        let whole = self.window.have(LENGTH)?;
-        match parse_pcap_header(self.window.bytes()) {
-            Ok((_, header)) => {
-                self.window.consume(LENGTH);
-                Ok(header)
-            }
-            Err(Incomplete(_)) if !whole => Err(CaptureError::Cut {
+    fn pcap_header(&mut self) -> Result<Common, CaptureError> {
+        self.window.have(HEADER)?;
+        let bytes = self.window.bytes();
+        let Some(magic) = bytes.first_chunk() else {
+            return Err(CaptureError::Unknown);
+        };
+        let order = if magic[0] == 0xa1 {
+            Order::Big
+        } else {
+            Order::Little
+        };
+        let (rate, header) = match order.u32(magic, 0) {
+            0xa1b2_c3d4 => (1_000_000, 16),
+            0xa1b2_3c4d => (1_000_000_000, 16),
+            0xa1b2_cd34 => (1_000_000, PATCHED),
+            _ => return Err(CaptureError::Unknown),
+        };
+        let _: &[u8; 4] = magic;
+        if bytes.len() < HEADER {
+            return Err(CaptureError::Cut {
                 what: "the header".to_owned(),
                 offset: 0,
-            }),
-            Err(_) => Err(CaptureError::Unknown),
+            });
         }
+        // Above these bits stands how long a frame check sequence is; the bytes of one behind a frame change no verdict.
+        let [low, high, ..] = order.u32(bytes, 20).to_le_bytes();
+        let link = Link(u16::from_le_bytes([low, high]));
+        self.window.consume(HEADER);
+        Ok(Common {
+            order,
+            clock: Clock::of(rate),
+            header,
+            link,
+        })
     }
 }

@@ -1,13 +1,15 @@
 //! The part of a file that is being looked at.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{ErrorKind, Read};
 
-/// How much is read at once.
+use super::CaptureError;
+
+/// How much is read at once: what a processor has near.
 const CHUNK: usize = 256 << 10;
 
 /// Grows to what is asked for and no further.
-pub(super) struct Window<R> {
-    input: R,
+pub(super) struct Window<'i> {
+    input: Box<dyn Read + 'i>,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -15,8 +17,8 @@ pub(super) struct Window<R> {
     offset: u64,
 }
 
-impl<R: Read> Window<R> {
-    pub(super) fn new(input: R) -> Self {
+impl<'i> Window<'i> {
+    pub(super) fn new(input: Box<dyn Read + 'i>) -> Self {
         Self {
             input,
             buffer: vec![0; CHUNK],
@@ -36,21 +38,31 @@ impl<R: Read> Window<R> {
     }
 
     /// Reads on until there are `length` bytes; false where the file ends before.
-    pub(super) fn have(&mut self, length: usize) -> io::Result<bool> {
-        while self.end - self.start < length {
-            if self.buffer.len() - self.start < length {
-                self.buffer.copy_within(self.start..self.end, 0);
-                self.end -= self.start;
-                self.start = 0;
-                if self.buffer.len() < length {
-                    self.buffer.resize(length + CHUNK, 0);
-                }
-            }
+    #[inline]
+    pub(super) fn have(&mut self, length: usize) -> Result<bool, CaptureError> {
+        if self.end - self.start >= length {
+            return Ok(true);
+        }
+        self.fill(length)
+    }
+
+    #[cold]
+    fn fill(&mut self, length: usize) -> Result<bool, CaptureError> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.buffer.len() < length {
+            self.buffer.resize(length.next_multiple_of(CHUNK), 0);
+        }
+        while self.end < length {
             match self.input.read(&mut self.buffer[self.end..]) {
                 Ok(0) => return Ok(false),
                 Ok(read) => self.end += read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let offset = self.offset + self.end as u64;
+                    return Err(CaptureError::Read { offset, error });
+                }
             }
         }
         Ok(true)
@@ -63,7 +75,7 @@ impl<R: Read> Window<R> {
     }
 
     /// Goes on behind bytes, whether they are there or not; false where the file ends before.
-    pub(super) fn skip(&mut self, mut length: u64) -> io::Result<bool> {
+    pub(super) fn skip(&mut self, mut length: u64) -> Result<bool, CaptureError> {
         while length > 0 {
             if !self.have(1)? {
                 return Ok(false);

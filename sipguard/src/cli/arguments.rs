@@ -290,12 +290,46 @@ pub(crate) struct Check {
     /// By which protocol [default: udp and tcp with --port, otherwise all that are guarded]
     #[arg(long, value_name = "PROTOCOL", value_parser = protocol())]
     pub(crate) proto: Option<Protocol>,
-    /// Judge every packet of a capture (pcap or pcapng) by the config file; - is standard input
+    /// Judge every packet of a capture (pcap or pcapng, also gzip or Zstandard) by the config file; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["address", "port", "proto", "service"])]
     pub(crate) pcap: Option<PathBuf>,
+    /// Hand every packet to the kernel's own program, which needs root
+    #[arg(long, requires = "pcap")]
+    pub(crate) kernel: bool,
+    /// This gateway's own addresses: where the capture does not say which way a packet went, what comes from them was sent, and is not judged
+    #[arg(long, value_name = "ADDRESS", num_args = 1.., value_delimiter = ',', value_parser = address, requires = "pcap")]
+    pub(crate) own: Vec<IpAddr>,
+    /// Show this packet, counted from 1: layer by layer, with what decides
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), requires = "pcap", conflicts_with_all = ["against", "drops"])]
+    pub(crate) explain: Option<u64>,
+    /// Write the packets that would be dropped to this file (pcapng), each with a comment that says why
+    #[arg(long, value_name = "FILE", requires = "pcap")]
+    pub(crate) drops: Option<PathBuf>,
+    /// Which packets have come in, whatever the capture says
+    #[arg(
+        long = "in",
+        value_name = "WHICH",
+        requires = "pcap",
+        conflicts_with = "own"
+    )]
+    inbound: Option<Inbound>,
     /// Tell what would change against this
     #[arg(long, value_name = "WHAT", requires = "pcap", conflicts_with_all = ["address", "port", "proto"])]
     pub(crate) against: Option<Against>,
+}
+
+impl Check {
+    /// Whether every packet of a capture is taken for one that has come in.
+    pub(crate) fn judges_all(&self) -> bool {
+        self.inbound == Some(Inbound::All)
+    }
+}
+
+/// Which packets of a capture are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Inbound {
+    /// All of them
+    All,
 }
 
 /// What a capture's verdicts are compared with.

@@ -7,111 +7,111 @@
 //! `n` counts from 1. What doesn't apply is null: `reason` where nothing is guarded, the rest where no ports were found. `action` is what
 //! the policy says; in monitor mode `"enforced":false` is added. `"truncated":true` is added where the capture holds only the beginning
 //! of the packet: the verdict is on that. With `--against live`, `"live":{"action":"pass","reason":"allowed"}` is what is in force.
+//!
+//! Of a packet that was not judged everything is null, and one of these is added: `"direction":"out"` where this gateway has sent it, and
+//! `"left_out":"USB (link type 189)"`, in words, where it can't be.
 
+mod drops;
+mod explain;
+mod fate;
+mod line;
+mod own;
 mod summary;
+mod tally;
 
 use std::{
-    fs::File,
-    io::{self, IsTerminal as _, Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    fs::{File, Metadata},
+    io::{self, IsTerminal as _, Read, Seek as _, Write},
     path::Path,
 };
 
 use anyhow::{Context as _, Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 use sipguard::{
     capture::{self, Packet},
-    datapath::Description,
-    policy::{Mode, protocol_name},
-    rehearsal::Rehearsal,
+    device,
+    rehearsal::{Compiled, Rehearsal},
 };
-use sipguard_ebpf::abi::{Action, Answer, Protocol, Reason};
 
-use self::summary::Summary;
-use super::{Context, live, needs_root, write_json};
-use crate::cli::Against;
-
-/// What a policy says of one packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Verdict<'d> {
-    reason: Reason,
-    service: Option<&'d str>,
-    /// Whether it would be carried out.
-    enforced: bool,
-}
-
-impl<'d> Verdict<'d> {
-    fn of(answer: &Answer, description: &'d Description) -> Self {
-        let reason = Reason::COUNTED
-            .into_iter()
-            .find(|reason| *reason as u8 == answer.reason);
-        let service = description.service_at(answer.service);
-        let mode = service.map_or(description.mode, |found| found.service.mode);
-        Self {
-            reason: reason.unwrap_or(Reason::None),
-            service: service.map(|found| found.service.name.as_str()),
-            enforced: mode == Mode::Enforce,
-        }
-    }
-
-    fn action(self) -> &'static str {
-        match self.reason.action() {
-            Action::Pass => "pass",
-            Action::Drop => "drop",
-        }
-    }
-
-    fn named_reason(self) -> Option<&'static str> {
-        (self.reason != Reason::None).then(|| self.reason.name())
-    }
-
-    /// Whether the packet would not arrive.
-    fn is_lost(self) -> bool {
-        self.enforced && self.reason.action() == Action::Drop
-    }
-
-    /// Added to JSON only where it says something.
-    fn told_enforced(self) -> Option<bool> {
-        (!self.enforced).then_some(false)
-    }
-}
-
-#[derive(Serialize)]
-struct Line<'d> {
-    n: u64,
-    action: &'static str,
-    reason: Option<&'static str>,
-    service: Option<&'d str>,
-    source: Option<IpAddr>,
-    protocol: Option<&'static str>,
-    port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    enforced: Option<bool>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    truncated: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    live: Option<LiveLine>,
-}
-
-#[derive(Serialize)]
-struct LiveLine {
-    action: &'static str,
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    enforced: Option<bool>,
-}
+use self::{
+    drops::Drops,
+    fate::{Fate, Judge, Sent},
+    line::Lines,
+    summary::Summary,
+};
+use super::{Context, live, needs_root};
+use crate::cli::{Against, Check};
 
 pub(super) fn run(
+    check: &Check,
     file: &Path,
-    against: Option<Against>,
     context: &Context,
     out: &mut dyn Write,
 ) -> Result<()> {
-    needs_root()?;
-    let mut policy = Rehearsal::of_file(&context.host, &context.config)?;
-    let description = policy.description.clone();
-    let mut other = match against {
+    if check.kernel || check.against.is_some() {
+        needs_root()?;
+    }
+    let mut judge = judge(check, context)?;
+    let mut input = Input::open(file)?;
+    if let Some(number) = check.explain {
+        return explain::run(number, &mut judge, &mut input, context, out);
+    }
+    let drops = match &check.drops {
+        Some(name) => Some(Drops::create(name, &input)?),
+        None => None,
+    };
+    let mut each = Each {
+        lines: context.json.then(|| Lines::new(&judge)),
+        drops,
+    };
+    let mut summary = Summary::new(&judge);
+    let is_read_twice = !each.is_empty() && judge.must_recognise() && input.is_file();
+    // Which packets this gateway has sent is known at a capture's end. Where each is told of by itself, a file is read again for that.
+    let mut end = input.read(context, |packet| {
+        let fate = judge.fate(packet)?;
+        summary.add(&judge, packet, &fate);
+        if is_read_twice {
+            return Ok(());
+        }
+        each.tell(&judge, packet, &fate, out)
+    })?;
+    summary.finish(&judge);
+    if is_read_twice {
+        judge.sent = Sent::Recognised(summary.own());
+        input.rewind()?;
+        end = input.read(context, |packet| {
+            let fate = judge.fate(packet)?;
+            each.tell(&judge, packet, &fate, out)
+        })?;
+    } else if !each.is_empty() {
+        for own in summary.own() {
+            context.warn(&format!(
+                "{own} seems to be this gateway itself, and packets from it were judged, because what comes through a pipe is read once; name it with --own"
+            ));
+        }
+    }
+    if let Some(drops) = each.drops {
+        drops.finish()?;
+    }
+    if !context.json {
+        summary.write(&judge, out, context)?;
+    }
+    // Before the error, where both go to one terminal.
+    out.flush()?;
+    end.and_then(|()| summary.judged_something())
+        .with_context(|| shown(file))
+}
+
+/// Who judges, and what.
+fn judge(check: &Check, context: &Context) -> Result<Judge> {
+    let now = context.host.now();
+    let compiled = Compiled::of_file(&context.host, &context.config)?;
+    let policy = if check.kernel {
+        Rehearsal::in_kernel(compiled)
+    } else {
+        Rehearsal::on_host(compiled, now)
+    };
+    let other = match check.against {
         None => None,
         Some(Against::Live) => {
             let live = live(context)?.ok_or_else(|| {
@@ -120,105 +120,121 @@ pub(super) fn run(
             Some(Rehearsal::of_live(&live))
         }
     };
-    let other_description = other.as_ref().map(|other| other.description.clone());
+    let sent = match check.against {
+        _ if check.judges_all() => Sent::Nothing,
+        _ if !check.own.is_empty() => Sent::From(check.own.clone()),
+        Some(Against::Live) => Sent::From(device::addresses()?.into_iter().collect()),
+        None => Sent::NotSaid,
+    };
+    Ok(Judge::new(policy, other, sent, now))
+}
 
-    let (input, length) = open(file)?;
-    let progress = progress(length, context);
-    let mut summary = Summary::default();
-    let end = capture::read(input, |packet: Packet<'_>| -> Result<()> {
-        let judged = |rehearsal: &mut Rehearsal| {
-            rehearsal
-                .judge(packet.bytes, packet.link)
-                .with_context(|| format!("packet {}", packet.number))
-        };
-        let answer = judged(&mut policy)?;
-        let verdict = Verdict::of(&answer, &description);
-        let now = match (&mut other, &other_description) {
-            (Some(other), Some(description)) => Some((judged(other)?, description)),
-            _ => None,
-        };
-        let now = now.map(|(answer, description)| Verdict::of(&answer, description));
-        if context.json {
-            write_line(out, &packet, &answer, verdict, now)?;
-        } else {
-            summary.add(source(&answer), packet.truncated, verdict, now);
+/// Who is told of each packet by itself.
+struct Each {
+    lines: Option<Lines>,
+    drops: Option<Drops>,
+}
+
+impl Each {
+    const fn is_empty(&self) -> bool {
+        self.lines.is_none() && self.drops.is_none()
+    }
+
+    #[inline]
+    fn tell(
+        &mut self,
+        judge: &Judge,
+        packet: &Packet<'_>,
+        fate: &Fate,
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        if let Some(lines) = &mut self.lines {
+            lines.write(out, packet, fate)?;
         }
-        if packet.number.is_multiple_of(4096) {
-            progress.set_position(packet.position);
+        if let Some(drops) = &mut self.drops {
+            drops.add(judge, packet, fate)?;
         }
         Ok(())
-    });
-    progress.finish_and_clear();
-    if !context.json {
-        summary.write(out, context)?;
-    }
-    // Before the error, where both go to one terminal.
-    out.flush()?;
-    end.with_context(|| shown(file))
-}
-
-fn write_line(
-    out: &mut dyn Write,
-    packet: &Packet<'_>,
-    answer: &Answer,
-    verdict: Verdict<'_>,
-    now: Option<Verdict<'_>>,
-) -> Result<()> {
-    let source = source(answer);
-    let protocol = Protocol::ALL.get(usize::from(answer.protocol));
-    write_json(
-        out,
-        &Line {
-            n: packet.number,
-            action: verdict.action(),
-            reason: verdict.named_reason(),
-            service: verdict.service,
-            source,
-            protocol: protocol
-                .filter(|_| source.is_some())
-                .map(|protocol| protocol_name(*protocol)),
-            port: source.map(|_| answer.port),
-            enforced: verdict.told_enforced(),
-            truncated: packet.truncated,
-            live: now.map(|now| LiveLine {
-                action: now.action(),
-                reason: now.named_reason(),
-                enforced: now.told_enforced(),
-            }),
-        },
-    )
-}
-
-/// The source address, where the packet was read as far as that.
-fn source(answer: &Answer) -> Option<IpAddr> {
-    let [high, low] = answer.source;
-    match answer.family {
-        // An IPv4 address stands in the lower half of the second word.
-        4 => u32::try_from(low)
-            .ok()
-            .map(|bits| Ipv4Addr::from_bits(bits).into()),
-        6 => Some(Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into()),
-        _ => None,
     }
 }
 
-/// The capture, and its length where it has one.
-fn open(file: &Path) -> Result<(Box<dyn Read>, Option<u64>)> {
-    if file == Path::new("-") {
-        return Ok((Box::new(io::stdin().lock()), None));
+/// A capture, and how far it has been read.
+struct Input {
+    file: std::path::PathBuf,
+    from: From,
+}
+
+enum From {
+    Standard,
+    File(File),
+}
+
+impl Input {
+    fn open(file: &Path) -> Result<Self> {
+        let from = if file == Path::new("-") {
+            From::Standard
+        } else {
+            From::File(File::open(file).with_context(|| {
+                format!(
+                    "cannot open {}; name a capture, or - for standard input",
+                    shown(file)
+                )
+            })?)
+        };
+        Ok(Self {
+            file: file.to_owned(),
+            from,
+        })
     }
-    let opened = File::open(file).with_context(|| {
-        format!(
-            "cannot open {}; name a capture, or - for standard input",
-            shown(file)
-        )
-    })?;
-    let length = opened
-        .metadata()
-        .ok()
-        .filter(std::fs::Metadata::is_file)
-        .map(|it| it.len());
-    Ok((Box::new(opened), length))
+
+    /// What the system says of it, unless it is standard input.
+    fn metadata(&self) -> Option<Metadata> {
+        match &self.from {
+            From::Standard => None,
+            From::File(file) => file.metadata().ok(),
+        }
+    }
+
+    /// How long it is, in bytes, where that is known.
+    fn length(&self) -> Option<u64> {
+        let metadata = self.metadata()?;
+        metadata.is_file().then_some(metadata.len())
+    }
+
+    /// Whether it can be read again.
+    fn is_file(&self) -> bool {
+        self.length().is_some()
+    }
+
+    fn rewind(&mut self) -> Result<()> {
+        if let From::File(file) = &mut self.from {
+            file.rewind().with_context(|| shown(&self.file))?;
+        }
+        Ok(())
+    }
+
+    /// Hands over every packet. An error of the capture itself is what is returned inside: what came before has its verdicts all the same.
+    fn read(
+        &mut self,
+        context: &Context,
+        mut each: impl FnMut(&Packet<'_>) -> Result<()>,
+    ) -> Result<Result<()>> {
+        let progress = progress(self.length(), context);
+        let end = {
+            let input: Box<dyn Read + '_> = match &mut self.from {
+                From::Standard => Box::new(io::stdin().lock()),
+                From::File(file) => Box::new(file),
+            };
+            capture::read(progress.wrap_read(input), |packet| {
+                each(&packet).with_context(|| format!("packet {}", packet.number))
+            })
+        };
+        progress.finish_and_clear();
+        match end {
+            Err(error) if error.downcast_ref::<capture::CaptureError>().is_none() => Err(error),
+            end => Ok(end),
+        }
+    }
 }
 
 fn shown(file: &Path) -> String {

@@ -130,7 +130,7 @@ struct Judged {
 
 pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Result<Outcome> {
     if let Some(file) = &check.pcap {
-        capture::run(file, check.against, context, out)?;
+        capture::run(check, file, context, out)?;
         return Ok(Outcome::Done);
     }
     // The command line takes one or the other.

@@ -21,7 +21,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use sipguard::{
-    capture,
+    capture::{self, Begins},
     learn::{Learner, Packet, Socket},
     prose::rough,
 };
@@ -80,9 +80,17 @@ fn of_capture(learner: &mut Learner, file: &Path, context: &Context) -> Result<(
         Box::new(opened)
     };
     let bar = bar(context);
+    let mut scratch = Vec::new();
     let end = capture::read(input, |captured: capture::Packet<'_>| -> Result<()> {
-        if let Some(packet) = Packet::read(captured.bytes, captured.link) {
-            learner.note(&packet, None);
+        // What can't be read says nothing, and neither does what is no IP.
+        if let Ok(frame) = captured.frame {
+            let bytes = match frame.begins {
+                Begins::Ethernet | Begins::Ip => frame.bytes,
+                Begins::Network(_) => frame.with_ethernet(&mut scratch),
+            };
+            if let Some(packet) = Packet::read(bytes, frame.link()) {
+                learner.note(&packet, captured.direction);
+            }
         }
         if captured.number.is_multiple_of(4096) {
             bar.set_message(format!(

@@ -22,6 +22,10 @@ const SHORTEST_AT_TC: usize = 14 + 40;
 /// Nor on more, where it knows no frames in pieces, and at TC ingress: a page, less what it needs at both ends (`bpf_test_init`, the same).
 const ONE_PIECE: usize = 4096 - 256 - 320;
 
+/// No header that is read ends behind this (`OFFSETS` of `sipguard_ebpf::parse`). The kernel takes frames of some 64 KiB; captures have longer
+/// ones, which it has put together itself.
+const LONGEST_READ: usize = 32 << 10;
+
 /// The checking program over a generation's policy maps. It counts nothing.
 pub struct Checker {
     /// Keeps the program and its maps.
@@ -95,11 +99,12 @@ impl Checker {
         })
     }
 
-    /// What the program would do with a frame.
+    /// What the program would do with a frame, of which it is shown no more than it reads.
     ///
     /// # Errors
     /// What the kernel refused.
     pub fn judge(&mut self, frame: &[u8]) -> Result<Answer, Error> {
+        let frame = &frame[..frame.len().min(LONGEST_READ)];
         let possible = match self.place {
             Place::Xdp if load::has_frags() => SHORTEST..=usize::MAX,
             Place::Xdp => SHORTEST..=ONE_PIECE,

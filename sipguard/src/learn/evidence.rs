@@ -8,7 +8,8 @@ use std::{
 
 use sipguard_lists::name::Name;
 
-use super::packet::{Direction, Packet};
+use super::packet::Packet;
+use crate::capture::Direction;
 use crate::sip::{Message, Start, number::Number};
 
 /// Pairs of which both have spoken, and as many of which only one has. Each takes some 5 KiB at most.

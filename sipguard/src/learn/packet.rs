@@ -5,15 +5,6 @@ use std::net::IpAddr;
 use etherparse::{EtherType, IpNumber, LaxNetSlice, LaxSlicedPacket};
 use sipguard_ebpf::abi::LinkKind;
 
-/// Which way a packet went, where somebody says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// To this gateway.
-    In,
-    /// From it.
-    Out,
-}
-
 /// A UDP datagram, or a TCP segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {

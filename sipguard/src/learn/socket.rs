@@ -18,7 +18,8 @@ use rustix::{
 };
 use sipguard_ebpf::abi::LinkKind;
 
-use super::packet::{Direction, Packet};
+use super::packet::Packet;
+use crate::capture::Direction;
 use crate::device;
 
 /// For a moment in which nobody reads.

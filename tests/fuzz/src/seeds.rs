@@ -56,7 +56,7 @@ fn main() {
         write("verdict", &name, &[&[choice | 4], &row.frame[..]].concat());
     }
     for (format, order) in FORMATS {
-        for link in [1, 101, 113, 276, 0] {
+        for link in [1, 101, 113, 276, 0, 9, 166, 239, 253, 127, 252, 117] {
             let mut capture = CaptureFile::new(format, order, link);
             rows.iter()
                 .step_by(rows.len() / 3)

@@ -5,7 +5,7 @@ use std::fs;
 use anstream::println;
 use serde::Serialize;
 
-use super::{bans, calls, crowdsec, fleet, micro, sizes, sources, veth};
+use super::{bans, calls, captures, crowdsec, fleet, micro, sizes, sources, veth};
 use crate::machine;
 
 #[derive(Serialize)]
@@ -19,6 +19,7 @@ pub(super) struct Figures {
     pub(super) sources: Vec<sources::Row>,
     pub(super) crowdsec: Vec<crowdsec::Row>,
     pub(super) fleet: Vec<fleet::Row>,
+    pub(super) captures: Vec<captures::Row>,
 }
 
 #[derive(Serialize)]
@@ -51,6 +52,8 @@ impl Figures {
             said("iptables", &["--version"]),
             said("ipset", &["--version"]),
             said("xdp-filter", &["--version"]),
+            said("tcpdump", &["--version"]),
+            said("tshark", &["--version"]),
         ];
         Self {
             machine: Machine {
@@ -71,6 +74,7 @@ impl Figures {
             sources: Vec::new(),
             crowdsec: Vec::new(),
             fleet: Vec::new(),
+            captures: Vec::new(),
         }
     }
 
@@ -200,6 +204,19 @@ impl Figures {
             println!(
                 "{:<26}{:>10}{:>10}{:>10.3}{:>10.3}",
                 row.what, row.gateways, row.entries, row.p50_seconds, row.p99_seconds
+            );
+        }
+    }
+
+    pub(super) fn print_captures(&self) {
+        println!(
+            "\n{:<26}{:>10}{:>12}{:>10}",
+            "a capture, sources", "sources", "ns/packet", "MiB"
+        );
+        for row in &self.captures {
+            println!(
+                "{:<26}{:>10}{:>12.0}{:>10.1}",
+                row.program, row.sources, row.ns_per_packet, row.peak_mib
             );
         }
     }

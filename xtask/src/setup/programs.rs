@@ -83,9 +83,11 @@ const PROGRAMS: &[Program] = &[
     program("promtool", "prometheus", "checks metrics, and tries the alert rules", &[Test]),
     program("aiosmtpd", "python3-aiosmtpd", "is the mail server that notices go to", &[Test]),
     // Captures
-    program("tcpdump", "tcpdump", "counts packets, to compare sipguard's counters with", &[Demo, Test]),
+    program("tcpdump", "tcpdump", "counts packets, to compare sipguard's counters with, and reads captures beside it", &[Demo, Test, Rivals]),
     program("editcap", "wireshark-common", "turns captures into the other formats that are read", &[Test]),
     program("mergecap", "wireshark-common", "puts captures of several interfaces into one", &[Test]),
+    program("zstd", "zstd", "compresses captures", &[Test]),
+    program("tshark", "tshark", "reads captures beside sipguard", &[Rivals]),
     // Other filters
     program("nft", "nftables", "turns connection tracking on, translates addresses, and prints rules to import", &[Test, Rivals, Kernels]),
     program("iptables", "iptables", "makes rules to import", &[Test, Rivals]),
