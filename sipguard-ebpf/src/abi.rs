@@ -9,7 +9,7 @@ pub use crate::lengths::{Layer, LayerLengths, Lengths};
 use crate::prefix::{Prefix, V4, V6};
 
 /// Changes with every change of what is in this file; pinned maps of another version are never adopted.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Changes with [`Counter`] and what [`counter`] says: counters outlive generations, and those of another layout are never adopted.
 pub const COUNTERS_VERSION: u32 = 2;
@@ -270,6 +270,13 @@ const _: () = assert!(size_of::<Counter>() == 16);
 #[must_use]
 #[inline(always)]
 pub const fn counter(service: u8, reason: Reason) -> u32 {
+    counter_of(service, reason as u8)
+}
+
+/// The same for a reason's number.
+#[must_use]
+#[inline(always)]
+pub const fn counter_of(service: u8, reason: u8) -> u32 {
     service as u32 * REASONS as u32 + reason as u32
 }
 

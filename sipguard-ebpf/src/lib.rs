@@ -15,6 +15,8 @@
 
 pub mod abi;
 pub mod datagram;
+pub mod event;
+pub mod flow;
 pub mod frame;
 pub mod header;
 pub mod lengths;

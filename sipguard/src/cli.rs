@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::{
     arguments::{
-        Against, Apply, Ban, Check, Completions, Import, Learn, List, ListFormat, Man, Notify,
-        Refresh, Remove, Say, Stats, StatsFormat, Status, Unban,
+        Against, Apply, Ban, Check, Completions, Events, Import, Learn, List, ListFormat, Man,
+        Notify, Refresh, Remove, Say, Stats, StatsFormat, Status, Unban,
     },
     values::{Lasts, Prefixes, flat},
 };
@@ -229,6 +229,23 @@ Examples:
   sipguard stats --format prometheus      metrics, for a monitoring system
   sipguard stats --json | jq '[.counters[] | select(.action == \"drop\" and .enforced) | .packets] | add'")]
     Stats(Stats),
+
+    /// Watch packets being dropped, one by one
+    ///
+    /// Shows single packets as they come: when, from whom, why they were dropped, and what they say where they are SIP. Nothing is kept. It is a
+    /// sample: a source is shown once a second, and what was left out is counted. `sipguard stats` counts every packet. One process at a time can
+    /// be told of packets by the kernel; where `sipguard agent` runs, it is the agent, and hands on.
+    ///
+    /// What a packet says is what its sender wrote. Everything but plain letters and digits is escaped.
+    #[command(after_help = "\
+Examples:
+  sipguard events
+  sipguard events --source 198.51.100.0/24 --service sip
+  sipguard events --allowed                     what passes to guarded ports, too
+  sipguard events --json | jq -r 'select(.sip.high_risk) | .source'
+  sipguard events --pcap - | tshark -i -
+  sipguard events --pcap knocks.pcapng --count 1000")]
+    Events(Events),
 
     /// List who is allowed and denied
     ///

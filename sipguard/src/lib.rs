@@ -15,6 +15,7 @@ pub mod counting;
 pub mod datapath;
 pub mod device;
 pub mod difference;
+pub mod events;
 pub mod fetcher;
 pub mod health;
 pub mod host;

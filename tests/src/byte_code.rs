@@ -10,6 +10,7 @@ use sipguard::{
 use sipguard_ebpf::{
     abi::{Action, Answer, COUNTERS, Counter, Key, LinkKind, NO_SERVICE, REASONS},
     datagram::{DROPPED_PLACES, Dropped},
+    event::{Grant, SETS, Set, Teller},
     prefix::Prefix,
 };
 
@@ -27,6 +28,8 @@ pub struct ByteCode<'c> {
     counters: Array,
     answer: Array,
     dropped: Array,
+    /// Where the listener's grant is.
+    grant: u64,
 }
 
 /// What a filter did with a frame.
@@ -51,6 +54,9 @@ impl<'c> ByteCode<'c> {
         let counters = array(&mut memory, &[Counter::default(); COUNTERS], true);
         let answer = array(&mut memory, &[Answer::default()], true);
         let dropped = array(&mut memory, &vec![Dropped::default(); DROPPED_PLACES], true);
+        let teller = array(&mut memory, &[Teller::default()], true);
+        let told = array(&mut memory, &vec![Set::default(); SETS], true);
+        let grant = array(&mut memory, &[Grant::default()], true).start;
         let maps: Vec<_> = object.maps.clone().into_iter().collect();
         let name_of = |(name, map): &(String, Map)| match name.as_str() {
             "ENTRIES4" => hash(&mut memory, &tables.entries4),
@@ -60,7 +66,12 @@ impl<'c> ByteCode<'c> {
             "COUNTERS" => Named::Array(counters),
             "ANSWER" => Named::Array(answer),
             "DROPPED" => Named::Array(dropped),
-            // Only a pending apply's program leads to others.
+            "TELLER" => Named::Array(teller),
+            "TOLD" => Named::Array(told),
+            ".bss.grant" => Named::Data(grant),
+            "EVENTS" => Named::Events,
+            "TELLERS" | "TELLERS_TC" => Named::Programs,
+            // Only a pending apply's program leads there.
             "GENERATIONS" => Named::Array(array::<u32>(&mut memory, &[], false)),
             _ if !map.data().is_empty() => {
                 Named::Data(memory.place(Piece::constant(map.data().to_vec())))
@@ -74,11 +85,15 @@ impl<'c> ByteCode<'c> {
         let text: HashSet<_> = object.functions.keys().map(|key| key.0).collect();
         object.relocate_maps(maps, &text).expect("all maps");
         object.relocate_calls(&text).expect("all functions");
-        let function = object.programs[name].function_key();
+        let code = |name: &str| {
+            let function = object.programs[name].function_key();
+            object.functions[&function].instructions.clone()
+        };
         Self {
             compiled,
             machine: Machine {
-                program: object.functions[&function].instructions.clone(),
+                program: code(name),
+                next: code(&name.replace("filter", "tell")),
                 named,
                 memory,
                 boot_ns: NOW.boot_ns,
@@ -86,7 +101,14 @@ impl<'c> ByteCode<'c> {
             counters,
             answer,
             dropped,
+            grant,
         }
+    }
+
+    /// Grants what a listener would, from now on.
+    pub fn grant(&mut self, grant: Grant) {
+        let piece = self.machine.memory.piece_mut(self.grant);
+        piece.expect("it is there").bytes = bytes(&[grant]);
     }
 
     /// Sets the boot clock, in nanoseconds; it stands still.

@@ -28,6 +28,8 @@ const STACK: u64 = 0x3000_0000;
 const STACK_BYTES: usize = 512;
 const CALL_FRAMES: usize = 8;
 const RUBBISH: u64 = 0xa5a5_a5a5_a5a5_a5a5;
+/// Where the end of what can be read directly stands at TC ingress, in words of four bytes.
+const DATA_END: usize = 20;
 /// What programs take for a map's address: nothing lies there.
 const MAPS: u64 = 0xdead_0000_0000_0000;
 /// No frame takes so many instructions.
@@ -36,8 +38,12 @@ const ENDLESS: u32 = 1_000_000;
 /// What instructions name by a number.
 #[derive(Clone, Debug)]
 pub enum Named {
-    /// A section of constants, at this address.
+    /// A section of constants, or of what is read like them, at this address.
     Data(u64),
+    /// Where the program is that another one leads to.
+    Programs,
+    /// Where events go.
+    Events,
     /// An array.
     Array(Array),
     /// A hash.
@@ -65,6 +71,8 @@ pub struct Array {
 pub struct Machine {
     /// Its instructions.
     pub program: Vec<bpf_insn>,
+    /// Those of the program that it may go on in.
+    pub next: Vec<bpf_insn>,
     /// What a file descriptor's number in an instruction stands for.
     pub named: Vec<Named>,
     /// Where that lies.
@@ -74,7 +82,7 @@ pub struct Machine {
 }
 
 /// What it took to judge one frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
     /// What the program returned.
     pub returned: u64,
@@ -82,6 +90,8 @@ pub struct Run {
     pub instructions: u32,
     /// The helpers that were called, in this order.
     pub helpers: Vec<bpf_func_id>,
+    /// What was told: a record, and the bytes that follow it.
+    pub events: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What came in, as the helpers see it.
@@ -118,8 +128,10 @@ impl Machine {
         const HEADER: usize = 14;
         let mut frame = frame.to_vec();
         let tagged = matches!(frame[12..HEADER], [0x81, 0x00] | [0x88, 0xa8]);
+        let mut tag = None;
         if tagged {
-            frame.drain(12..12 + 4);
+            let taken: Vec<_> = frame.drain(12..12 + 4).collect();
+            tag = Some([0, 2].map(|at| u16::from_ne_bytes([taken[at], taken[at + 1]])));
         }
         let protocol = u16::from_ne_bytes([frame[12], frame[13]]);
         // The same, struct __sk_buff, as far as it is read: words of four bytes, and where they stand.
@@ -127,6 +139,12 @@ impl Machine {
         context[0] = frame.len() as u32;
         context[4] = protocol.into();
         context[5] = tagged.into();
+        if let Some([kind, tag]) = tag {
+            context[6] = tag.to_be().into();
+            context[7] = kind.into();
+        }
+        context[19] = FRAME as u32;
+        context[DATA_END] = (FRAME as usize + first.min(frame.len())) as u32;
         let received = Received {
             frame: &frame,
             front: HEADER,
@@ -135,7 +153,8 @@ impl Machine {
         self.begin(&context, received)
     }
 
-    fn begin(&mut self, context: &[u32], mut received: Received<'_>) -> Run {
+    /// What a program finds when it begins.
+    fn lay_out(&mut self, context: &[u32]) {
         let context = context.iter().flat_map(|word| word.to_ne_bytes());
         self.memory
             .place_at(CONTEXT, Piece::constant(context.collect()));
@@ -145,20 +164,20 @@ impl Machine {
             writable: true,
         };
         self.memory.place_at(STACK, stack);
-        let mut registers = [RUBBISH; 11];
-        registers[1] = CONTEXT;
-        registers[10] = STACK + (STACK_BYTES * CALL_FRAMES) as u64;
+    }
+
+    fn begin(&mut self, context: &[u32], mut received: Received<'_>) -> Run {
+        self.lay_out(context);
+        let mut registers = at_the_begin();
         let mut counter = 0;
         // Where those go on that called a function, and what they find there in the registers that a call does not change.
         let mut callers: Vec<(usize, [u64; 5])> = Vec::new();
-        let mut run = Run {
-            returned: 0,
-            instructions: 0,
-            helpers: Vec::new(),
-        };
+        let mut run = Run::default();
+        let mut handed_on = false;
         loop {
             let at = counter;
-            let instruction = self.program[at];
+            let program = if handed_on { &self.next } else { &self.program };
+            let instruction = program[at];
             counter += 1;
             run.instructions += 1;
             assert!(run.instructions < ENDLESS, "{at}: without end");
@@ -173,7 +192,7 @@ impl Machine {
             };
             match code & 7 {
                 bpf::BPF_LD => {
-                    registers[to] = self.long_constant(instruction, self.program[counter].imm);
+                    registers[to] = self.long_constant(instruction, program[counter].imm);
                     counter += 1;
                 }
                 bpf::BPF_LDX => {
@@ -224,8 +243,17 @@ impl Machine {
                     }
                     bpf::BPF_CALL => {
                         assert_eq!(from, 0, "{at}: calls no helper");
-                        let (helper, returned) = self.help(constant, &registers, &mut received);
+                        let (helper, returned) =
+                            self.help(constant, &registers, &mut received, &mut run.events);
                         run.helpers.push(helper);
+                        if helper == bpf_func_id::BPF_FUNC_tail_call {
+                            assert!(!handed_on, "{at}: goes on and on");
+                            handed_on = true;
+                            counter = 0;
+                            callers.clear();
+                            registers = at_the_begin();
+                            continue;
+                        }
                         registers[0] = returned;
                         registers[1..6].fill(RUBBISH);
                     }
@@ -249,9 +277,10 @@ impl Machine {
             self.named.get(number as usize),
         ) {
             (0, _) => u64::from(upper) << 32 | u64::from(number),
-            (bpf::BPF_PSEUDO_MAP_FD, Some(Named::Array(_) | Named::Hash { .. })) => {
-                MAPS + u64::from(number)
-            }
+            (
+                bpf::BPF_PSEUDO_MAP_FD,
+                Some(Named::Array(_) | Named::Hash { .. } | Named::Programs | Named::Events),
+            ) => MAPS + u64::from(number),
             (bpf::BPF_PSEUDO_MAP_VALUE, Some(Named::Data(address))) => address + u64::from(upper),
             (kind, named) => panic!("a constant of kind {kind} for {named:?}"),
         }
@@ -263,15 +292,20 @@ impl Machine {
         number: u64,
         registers: &[u64; 11],
         received: &mut Received<'_>,
+        events: &mut Vec<(Vec<u8>, Vec<u8>)>,
     ) -> (bpf_func_id, u64) {
         use bpf_func_id::{
             BPF_FUNC_jiffies64 as JIFFIES, BPF_FUNC_ktime_get_boot_ns as CLOCK,
-            BPF_FUNC_map_lookup_elem as LOOK_UP, BPF_FUNC_skb_load_bytes_relative as READ,
-            BPF_FUNC_skb_pull_data as PULL, BPF_FUNC_xdp_get_buff_len as LENGTH,
+            BPF_FUNC_map_lookup_elem as LOOK_UP, BPF_FUNC_perf_event_output as OUTPUT,
+            BPF_FUNC_skb_load_bytes_relative as READ, BPF_FUNC_skb_pull_data as PULL,
+            BPF_FUNC_tail_call as TAIL_CALL, BPF_FUNC_xdp_get_buff_len as LENGTH,
             BPF_FUNC_xdp_load_bytes as LOAD,
         };
         let [_, first, second, third, fourth, fifth, ..] = *registers;
-        let helper = [LOOK_UP, CLOCK, JIFFIES, LENGTH, LOAD, READ, PULL]
+        let known = [
+            LOOK_UP, CLOCK, JIFFIES, LENGTH, LOAD, READ, PULL, TAIL_CALL, OUTPUT,
+        ];
+        let helper = known
             .into_iter()
             .find(|&helper| helper as u64 == number)
             .unwrap_or_else(|| panic!("there is no helper {number} here"));
@@ -298,6 +332,26 @@ impl Machine {
                     _ => panic!("looks up in {first:#x}, which is no map"),
                 }
             }
+            TAIL_CALL => {
+                assert_eq!(first, CONTEXT, "not the context");
+                let named = self.named.get(second.wrapping_sub(MAPS) as usize);
+                assert!(matches!(named, Some(Named::Programs)), "no programs");
+                assert_eq!(third, 0, "another program");
+                0
+            }
+            OUTPUT => {
+                assert_eq!(first, CONTEXT, "not the context");
+                let named = self.named.get(second.wrapping_sub(MAPS) as usize);
+                assert!(matches!(named, Some(Named::Events)), "no place for events");
+                // include/uapi/linux/bpf.h: this processor's place in the lower half, above it how many of the frame's bytes.
+                assert_eq!(third as u32, u32::MAX, "not this processor");
+                let record = self.memory.bytes(fourth, fifth as usize);
+                let record = record.unwrap_or_else(|| panic!("a record at {fourth:#x}"));
+                let bytes = received.frame.get(..(third >> 32) as usize);
+                let bytes = bytes.expect("bytes of the frame");
+                events.push((record.to_vec(), bytes.to_vec()));
+                0
+            }
             CLOCK => self.boot_ns,
             // A thousand a second.
             JIFFIES => self.boot_ns / 1_000_000,
@@ -312,6 +366,9 @@ impl Machine {
                     (-i64::from(libc::ENOMEM)) as u64
                 } else {
                     received.first = received.first.max(length);
+                    let end = (FRAME as u32 + received.first as u32).to_ne_bytes();
+                    let context = self.memory.piece_mut(CONTEXT).expect("it is there");
+                    context.bytes[DATA_END * 4..][..4].copy_from_slice(&end);
                     0
                 }
             }
@@ -340,6 +397,14 @@ impl Machine {
         };
         (helper, returned)
     }
+}
+
+/// The registers of a program that begins.
+fn at_the_begin() -> [u64; 11] {
+    let mut registers = [RUBBISH; 11];
+    registers[1] = CONTEXT;
+    registers[10] = STACK + (STACK_BYTES * CALL_FRAMES) as u64;
+    registers
 }
 
 /// How many bytes an instruction reads or writes.

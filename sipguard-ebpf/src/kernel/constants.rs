@@ -22,6 +22,11 @@ static PROTOCOLS: u32 = 0;
 #[unsafe(no_mangle)]
 static MONITOR: u32 = 0;
 
+/// Not 0: nothing is told of, whoever listens. Some kernels have no way from a program with functions to another program, and refuse one that
+/// they see.
+#[unsafe(no_mangle)]
+static SILENT: u32 = 0;
+
 /// Bit `s`: service `s` lets unlisted sources pass.
 #[unsafe(no_mangle)]
 static DEFAULT_ALLOW: u32 = 0;
@@ -37,6 +42,10 @@ static LINK_KIND: u32 = 0;
 /// Which of the policy's interfaces this program is for.
 #[unsafe(no_mangle)]
 static SLOT: u32 = 0;
+
+/// The number of the generation that this program is of.
+#[unsafe(no_mangle)]
+static GENERATION: u64 = 0;
 
 /// What decides where in the memory of dropped datagrams each of them is; nobody knows it.
 #[unsafe(no_mangle)]
@@ -73,6 +82,12 @@ pub(super) fn monitored(service: u8) -> bool {
     read(&raw const MONITOR) >> (service & 31) & 1 == 1
 }
 
+/// Whether nothing can be told of.
+#[inline(always)]
+pub(super) fn silent() -> bool {
+    read(&raw const SILENT) != 0
+}
+
 #[inline(always)]
 pub(super) fn allows_by_default(service: u8) -> bool {
     read(&raw const DEFAULT_ALLOW) >> (service & 31) & 1 == 1
@@ -102,7 +117,11 @@ pub(super) fn deadline() -> u64 {
     read(&raw const DEADLINE)
 }
 
-#[cfg(feature = "log")]
+#[inline(always)]
+pub(super) fn generation() -> u64 {
+    read(&raw const GENERATION)
+}
+
 #[inline(always)]
 pub(super) fn slot() -> u32 {
     read(&raw const SLOT)

@@ -6,9 +6,9 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray},
 };
 use sipguard_ebpf::{
-    abi::{Answer, COUNTERS as COUNTER_COUNT, Counter, counter},
+    abi::{Answer, COUNTERS as COUNTER_COUNT, Counter, counter_of},
     datagram::{DROPPED_PLACES, Datagram, Dropped, MOMENT},
-    verdict::{Memory, Verdict},
+    verdict::Memory,
 };
 
 use super::{constants, received::Size};
@@ -22,10 +22,10 @@ static DROPPED: PerCpuArray<Dropped> = PerCpuArray::with_max_entries(DROPPED_PLA
 #[map]
 static ANSWER: Array<Answer> = Array::with_max_entries(1, 0);
 
-/// Counts a verdict on a frame of this size.
+/// Counts a frame of this size.
 #[inline(always)]
-pub(super) fn count(verdict: Verdict, Size { packets, bytes }: Size) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(counter(verdict.service, verdict.reason)) {
+pub(super) fn count(reason: u8, service: u8, Size { packets, bytes }: Size) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(counter_of(service, reason)) {
         // SAFETY: the element is this CPU's own, and a program is not interrupted by another of its kind on the same CPU.
         unsafe {
             (*counter).packets += packets;

@@ -10,4 +10,5 @@ mod policy;
 mod received;
 mod skb;
 mod tc;
+mod tell;
 mod xdp;

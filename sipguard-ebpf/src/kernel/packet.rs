@@ -7,12 +7,26 @@ use core::{
 
 use aya_ebpf::{
     EbpfContext as _,
+    bindings::xdp_action::{XDP_DROP, XDP_PASS},
     helpers::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    macros::map,
+    maps::ProgramArray,
     programs::XdpContext,
 };
-use sipguard_ebpf::frame::{Frame, Header};
+use network_types::eth::EtherType;
+use sipguard_ebpf::{
+    abi::LinkKind,
+    frame::{Frame, Header},
+};
 
-use super::received::{Received, Size};
+use super::{
+    constants,
+    received::{Contents, Received, Size},
+};
+
+/// Holds [`super::xdp::tell`], or [`super::xdp::tell_frags`].
+#[map]
+static TELLERS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// A frame; with `FRAGS` it may go on behind the piece that can be read directly.
 pub(super) struct Packet<const FRAGS: bool> {
@@ -66,6 +80,8 @@ impl<const FRAGS: bool> Frame for Packet<FRAGS> {
 
 impl<const FRAGS: bool> Received for Packet<FRAGS> {
     type Context = XdpContext;
+    const PASS: u32 = XDP_PASS;
+    const DROP: u32 = XDP_DROP;
 
     #[inline(always)]
     fn of(context: *mut c_void) -> Self {
@@ -89,5 +105,27 @@ impl<const FRAGS: bool> Received for Packet<FRAGS> {
     #[inline(always)]
     fn context(&self) -> &XdpContext {
         &self.ctx
+    }
+
+    #[inline(always)]
+    fn tellers() -> &'static ProgramArray {
+        &TELLERS
+    }
+
+    #[inline(always)]
+    fn contents(&self) -> Contents {
+        let kind = match constants::link() {
+            LinkKind::Ethernet => 0,
+            LinkKind::Ip => match self.read::<[u8; 2]>(0) {
+                Some([first, _]) if first >> 4 == 6 => EtherType::Ipv6 as u16,
+                _ => EtherType::Ipv4 as u16,
+            },
+        };
+        Contents {
+            kind: u16::from_be(kind),
+            front: 0,
+            tag: [0; 2],
+            bytes: self.size(usize::MAX).bytes as u32,
+        }
     }
 }

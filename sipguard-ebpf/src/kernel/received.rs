@@ -2,13 +2,19 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::EbpfContext;
+use aya_ebpf::{EbpfContext, maps::ProgramArray};
 use sipguard_ebpf::frame::Frame;
 
 /// A frame that came in.
 pub(super) trait Received: Frame {
     /// What the kernel handed over.
     type Context: EbpfContext;
+
+    /// What a program returns that lets it pass.
+    const PASS: u32;
+
+    /// What one returns that drops it.
+    const DROP: u32;
 
     /// The frame of this context, which must be of that kind.
     fn of(context: *mut c_void) -> Self;
@@ -17,10 +23,25 @@ pub(super) trait Received: Frame {
     fn size(&self, last: usize) -> Size;
 
     fn context(&self) -> &Self::Context;
+
+    /// Where the program is that tells of frames of this kind: the kernel has programs lead to their like alone.
+    fn tellers() -> &'static ProgramArray;
+
+    /// What the bytes are that the kernel hands to a listener.
+    fn contents(&self) -> Contents;
 }
 
 /// What a verdict is counted for.
 pub(super) struct Size {
     pub(super) packets: u64,
     pub(super) bytes: u64,
+}
+
+/// As [`sipguard_ebpf::event::Record`] has them.
+pub(super) struct Contents {
+    pub(super) kind: u16,
+    pub(super) front: u32,
+    pub(super) tag: [u16; 2],
+    /// How many there are.
+    pub(super) bytes: u32,
 }

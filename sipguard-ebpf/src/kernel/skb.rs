@@ -12,14 +12,20 @@ use core::{
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::bpf_hdr_start_off::BPF_HDR_START_NET,
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_hdr_start_off::BPF_HDR_START_NET},
     helpers::{bpf_skb_load_bytes_relative, bpf_skb_pull_data},
+    macros::map,
+    maps::ProgramArray,
     programs::TcContext,
 };
 use network_types::vlan::VlanHdr;
 use sipguard_ebpf::frame::{Frame, Header, Said};
 
-use super::received::{Received, Size};
+use super::received::{Contents, Received, Size};
+
+/// Holds [`super::tc::tell_tc`].
+#[map]
+static TELLERS_TC: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// More than what can stand in front of the network header: link-layer headers, and a tunnel's outer ones.
 const FRONT: u32 = 256;
@@ -49,6 +55,26 @@ impl Skb {
             )
         };
         result == 0
+    }
+
+    /// How many bytes stand in front of the network header. The kernel does not say it, but both ways of reading end where the first piece ends,
+    /// and what can be read from there is shorter by them.
+    #[inline(always)]
+    fn front(&self) -> Option<u32> {
+        let first = (self.ctx.data_end() - self.ctx.data()) as u32;
+        // SAFETY: the address of a variable. Read anew, so that nothing else is calculated with addresses, which the verifier takes no part in.
+        let first = unsafe { (&raw const first).read_volatile() };
+        let mut byte = MaybeUninit::<[u8; 1]>::uninit();
+        let mut front = 0;
+        while front < FRONT {
+            let offset = first.wrapping_sub(front + 1);
+            if self.load(offset as usize, &mut byte) {
+                return Some(front);
+            }
+            // Whatever stands there is an even number of bytes.
+            front += 2;
+        }
+        None
     }
 }
 
@@ -93,6 +119,9 @@ impl Frame for Skb {
 
 impl Received for Skb {
     type Context = TcContext;
+    /// Whoever is next is asked.
+    const PASS: u32 = TC_ACT_UNSPEC.cast_unsigned();
+    const DROP: u32 = TC_ACT_SHOT.cast_unsigned();
 
     #[inline(always)]
     fn of(context: *mut c_void) -> Self {
@@ -117,5 +146,33 @@ impl Received for Skb {
     #[inline(always)]
     fn context(&self) -> &TcContext {
         &self.ctx
+    }
+
+    #[inline(always)]
+    fn tellers() -> &'static ProgramArray {
+        &TELLERS_TC
+    }
+
+    #[inline(always)]
+    fn contents(&self) -> Contents {
+        // SAFETY: as above.
+        let (protocol, tagged, tag) = unsafe {
+            let skb = self.ctx.skb.skb;
+            let tag = [
+                u16::from_be((*skb).vlan_proto as u16),
+                (*skb).vlan_tci as u16,
+            ];
+            ((*skb).protocol, (*skb).vlan_present, tag)
+        };
+        let (front, bytes) = match self.front() {
+            Some(front) => (front, self.ctx.len()),
+            None => (0, 0),
+        };
+        Contents {
+            kind: u16::from_be(protocol as u16),
+            front,
+            tag: if tagged == 0 { [0; 2] } else { tag },
+            bytes,
+        }
     }
 }

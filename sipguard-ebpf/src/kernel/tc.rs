@@ -1,25 +1,23 @@
 //! At TC ingress: behind what the kernel does first with everything that comes in, and before what it does for anybody.
 
-use aya_ebpf::{
-    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
-    macros::classifier,
-    programs::TcContext,
-};
-use sipguard_ebpf::abi::Action;
+use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
 
 use super::{
     judge::{answer, enforce},
     skb::Skb,
+    tell,
 };
 
 /// Filters.
 #[classifier]
 fn filter_tc(ctx: TcContext) -> i32 {
-    match enforce(&Skb::new(ctx)) {
-        // Whoever is next is asked.
-        Action::Pass => TC_ACT_UNSPEC,
-        Action::Drop => TC_ACT_SHOT as i32,
-    }
+    enforce(&Skb::new(ctx)).cast_signed()
+}
+
+/// Tells of what [`filter_tc`] has judged.
+#[classifier]
+fn tell_tc(ctx: TcContext) -> i32 {
+    tell::tell(&Skb::new(ctx)).cast_signed()
 }
 
 /// Answers what [`filter_tc`] would do, and counts nothing.

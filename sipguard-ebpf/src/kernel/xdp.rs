@@ -1,35 +1,35 @@
 //! In the driver, or right behind it.
 
-use aya_ebpf::{
-    bindings::xdp_action::{XDP_DROP, XDP_PASS},
-    macros::xdp,
-    programs::XdpContext,
-};
-use sipguard_ebpf::abi::Action;
+use aya_ebpf::{bindings::xdp_action::XDP_PASS, macros::xdp, programs::XdpContext};
 
 use super::{
     judge::{answer, enforce},
     packet::Packet,
+    tell,
 };
 
 /// Filters, on kernels without multi-piece frames.
 #[xdp]
 fn filter(ctx: XdpContext) -> u32 {
-    carry_out(enforce(&Packet::<false>::new(ctx)))
+    enforce(&Packet::<false>::new(ctx))
 }
 
 /// Filters.
 #[xdp(frags)]
 fn filter_frags(ctx: XdpContext) -> u32 {
-    carry_out(enforce(&Packet::<true>::new(ctx)))
+    enforce(&Packet::<true>::new(ctx))
 }
 
-#[inline(always)]
-fn carry_out(action: Action) -> u32 {
-    match action {
-        Action::Pass => XDP_PASS,
-        Action::Drop => XDP_DROP,
-    }
+/// Tells of what [`filter`] has judged.
+#[xdp]
+fn tell(ctx: XdpContext) -> u32 {
+    tell::tell(&Packet::<false>::new(ctx))
+}
+
+/// Tells of what [`filter_frags`] has judged.
+#[xdp(frags)]
+fn tell_frags(ctx: XdpContext) -> u32 {
+    tell::tell(&Packet::<true>::new(ctx))
 }
 
 /// Answers what [`filter`] would do, and counts nothing.

@@ -6,10 +6,10 @@ use clap::{ArgGroup, Args, ValueEnum};
 use clap_complete::Shell;
 use jiff::{SignedDuration, Timestamp};
 use sipguard::when;
-use sipguard_ebpf::abi::Protocol;
+use sipguard_ebpf::abi::{Protocol, Reason};
 
 use super::values::{
-    Lasts, Prefixes, address, ban_lasts, banned, banning, comment, lasts, moment, protocol,
+    Lasts, Prefixes, address, ban_lasts, banned, banning, comment, lasts, moment, protocol, reason,
     service, service_or_all, time_to_confirm,
 };
 
@@ -89,6 +89,28 @@ pub(crate) enum StatsFormat {
     Table,
     /// As metrics for Prometheus, with the state of interfaces and live sources
     Prometheus,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Events {
+    /// Only packets from this address or network
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) source: Option<Prefixes>,
+    /// Only to ports of this service
+    #[arg(short, long, value_name = "NAME", value_parser = service)]
+    pub(crate) service: Option<String>,
+    /// Only what passed or was dropped for this reason
+    #[arg(long, value_name = "REASON", value_parser = reason())]
+    pub(crate) reason: Option<Reason>,
+    /// Show what passes to guarded ports, too
+    #[arg(long)]
+    pub(crate) allowed: bool,
+    /// End after so many
+    #[arg(short = 'n', long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Write a capture (pcapng) instead, with 1,500 bytes of each packet; - is standard output
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) pcap: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

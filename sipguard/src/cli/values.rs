@@ -11,7 +11,7 @@ use sipguard::{
     state::{LONGEST_NAME, is_name},
     when::{self, WhenError},
 };
-use sipguard_ebpf::abi::Protocol;
+use sipguard_ebpf::abi::{Protocol, Reason};
 
 /// What one word stands for: one prefix, or both families' all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,6 +148,16 @@ pub(super) fn comment(text: &str) -> Result<String, String> {
     } else {
         Ok(text.to_owned())
     }
+}
+
+pub(super) fn reason() -> impl TypedValueParser<Value = Reason> {
+    PossibleValuesParser::new(Reason::COUNTED.map(Reason::name)).map(|name| {
+        let mut reasons = Reason::COUNTED.into_iter();
+        // The possible values are the reasons' names.
+        reasons
+            .find(|reason| reason.name() == name)
+            .expect("a name that was offered")
+    })
 }
 
 pub(super) fn protocol() -> impl TypedValueParser<Value = Protocol> {

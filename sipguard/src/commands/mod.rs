@@ -15,6 +15,7 @@ mod difference;
 mod doctor;
 mod down;
 mod effect;
+mod events;
 mod import;
 mod init;
 mod learn;
@@ -57,6 +58,7 @@ pub(crate) fn run(
         Some(Command::Repair) => return repair::run(context, out),
         Some(Command::Status(status)) => return status::run(&status, context, out),
         Some(Command::Stats(stats)) => stats::run(&stats, context, out)?,
+        Some(Command::Events(events)) => events::run(&events, context, out)?,
         Some(Command::List(list)) => list::run(&list, context, out)?,
         Some(Command::Allow(say)) => allow::run(&say, Action::Allow, context, out)?,
         Some(Command::Deny(say)) => allow::run(&say, Action::Deny, context, out)?,

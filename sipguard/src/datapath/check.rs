@@ -9,7 +9,7 @@ use sipguard_ebpf::{
 
 use super::{
     Description, Error, Generation, Place, Revisions,
-    load::{self, Plan},
+    load::{self, Plan, Whose},
     pins,
     table::Table,
 };
@@ -49,8 +49,7 @@ impl Checker {
         let ebpf = load::object(&Plan {
             constants: &constants,
             sizes: generation.sizes()?,
-            link,
-            slot: 0,
+            whose: Whose::nobody(link),
             pins: load::policy_pins(&pins::generation(number)),
         })?;
         Self::start(ebpf, generation, Place::Xdp, link, &constants)
@@ -61,8 +60,9 @@ impl Checker {
     /// # Errors
     /// What the kernel refused.
     pub fn of(tables: &Tables, description: Description, link: LinkKind) -> Result<Self, Error> {
+        let whose = Whose::nobody(link);
         let (generation, ebpf) =
-            Generation::load(tables, description, link, Revisions::default(), Vec::new())?;
+            Generation::load(tables, description, whose, Revisions::default(), Vec::new())?;
         Self::start(ebpf, generation, Place::Xdp, link, &tables.constants)
     }
 
@@ -72,8 +72,9 @@ impl Checker {
     /// What the kernel refused.
     pub fn at_tc(tables: &Tables, description: Description) -> Result<Self, Error> {
         let link = LinkKind::Ethernet;
+        let whose = Whose::nobody(link);
         let (generation, ebpf) =
-            Generation::load(tables, description, link, Revisions::default(), Vec::new())?;
+            Generation::load(tables, description, whose, Revisions::default(), Vec::new())?;
         Self::start(ebpf, generation, Place::Tc, link, &tables.constants)
     }
 

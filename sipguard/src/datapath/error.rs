@@ -47,6 +47,19 @@ pub enum Error {
         /// The pin.
         path: String,
     },
+    /// Another process reads what the kernel tells.
+    #[error(
+        "{who} listens already, and only one process can: end it first, or let `sipguard agent` listen, which hands on to all"
+    )]
+    Listens {
+        /// Its number and command line.
+        who: String,
+    },
+    /// This kernel can tell of nothing.
+    #[error(
+        "this kernel can't tell of single packets: that needs its BPF compiler (`sysctl net.core.bpf_jit_enable=1`, then          `sipguard apply`), and on arm64 Linux 6.0; `sipguard stats` counts all the same"
+    )]
+    Silent,
     /// A driver that does not let go.
     #[error(
         "{interface} stays filtered: before Linux 6.3 virtio_net goes on running a program that is taken away at this MTU; \

@@ -8,7 +8,11 @@ use std::{
     thread,
 };
 
-use aya::{Ebpf, pin::PinError};
+use aya::{
+    Ebpf,
+    maps::{MapData, ProgramArray},
+    programs::ProgramFd,
+};
 use ipnet::IpNet;
 use sipguard_ebpf::{
     abi::{Key, Layer, Lengths, LinkKind, VERSION, Value},
@@ -17,10 +21,11 @@ use sipguard_ebpf::{
 
 use super::{
     Description, Error, Place, Role, counters,
-    load::{self, Plan, Sizes},
+    load::{self, Plan, Sizes, Whose},
     pins,
     plain::Plain,
     table::Table,
+    tell,
 };
 use crate::{
     policy::Interface,
@@ -103,21 +108,17 @@ impl Generation {
         pins::make_folder(&folder)?;
         let load = || {
             // The object that makes the maps gives the first program, too: loading it takes longer than all that is done with it.
-            let link = targets
-                .first()
-                .map_or(LinkKind::Ethernet, |target| target.link);
-            let counters = targets.first().map(counters_pin).transpose()?;
-            let (made, mut ebpf) = Self::load(
-                tables,
-                description,
-                link,
-                revisions,
-                counters.into_iter().collect(),
-            )?;
+            let whose = targets.first().map_or_else(
+                || Whose::nobody(LinkKind::Ethernet),
+                |target| whose(number, &description, target),
+            );
+            let shared = targets.first().map(shared_pins).transpose()?;
+            let shared = shared.unwrap_or_default();
+            let (made, mut ebpf) = Self::load(tables, description, whose, revisions, shared)?;
             made.pin(&folder)?;
-            for (slot, target) in (0u32..).zip(targets) {
-                if slot > 0 {
-                    ebpf = made.object(&folder, &tables.constants, target, slot)?;
+            for (at, target) in targets.iter().enumerate() {
+                if at > 0 {
+                    ebpf = made.object(number, &tables.constants, target)?;
                 }
                 pin_programs(&mut ebpf, number, target)?;
             }
@@ -136,7 +137,7 @@ impl Generation {
     pub(super) fn load(
         tables: &Tables,
         description: Description,
-        link: LinkKind,
+        whose: Whose,
         revisions: Revisions,
         pins: Vec<(&'static str, PathBuf)>,
     ) -> Result<(Self, Ebpf), Error> {
@@ -149,8 +150,7 @@ impl Generation {
         let mut ebpf = load::object(&Plan {
             constants: &tables.constants,
             sizes,
-            link,
-            slot: 0,
+            whose,
             pins,
         })?;
         let made = Self {
@@ -201,21 +201,14 @@ impl Generation {
         self.revisions.pin(&folder.join("revision"))
     }
 
-    /// An object whose programs look into this generation's pinned maps.
-    fn object(
-        &self,
-        folder: &Path,
-        constants: &Constants,
-        target: &Target,
-        slot: u32,
-    ) -> Result<Ebpf, Error> {
-        let mut pins = load::policy_pins(folder);
-        pins.push(counters_pin(target)?);
+    /// An object whose programs look into this generation's maps, pinned as `number`.
+    fn object(&self, number: u64, constants: &Constants, target: &Target) -> Result<Ebpf, Error> {
+        let mut pins = load::policy_pins(&pins::generation(number));
+        pins.extend(shared_pins(target)?);
         load::object(&Plan {
             constants,
             sizes: self.sizes()?,
-            link: target.link,
-            slot,
+            whose: whose(number, &self.description, target),
             pins,
         })
     }
@@ -226,15 +219,12 @@ impl Generation {
     /// # Errors
     /// What the kernel refused.
     pub fn add(&self, number: u64, target: &Target) -> Result<(), Error> {
-        let folder = pins::generation(number);
         let name = &target.interface.name;
-        let mut interfaces = self.description.interfaces.iter();
-        let slot = interfaces.position(|interface| interface.name == *name);
-        let slot = u32::try_from(slot.unwrap_or_default()).unwrap_or_default();
         let constants = self.description.constants()?;
-        let mut ebpf = self.object(&folder, &constants, target, slot)?;
+        let mut ebpf = self.object(number, &constants, target)?;
         for place in Place::ALL {
             pins::remove(&pins::program(number, place, Role::Filter, name))?;
+            pins::remove(&pins::tellers(number, place, name))?;
         }
         pin_programs(&mut ebpf, number, target)
     }
@@ -516,27 +506,65 @@ impl Generation {
     }
 }
 
-/// Where the programs for an interface count.
-fn counters_pin(target: &Target) -> Result<(&'static str, PathBuf), Error> {
+/// What an interface's programs are to be, of this generation.
+fn whose(number: u64, description: &Description, target: &Target) -> Whose {
+    let mut interfaces = description.interfaces.iter();
+    let slot = interfaces.position(|interface| interface.name == target.interface.name);
+    Whose {
+        number,
+        slot: u32::try_from(slot.unwrap_or_default()).unwrap_or_default(),
+        link: target.link,
+    }
+}
+
+/// What outlives generations: where the programs for an interface count, and what they tell with.
+fn shared_pins(target: &Target) -> Result<Vec<(&'static str, PathBuf)>, Error> {
     let path = counters::path(&target.interface.name);
     counters::check(&path)?;
-    Ok(("COUNTERS", path))
+    let mut pins = tell::pins()?;
+    pins.push(("COUNTERS", path));
+    Ok(pins)
 }
 
 /// Loads and pins what an interface may run. The kernel verifies one program on one processor, and it is all that takes time here.
 fn pin_programs(ebpf: &mut Ebpf, number: u64, target: &Target) -> Result<(), Error> {
     let interface = &target.interface.name;
     let path = |place| pins::program(number, place, Role::Filter, interface);
-    let failed =
-        |error: PinError| Error::kernel(format!("can't pin a program for {interface}"), &error);
-    let (xdp, tc) = load::both(ebpf, "filter")?;
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        Error::kernel(format!("can't pin a program for {interface}"), error)
+    };
+    let lead = |mut tellers: ProgramArray<MapData>, tell: &ProgramFd, place| {
+        tellers.set(0, tell, 0).map_err(|error| failed(&error))?;
+        // The kernel empties such an array when no process and no pin holds it.
+        tellers
+            .pin(pins::tellers(number, place, interface))
+            .map_err(|error| failed(&error))
+    };
+    let (xdp, tc) = load::both(ebpf)?;
     thread::scope(|scope| {
         let tc = scope.spawn(|| {
-            load::load_tc(tc, "filter")?;
-            tc.pin(path(Place::Tc)).map_err(failed)
+            load::load_tc(tc.filter, "filter")?;
+            if tell::is_possible() {
+                load::load_tc(tc.tell, "tell")?;
+                let tell = tc.tell.fd().map_err(|error| failed(&error))?;
+                lead(tc.tellers, tell, Place::Tc)?;
+            }
+            tc.filter
+                .pin(path(Place::Tc))
+                .map_err(|error| failed(&error))
         });
-        let xdp =
-            load::load_xdp(xdp, "filter").and_then(|()| xdp.pin(path(Place::Xdp)).map_err(failed));
+        let xdp = || {
+            load::load_xdp(xdp.filter, "filter")?;
+            if tell::is_possible() {
+                load::load_xdp(xdp.tell, "tell")?;
+                let tell = xdp.tell.fd().map_err(|error| failed(&error))?;
+                lead(xdp.tellers, tell, Place::Xdp)?;
+            }
+            xdp.filter
+                .pin(path(Place::Xdp))
+                .map_err(|error| failed(&error))
+        };
+        let xdp = xdp();
         let tc = tc.join().unwrap_or_else(|panic| resume_unwind(panic));
         xdp.and(tc)
     })

@@ -7,12 +7,13 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
+    maps::{MapData, ProgramArray},
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use rustix::thread::{CapabilitySet, capabilities};
 use sipguard_ebpf::abi::{LinkKind, SERVICES};
 
-use super::{Error, plain::Plain, table::Table};
+use super::{Error, plain::Plain, table::Table, tell};
 use crate::{kernel, tables::Constants};
 
 /// The object, as sipguard-ebpf's sources give it.
@@ -43,13 +44,33 @@ pub(super) fn policy_pins(folder: &Path) -> Vec<(&'static str, PathBuf)> {
     .into()
 }
 
+/// What programs are loaded for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whose {
+    /// The generation's number; 0 where it has none.
+    pub(super) number: u64,
+    /// Which of the policy's interfaces.
+    pub(super) slot: u32,
+    /// What its frames begin with.
+    pub(super) link: LinkKind,
+}
+
+impl Whose {
+    /// Programs that are attached to nothing.
+    pub(super) fn nobody(link: LinkKind) -> Self {
+        Self {
+            number: 0,
+            slot: 0,
+            link,
+        }
+    }
+}
+
 /// What is to be loaded.
 pub(super) struct Plan<'a> {
     pub(super) constants: &'a Constants,
     pub(super) sizes: Sizes,
-    pub(super) link: LinkKind,
-    /// Which of the policy's interfaces this is for.
-    pub(super) slot: u32,
+    pub(super) whose: Whose,
     /// Maps that are pinned already, or are to be, by their names in the object.
     pub(super) pins: Vec<(&'static str, PathBuf)>,
 }
@@ -77,9 +98,12 @@ pub(super) fn object(plan: &Plan<'_>) -> Result<Ebpf, Error> {
         default_allow,
         prefilter_shift,
     } = plan.constants;
-    let link = plan.link as u32;
+    let Whose { number, slot, link } = &plan.whose;
+    let link = *link as u32;
     // The standard library's hashers begin with what the system has drawn.
     let seed = RandomState::new().build_hasher().finish();
+    let silent = u32::from(!tell::is_possible());
+    let granted = tell::granted()?;
     let mut loader = EbpfLoader::new();
     loader
         // The kernel refuses the BTF of constants on some versions, and nothing here needs it.
@@ -96,8 +120,10 @@ pub(super) fn object(plan: &Plan<'_>) -> Result<Ebpf, Error> {
         .override_global("PREFILTER_SHIFT", prefilter_shift, true)
         .override_global("LINK_KIND", &link, true)
         .override_global("DROPPED_SEED", &seed, true)
-        // Only the log names the interface.
-        .override_global("SLOT", &plan.slot, cfg!(feature = "log"))
+        .override_global("SILENT", &silent, true)
+        .override_global("GENERATION", number, true)
+        .override_global("SLOT", slot, true)
+        .override_global("GRANT", granted.bytes(), true)
         .map_max_entries("ENTRIES4", plan.sizes.entries4)
         .map_max_entries("ENTRIES6", plan.sizes.entries6)
         .map_max_entries("PREFILTER", plan.sizes.prefilter)
@@ -154,22 +180,58 @@ pub(super) fn tc<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut SchedClas
     Ok(program)
 }
 
-/// Both programs that do `what`, not loaded yet.
-pub(super) fn both<'a>(
-    ebpf: &'a mut Ebpf,
-    what: &str,
-) -> Result<(&'a mut Xdp, &'a mut SchedClassifier), Error> {
-    let names = [xdp_name(what), tc_name(what)];
-    let (mut xdp, mut tc) = (None, None);
+/// The programs of an interface, at one place, and where the one finds the other. Not loaded yet.
+pub(super) struct Programs<'a, P> {
+    pub(super) filter: &'a mut P,
+    pub(super) tell: &'a mut P,
+    pub(super) tellers: ProgramArray<MapData>,
+}
+
+/// Those of both places.
+pub(super) fn both(
+    ebpf: &mut Ebpf,
+) -> Result<(Programs<'_, Xdp>, Programs<'_, SchedClassifier>), Error> {
+    let mut tellers = |map: &str| {
+        let map = ebpf.take_map(map).map(ProgramArray::try_from);
+        let array = map.ok_or_else(|| missing("tell", "not in the object"))?;
+        array.map_err(|error| Error::kernel("can't make the programs' array", &error))
+    };
+    let (tellers_xdp, tellers_tc) = (tellers("TELLERS")?, tellers("TELLERS_TC")?);
+    let at = |name: &str, named: fn(&str) -> String| {
+        let mut both = ["filter", "tell"].into_iter();
+        both.position(|what| named(what) == name)
+    };
+    let (mut xdp, mut tc) = ([None, None], [None, None]);
     for (name, program) in ebpf.programs_mut() {
         match program {
-            Program::Xdp(program) if name == names[0] => xdp = Some(program),
-            Program::SchedClassifier(program) if name == names[1] => tc = Some(program),
+            Program::Xdp(program) => {
+                if let Some(at) = at(name, xdp_name) {
+                    xdp[at] = Some(program);
+                }
+            }
+            Program::SchedClassifier(program) => {
+                if let Some(at) = at(name, tc_name) {
+                    tc[at] = Some(program);
+                }
+            }
             _ => {}
         }
     }
-    xdp.zip(tc)
-        .ok_or_else(|| missing(&names.join(" and "), "not in the object"))
+    match (xdp, tc) {
+        ([Some(filter), Some(tell)], [Some(filter_tc), Some(tell_tc)]) => Ok((
+            Programs {
+                filter,
+                tell,
+                tellers: tellers_xdp,
+            },
+            Programs {
+                filter: filter_tc,
+                tell: tell_tc,
+                tellers: tellers_tc,
+            },
+        )),
+        _ => Err(missing("filter and tell", "not in the object")),
+    }
 }
 
 /// Loads one of [`both`].

@@ -13,6 +13,7 @@ mod detach;
 mod error;
 mod generation;
 mod link_error;
+mod listen;
 mod load;
 #[cfg(feature = "log")]
 mod log;
@@ -26,6 +27,7 @@ mod size;
 mod switch;
 mod table;
 mod tc;
+mod tell;
 mod text;
 mod xdp;
 
@@ -42,6 +44,7 @@ pub use self::{
     error::Error,
     generation::{Entry, Generation, Revisions, Target},
     link_error::{LinkError, program_name},
+    listen::{Heard, Rings},
     load::object_bytes,
     pending::Pending,
     pins::{Pins, PinsError},

@@ -220,6 +220,11 @@ pub(super) fn counters() -> PathBuf {
     root().join(format!("counters-{}", sipguard_ebpf::abi::COUNTERS_VERSION))
 }
 
+/// What generations and listeners share outlives generations, too.
+pub(super) fn events() -> PathBuf {
+    root().join(format!("events-{}", sipguard_ebpf::event::EVENTS_VERSION))
+}
+
 pub(super) fn generations() -> PathBuf {
     root().join("generations")
 }
@@ -242,6 +247,15 @@ pub(super) const fn prefix(place: Place, role: Role) -> &'static str {
 pub(super) fn program(number: u64, place: Place, role: Role, interface: &str) -> PathBuf {
     let name = format!("{}{}", prefix(place, role), pin_name(interface));
     generation(number).join(name)
+}
+
+/// Where a generation's program for an interface finds the one that tells.
+pub(super) fn tellers(number: u64, place: Place, interface: &str) -> PathBuf {
+    let prefix = match place {
+        Place::Xdp => "tellers-",
+        Place::Tc => "tc-tellers-",
+    };
+    generation(number).join(format!("{prefix}{}", pin_name(interface)))
 }
 
 /// An interface's name as a pin: bpffs takes no dots, and no interface's name has a colon (`dev_valid_name` in net/core/dev.c).

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use aya::programs::{Program, ProgramError, Xdp};
 use sipguard_ebpf::abi::LinkKind;
 
-use super::{Description, Error, Generation, Revisions, load};
+use super::{
+    Description, Error, Generation, Revisions,
+    load::{self, Whose},
+};
 use crate::tables::Tables;
 
 /// The kernel's figures of a loaded program.
@@ -27,11 +30,26 @@ pub fn program_sizes(
     description: Description,
     link: LinkKind,
 ) -> Result<BTreeMap<String, ProgramSize>, Error> {
+    let mut sizes = sizes(tables, description.clone(), link, false)?;
+    if load::has_frags() {
+        sizes.extend(self::sizes(tables, description, link, true)?);
+    }
+    Ok(sizes)
+}
+
+/// Those that take frames in several pieces, or the others: both lead to programs of their kind, and an array holds only one kind.
+fn sizes(
+    tables: &Tables,
+    description: Description,
+    link: LinkKind,
+    frags: bool,
+) -> Result<BTreeMap<String, ProgramSize>, Error> {
+    let whose = Whose::nobody(link);
     let (_generation, mut ebpf) =
-        Generation::load(tables, description, link, Revisions::default(), Vec::new())?;
+        Generation::load(tables, description, whose, Revisions::default(), Vec::new())?;
     let programs = ebpf.programs_mut().filter(|(name, _)| {
         let judges = !name.starts_with("pending");
-        judges && (load::has_frags() || !name.ends_with(load::FRAGS))
+        judges && name.ends_with(load::FRAGS) == frags
     });
     programs
         .map(|(name, program)| {

@@ -1,0 +1,331 @@
+//! `sipguard events`.
+//!
+//! JSON, one object a line and event:
+//! ```json
+//! {"time":"2026-03-01T12:00:00.123456789Z","interface":"eth0","service":"sip","reason":"unlisted","action":"drop","enforced":true,
+//!  "source":"198.51.100.7","source_port":5071,"destination":"192.0.2.1","port":5060,"protocol":"udp","length":412,"left_out":0,
+//!  "sip":{"method":"INVITE","status":null,"user":"00442079460123","from":"100","user_agent":"friendly-scanner","call_id":"1",
+//!         "number":"+442079460123","country":"GB","high_risk":false}}
+//! ```
+//! An event is a sample: a source is told of once a second. `left_out` is how many packets were not told of since the event before from the same
+//! processor, though they were to be: the sum of both is what the counters say. `action` is what the policy says; where it is `drop` and
+//! `enforced` is false, the packet came in monitor mode and passed. What is not in the packet, or not in what is kept of it, is null: `service`
+//! where none judged it, addresses where it has no IP header, ports of fragments, `sip` where it is no SIP. Texts of `sip` are a stranger's: all
+//! but letters, digits, spaces and `.,:;_@+/-` is escaped as `\u{..}`, and 64 characters are shown.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sipguard::{
+    events::{BYTES, Event, Listener, Pcapng, Wanted, hand_on},
+    policy::protocol_name,
+    sip::Summary,
+};
+use sipguard_ebpf::{abi::Action, event::BYTES_MOST};
+use sipguard_lists::said::Said;
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{Context, needs_root, write_json};
+use crate::{
+    cli::Events,
+    output::{Palette, count, local},
+};
+
+/// How often events are fetched.
+const EVERY: Duration = Duration::from_millis(100);
+
+pub(super) fn run(events: &Events, context: &Context, out: &mut dyn Write) -> Result<()> {
+    needs_root()?;
+    let mut source = Source::open(wanted(events), context)?;
+    let mut shown = Shown {
+        events,
+        context,
+        output: Output::open(events, context, out)?,
+        count: 0,
+    };
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(follow(&mut source, &mut shown))?;
+    let lost = source.lost();
+    if lost > 0 {
+        context.warn(&format!(
+            "{} came too fast to be read; what they stood for is in the counters",
+            count(
+                usize::try_from(lost).unwrap_or(usize::MAX),
+                "event",
+                "events"
+            )
+        ));
+    }
+    Ok(())
+}
+
+fn wanted(events: &Events) -> Wanted {
+    let passes = events
+        .reason
+        .is_some_and(|reason| reason.action() == Action::Pass);
+    Wanted {
+        passes: events.allowed || passes,
+        bytes: if events.pcap.is_some() {
+            BYTES_MOST
+        } else {
+            BYTES
+        },
+    }
+}
+
+/// Until somebody ends it, nobody reads what it writes, or enough was shown.
+async fn follow(source: &mut Source, shown: &mut Shown<'_, '_>) -> Result<()> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut hung_up = signal(SignalKind::hangup())?;
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = interrupted.recv() => return Ok(()),
+            _ = terminated.recv() => return Ok(()),
+            _ = hung_up.recv() => return Ok(()),
+        }
+        let mut wrong = None;
+        source.read(shown.context, |event| {
+            if wrong.is_none() && !shown.is_done() {
+                wrong = shown.show(&event).err();
+            }
+        })?;
+        if let Some(error) = wrong {
+            return Err(error);
+        }
+        shown.output.flush()?;
+        if shown.is_done() || nobody_reads() {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether standard output is a pipe whose other end was closed: without an event there would be nothing to notice it by.
+fn nobody_reads() -> bool {
+    let out = io::stdout();
+    let mut polled = [PollFd::new(&out, PollFlags::empty())];
+    let now = Timespec::default();
+    poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().contains(PollFlags::ERR)
+}
+
+/// Where events come from: the agent, or where none runs the kernel.
+enum Source {
+    Agent(hand_on::Client),
+    Kernel(Box<Listener>),
+}
+
+impl Source {
+    fn open(wanted: Wanted, context: &Context) -> Result<Self> {
+        let path = Path::new(hand_on::PATH);
+        let agent = hand_on::Client::connect(path, wanted);
+        if let Some(agent) = agent.with_context(|| format!("can't reach {}", path.display()))? {
+            return Ok(Self::Agent(agent));
+        }
+        let listener = Listener::open(&context.host, wanted)?;
+        Ok(Self::Kernel(Box::new(listener)))
+    }
+
+    fn read(&mut self, context: &Context, each: impl FnMut(Event)) -> Result<()> {
+        match self {
+            Self::Agent(agent) => {
+                let there = agent.read(each).context("can't read from the agent")?;
+                anyhow::ensure!(there, "the agent, which hands events on, has ended");
+            }
+            Self::Kernel(listener) => {
+                listener.read(context.host.now(), each);
+                listener.grant()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lost(&self) -> u64 {
+        match self {
+            Self::Agent(agent) => agent.lost(),
+            Self::Kernel(listener) => listener.lost(),
+        }
+    }
+}
+
+/// What is shown, and what has been.
+struct Shown<'e, 'o> {
+    events: &'e Events,
+    context: &'e Context,
+    output: Output<'o>,
+    count: u64,
+}
+
+impl Shown<'_, '_> {
+    fn is_done(&self) -> bool {
+        self.events.count == Some(self.count)
+    }
+
+    fn show(&mut self, event: &Event) -> Result<()> {
+        if !self.matches(event) {
+            return Ok(());
+        }
+        self.count += 1;
+        self.output.write(event, self.context)
+    }
+
+    fn matches(&self, event: &Event) -> bool {
+        let Events {
+            source,
+            service,
+            reason,
+            ..
+        } = self.events;
+        let source = source.as_ref().is_none_or(|wanted| {
+            let from = event.source.map(ipnet::IpNet::from);
+            from.is_some_and(|from| wanted.touch(from))
+        });
+        source
+            && (service.is_none() || event.service == *service)
+            && reason.is_none_or(|reason| event.reason == reason)
+            && wanted(self.events).takes(event)
+    }
+}
+
+/// Where it goes.
+enum Output<'o> {
+    Lines(&'o mut dyn Write),
+    Capture(Pcapng<Box<dyn Write + 'o>>),
+}
+
+impl<'o> Output<'o> {
+    fn open(events: &Events, context: &Context, out: &'o mut dyn Write) -> Result<Self> {
+        let Some(path) = &events.pcap else {
+            return Ok(Self::Lines(out));
+        };
+        let capture = if path == Path::new("-") {
+            anyhow::ensure!(
+                !context.terminal,
+                "a capture is nothing to look at: name a file, or hand it on, as in `sipguard events --pcap - | tcpdump -r -`"
+            );
+            Box::new(out) as Box<dyn Write + 'o>
+        } else {
+            let file = File::create(path);
+            let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+            Box::new(BufWriter::new(file))
+        };
+        let mut capture = Pcapng::begin(capture)?;
+        capture.flush()?;
+        Ok(Self::Capture(capture))
+    }
+
+    fn write(&mut self, event: &Event, context: &Context) -> Result<()> {
+        match self {
+            Self::Capture(capture) => Ok(capture.write(event)?),
+            Self::Lines(out) if context.json => write_json(out, &said(event)),
+            Self::Lines(out) => Ok(writeln!(out, "{}", line(event, context.palette))?),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Lines(out) => out.flush(),
+            Self::Capture(capture) => capture.flush(),
+        }
+    }
+}
+
+/// With all that a stranger says as it is printed.
+fn said(event: &Event) -> Event {
+    let text = |text: &Option<String>| text.as_deref().map(|text| Said(text).to_string());
+    Event {
+        sip: event.sip.as_ref().map(|sip| Summary {
+            method: text(&sip.method),
+            user: text(&sip.user),
+            from: text(&sip.from),
+            user_agent: text(&sip.user_agent),
+            call_id: text(&sip.call_id),
+            number: text(&sip.number),
+            country: text(&sip.country),
+            ..*sip
+        }),
+        bytes: Vec::new(),
+        interface: event.interface.clone(),
+        service: event.service.clone(),
+        ..*event
+    }
+}
+
+/// For people.
+fn line(event: &Event, palette: Palette) -> String {
+    let Palette { good, bad, dim, .. } = palette;
+    let (style, action) = match (event.action, event.enforced) {
+        (Action::Pass, _) => (good, "pass"),
+        (Action::Drop, true) => (bad, "drop"),
+        (Action::Drop, false) => (bad, "would drop"),
+    };
+    let mut line = format!(
+        "{dim}{}{dim:#} {} {style}{action} {}{style:#}",
+        local(event.time),
+        Said(&event.interface),
+        event.reason.name(),
+    );
+    let mut add = |text: &str| {
+        line.push(' ');
+        line.push_str(text);
+    };
+    if let Some(service) = &event.service {
+        add(service);
+    }
+    match (event.source, event.source_port) {
+        (Some(source), Some(port)) => add(&std::net::SocketAddr::new(source, port).to_string()),
+        (Some(source), None) => add(&source.to_string()),
+        (None, _) => {}
+    }
+    if let (Some(protocol), Some(port)) = (event.protocol, event.port) {
+        add(&format!("to {}/{port}", protocol_name(protocol)));
+    }
+    if let Some(sip) = &event.sip {
+        add(&told(sip));
+    }
+    if event.left_out > 0 {
+        add(&format!("{dim}({} left out){dim:#}", event.left_out));
+    }
+    line
+}
+
+/// What SIP says.
+fn told(sip: &Summary) -> String {
+    let mut words = Vec::new();
+    if let Some(method) = &sip.method {
+        words.push(Said(method).to_string());
+    }
+    if let Some(status) = sip.status {
+        words.push(status.to_string());
+    }
+    for (name, text) in [
+        ("to", &sip.user),
+        ("from", &sip.from),
+        ("number", &sip.number),
+        ("country", &sip.country),
+        ("agent", &sip.user_agent),
+        ("call", &sip.call_id),
+    ] {
+        if let Some(text) = text {
+            words.push(format!("{name} \"{}\"", Said(text)));
+        }
+    }
+    if sip.high_risk {
+        words.push("high-risk".to_owned());
+    }
+    words.join(", ")
+}

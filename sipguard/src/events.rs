@@ -1,0 +1,14 @@
+//! What the kernel tells of single packets: a sample, never the count. Who listens grants how much is told; with nobody there, nothing is.
+//!
+//! One process listens, the agent or a command. The agent hands on to others.
+
+mod event;
+pub mod hand_on;
+mod listener;
+mod pcapng;
+
+pub use self::{
+    event::{Event, Names},
+    listener::{BYTES, ListenError, Listener, Wanted},
+    pcapng::Pcapng,
+};

@@ -1,0 +1,380 @@
+//! `sipguard events`: what the kernel tells of single packets, to whom, and that nothing silences it but the listener's end.
+
+use std::{
+    fs::{self, File},
+    net::IpAddr,
+    process::{Command, Stdio},
+};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use sipguard::capture;
+use sipguard_tests::{
+    netns::{Process, SCRATCH, Sandbox, sandbox, sipguard, until},
+    scene::{PROVIDER, SCANNER, Scene},
+};
+
+const CONFIG: &str = r#"
+interfaces = ["eth0"]
+[sources]
+providers = ["203.0.113.0/24"]
+[services.sip]
+udp = [5060]
+allow = ["providers"]
+"#;
+
+/// Folded, with what a terminal, a spreadsheet, a chat and a metric would make something of.
+const HOSTILE: &[u8] = b"INVITE sip:00881\x1b]0;x\x07@192.0.2.1 SIP/2.0\r\nFrom: \"</a><!--\" <sip:=cmd|'/c calc'!A1@x>\r\n\
+User-Agent: \xe2\x80\xaeevil\r\n [[x]](<http://x.invalid>) {a=\"b\"}\\ \x00\r\nCall-ID: *_~`\r\n\r\n";
+
+/// A host that guards its SIP port.
+fn with_scene(test: impl FnOnce(&Scene, &Sandbox) + Send) {
+    with_config(CONFIG, test);
+}
+
+fn with_config(config: &str, test: impl FnOnce(&Scene, &Sandbox) + Send) {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(config);
+        scene.sipguard(["apply"]).succeeded();
+        test(&scene, sandbox);
+    });
+}
+
+/// Begins to listen, and waits until it is told.
+fn listen(scene: &Scene, arguments: &[&str]) -> Process {
+    let mut command = Command::new(sipguard());
+    command.arg("--config").arg(scene.config());
+    command.args(["events", "--json"]).args(arguments);
+    let listener = scene.gateway.spawn(&mut command);
+    is_told(scene, &listener);
+    listener
+}
+
+/// Waits until a source that was never seen before is told of.
+fn is_told(scene: &Scene, listener: &Process) {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let source = format!("198.18.{}.{}", number / 250, number % 250 + 1);
+    let frame = scene.frame("eth0", &source).udp(5060).bytes();
+    let wanted = format!("\"source\":\"{source}\"");
+    until("the kernel tells", || {
+        scene.wire("eth0").send(&frame);
+        listener.stdout().contains(&wanted)
+    });
+}
+
+/// What was told of a source so far.
+fn told(listener: &Process, source: &str) -> Vec<Value> {
+    let source = source.parse::<IpAddr>().expect("an address").to_string();
+    let text = listener.stdout();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let events = whole.lines().map(|line| {
+        serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    });
+    events.filter(|event| event["source"] == source).collect()
+}
+
+/// Sends a frame until it is told of.
+fn tells(scene: &Scene, listener: &Process, source: &str, frame: &[u8]) -> Value {
+    let mut events = Vec::new();
+    until("it is told of", || {
+        scene.wire("eth0").send(frame);
+        events = told(listener, source);
+        !events.is_empty()
+    });
+    events.swap_remove(0)
+}
+
+#[test]
+fn drops_are_told_of() {
+    with_scene(|scene, _| {
+        let listener = listen(scene, &[]);
+        let sip = b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n";
+        let frame = scene.frame("eth0", SCANNER).udp(5060).from_port(5071);
+        let frame = frame.payload(sip).bytes();
+        let event = tells(scene, &listener, SCANNER, &frame);
+        for (field, wanted) in [
+            ("interface", Value::from("eth0")),
+            ("service", "sip".into()),
+            ("reason", "unlisted".into()),
+            ("action", "drop".into()),
+            ("enforced", true.into()),
+            ("source_port", 5071.into()),
+            ("port", 5060.into()),
+            ("protocol", "udp".into()),
+            ("length", frame.len().into()),
+        ] {
+            assert_eq!(event[field], wanted, "{field}: {event}");
+        }
+        assert_eq!(event["sip"]["method"], "OPTIONS");
+        assert_eq!(event["sip"]["user_agent"], "friendly-scanner");
+
+        let v6 = "2001:db8:66::7";
+        let frame = scene.frame("eth0", v6).udp(5060).bytes();
+        assert_eq!(tells(scene, &listener, v6, &frame)["service"], "sip");
+        // Broken, and no service's.
+        let broken = "198.51.100.8";
+        let frame = scene.frame("eth0", broken).ihl(4).udp(5060).bytes();
+        let event = tells(scene, &listener, broken, &frame);
+        assert_eq!(event["reason"], "malformed");
+        assert_eq!(event["service"], Value::Null);
+        assert_eq!(event["port"], Value::Null);
+        // Passes are not told of unless somebody asks, and other ports never.
+        for source in [PROVIDER, "198.51.100.9"] {
+            let port = if source == PROVIDER { 5060 } else { 16_384 };
+            assert!(scene.passes("eth0", source, port));
+            is_told(scene, &listener);
+            assert_eq!(told(&listener, source), Vec::<Value>::new());
+        }
+        listener.signal(Signal::INT);
+        listener.wait().succeeded();
+        let listener = listen(scene, &["--allowed"]);
+        let frame = scene.frame("eth0", PROVIDER).udp(5060).bytes();
+        let event = tells(scene, &listener, PROVIDER, &frame);
+        assert_eq!(
+            (&event["action"], &event["reason"]),
+            (&"pass".into(), &"allowed".into())
+        );
+    });
+}
+
+#[test]
+fn what_monitor_mode_lets_pass_is_told_of() {
+    with_config(
+        &CONFIG.replacen('\n', "\nmode = \"monitor\"\n", 1),
+        |scene, _| {
+            let listener = listen(scene, &[]);
+            assert!(scene.passes("eth0", SCANNER, 5060));
+            let frame = scene.frame("eth0", SCANNER).udp(5060).bytes();
+            let event = tells(scene, &listener, SCANNER, &frame);
+            assert_eq!(
+                (&event["action"], &event["enforced"]),
+                (&"drop".into(), &false.into())
+            );
+        },
+    );
+}
+
+/// Behind the driver, where the kernel has taken the tag off and read the header.
+#[test]
+fn the_program_at_tc_tells_too() {
+    let config = CONFIG.replace(
+        "interfaces = [\"eth0\"]",
+        "[[interface]]\nname = \"eth0\"\nmode = \"tc\"\n",
+    );
+    with_config(&config, |scene, _| {
+        let file = format!("{SCRATCH}/tc.pcapng");
+        let mut command = Command::new(sipguard());
+        command.arg("--config").arg(scene.config());
+        command.args([
+            "events", "--source", SCANNER, "--count", "1", "--pcap", &file,
+        ]);
+        let listener = scene.gateway.spawn(&mut command);
+        let frame = scene.begin("eth0").vlan(7).ip(SCANNER).udp(5060);
+        let frame = frame.payload(HOSTILE).bytes();
+        until("a capture is begun", || {
+            fs::metadata(&file).is_ok_and(|it| it.len() > 0)
+        });
+        until("it ends", || {
+            scene.wire("eth0").send(&frame);
+            fs::metadata(&file).is_ok_and(|it| it.len() > 300)
+        });
+        listener.wait().succeeded();
+        let mut frames = Vec::new();
+        let file = File::open(&file).expect("a capture");
+        capture::read(file, |packet| -> Result<(), capture::CaptureError> {
+            frames.push(packet.bytes.to_vec());
+            Ok(())
+        })
+        .expect("a whole capture");
+        assert_eq!(frames, [frame]);
+    });
+}
+
+/// One process reads: a second one would take the first one's place.
+#[test]
+fn a_second_listener_is_refused() {
+    with_scene(|scene, _| {
+        let first = listen(scene, &[]);
+        let refused = scene.sipguard(["events"]).exited(1).stderr;
+        assert!(
+            refused.contains(&format!("process {}", first.pid().as_raw_nonzero())),
+            "{refused}"
+        );
+        assert!(refused.contains("listens already"), "{refused}");
+        is_told(scene, &first);
+        // A killed one leaves the place free.
+        first.signal(Signal::KILL);
+        drop(first.wait());
+        is_told(scene, &listen(scene, &[]));
+    });
+}
+
+#[test]
+fn without_a_policy_there_is_nothing_to_tell_of() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(CONFIG);
+        let refused = scene.sipguard(["events"]).exited(1).stderr;
+        assert!(refused.contains("sipguard apply"), "{refused}");
+    });
+}
+
+/// Whatever makes another generation, waits for a confirmation, takes it back, or begins anew.
+#[test]
+fn nothing_silences_a_listener() {
+    with_scene(|scene, _| {
+        let listener = listen(scene, &[]);
+        let other = |port: u16| {
+            scene.configure(&CONFIG.replace("[5060]", &format!("[5060, {port}]")));
+        };
+        for port in [6001, 6002, 6003] {
+            other(port);
+            scene.sipguard(["apply"]).succeeded();
+            is_told(scene, &listener);
+        }
+        other(6004);
+        let mut command = Command::new(sipguard());
+        command.arg("--config").arg(scene.config());
+        command.args(["apply", "--confirm", "60s"]);
+        let pending = scene.gateway.spawn(&mut command);
+        pending.wait_for_output("sipguard confirm");
+        is_told(scene, &listener);
+        scene.sipguard(["rollback"]).succeeded();
+        drop(pending.wait());
+        is_told(scene, &listener);
+        // What was taken back is not applied again.
+        other(6005);
+        scene.sipguard(["down"]).succeeded();
+        scene.sipguard(["apply"]).succeeded();
+        is_told(scene, &listener);
+        listener.signal(Signal::TERM);
+        listener.wait().succeeded();
+    });
+}
+
+/// What is told and what is left out are what is counted.
+#[test]
+fn what_is_left_out_is_counted() {
+    with_scene(|scene, _| {
+        let listener = listen(scene, &[]);
+        let frame = scene.frame("eth0", SCANNER).udp(5060).bytes();
+        for _ in 0..2000 {
+            scene.wire("eth0").send(&frame);
+        }
+        scene.settle("eth0");
+        is_told(scene, &listener);
+        until("all is told of or left out", || {
+            // What was left out is told with the next event from that processor.
+            is_told(scene, &listener);
+            let stats = scene.sipguard(["stats", "--json"]).succeeded().stdout;
+            let stats: Value = serde_json::from_str(&stats).expect("JSON");
+            let dropped = stats["totals"]["drop"]["packets"]
+                .as_u64()
+                .expect("a number");
+            let text = listener.stdout();
+            let sum: u64 = text
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .map(|event| event["left_out"].as_u64().expect("a number") + 1)
+                .sum();
+            assert!(sum <= dropped, "{sum} of {dropped}");
+            // Before it listened, some were dropped.
+            sum >= 2000
+        });
+    });
+}
+
+/// A scanner of ten packets a second is told of beside others that send all the time.
+#[test]
+fn a_slow_scanner_is_seen_beside_a_flood() {
+    with_scene(|scene, _| {
+        let mut command = Command::new(sipguard());
+        command.arg("--config").arg(scene.config());
+        command.args(["events", "--json", "--source", SCANNER]);
+        let listener = scene.gateway.spawn(&mut command);
+        let flood: Vec<_> = (0..16_384_u32)
+            .map(|number| {
+                let source = format!(
+                    "198.{}.{}.{}",
+                    18 + (number >> 16),
+                    number >> 8 & 255,
+                    number & 255
+                );
+                scene.frame("eth0", &source).udp(5060).bytes()
+            })
+            .collect();
+        let scanner = scene.frame("eth0", SCANNER).udp(5060).bytes();
+        let mut sent = 0_usize;
+        until("the scanner is told of", || {
+            for frame in flood.iter().cycle().skip(sent % flood.len()).take(4096) {
+                scene.wire("eth0").send(frame);
+            }
+            sent += 4096;
+            scene.wire("eth0").send(&scanner);
+            !told(&listener, SCANNER).is_empty()
+        });
+    });
+}
+
+/// What strangers say comes out of every output as plain letters.
+#[test]
+fn hostile_words_are_harmless() {
+    let plain = |text: &str| {
+        let known = |letter: char| letter.is_ascii_graphic() || letter == ' ' || letter == '\n';
+        assert!(text.chars().all(known), "{text:?}");
+    };
+    with_scene(|scene, _| {
+        let frame = scene
+            .frame("eth0", SCANNER)
+            .udp(5060)
+            .payload(HOSTILE)
+            .bytes();
+        let file = format!("{SCRATCH}/hostile.pcapng");
+        for arguments in [&["--json"][..], &["--color", "never"], &["--pcap", &file]] {
+            let mut command = Command::new(sipguard());
+            command.arg("--config").arg(scene.config());
+            command.args(["events", "--source", SCANNER, "--count", "1"]);
+            command.args(arguments);
+            let listener = scene.gateway.spawn(&mut command);
+            let state = format!("/proc/{}/stat", listener.pid().as_raw_nonzero());
+            until("it has seen enough", || {
+                scene.wire("eth0").send(&frame);
+                // Ended, and not waited for yet.
+                fs::read_to_string(&state).is_ok_and(|state| state.contains(") Z "))
+            });
+            let said = listener.wait().succeeded().stdout;
+            plain(&said);
+        }
+        // One comment a packet, on one line; and the packet as it was.
+        let read = Command::new("tcpdump")
+            .args(["-n", "-r", "-"])
+            .stdin(Stdio::from(File::open(&file).expect("a capture")))
+            .output()
+            .expect("tcpdump is there");
+        let read = String::from_utf8_lossy(&read.stdout).into_owned();
+        assert!(read.contains(SCANNER), "{read}");
+        let bytes = fs::read(&file).expect("a capture");
+        let comment = b"interface eth0 reason unlisted service sip";
+        assert!(bytes.windows(comment.len()).any(|part| part == comment));
+    });
+}
+
+/// Who reads no more is noticed, though nothing is told.
+#[test]
+fn a_closed_pipe_ends_it() {
+    with_scene(|scene, _| {
+        let command = format!(
+            "{} --config {} events | true",
+            sipguard().display(),
+            scene.config().display()
+        );
+        scene
+            .gateway
+            .run(Command::new("sh").args(["-c", &command]))
+            .succeeded();
+        // And nobody listens any more.
+        is_told(scene, &listen(scene, &[]));
+    });
+}
