@@ -5,7 +5,7 @@
 //! - This gateway answers him: a 2xx to REGISTER goes to who knew the password, whatever Contacts it lists, and a 401 says nothing, as every refusal is one.
 //! - Nothing of an address is believed that the packet's headers only name (Via, Contact): what counts is where packets came from and went to.
 //!
-//! What is remembered is bounded (at most some 80 MiB, where somebody sees to that; an ordinary day takes some 10), and what found no room is counted.
+//! What is remembered is bounded (some tens of MiB where somebody sees to that), and what found no room is counted.
 
 mod config;
 mod evidence;

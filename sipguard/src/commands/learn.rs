@@ -6,8 +6,8 @@
 //!  "proposals":[{"source":"providers","entry":"203.0.113.5","addresses":["203.0.113.5"],"why":["this gateway registered there as 4711, 3 times"]}],
 //!  "refused":[{"address":"198.51.100.7","why":["it says that it is a scanner (User-Agent friendly-scanner)"],"requests":220}]}
 //! ```
-//! `packets` are UDP datagrams and TCP segments, `messages` those in which a SIP message begins, `left_out` messages of pairs beyond those that are
-//! remembered. `own` are this gateway's addresses; `unclear` pairs of addresses of which nothing tells which one is this gateway. `source` is `providers`
+//! `packets` are UDP datagrams and TCP segments, `messages` those in which a SIP message begins, `left_out` pairs of addresses that
+//! were forgotten to make room for others: nothing spoke for them, or for too many. `own` are this gateway's addresses; `unclear` pairs of addresses of which nothing tells which one is this gateway. `source` is `providers`
 //! or `phones`, `entry` what stands in its list: an address, a network, or a name. `why` are sentences for people, which may change. `refused` begins with
 //! whoever sent most requests.
 

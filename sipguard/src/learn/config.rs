@@ -87,8 +87,8 @@ impl Findings {
         if self.left_out > 0 {
             writeln!(
                 out,
-                "# Left out: {}, because too many others talked.",
-                count(self.left_out, "message", "messages")
+                "# Left out: {} of whom nothing was known that would let anybody in, to make room for others.",
+                count(self.left_out, "pair", "pairs")
             )?;
         }
         Ok(())

@@ -12,7 +12,7 @@ use super::packet::Packet;
 use crate::capture::Direction;
 use crate::sip::{Message, Start, number::Number};
 
-/// Pairs of which both have spoken, and as many of which only one has. Each takes some 5 KiB at most.
+/// Pairs for which something speaks, and as many for which nothing does. Each takes some 5 KiB at most.
 pub(super) const PAIRS: usize = 8_192;
 /// Call-IDs that answers are looked for by; the oldest go first.
 const CALLS: usize = 32_768;
@@ -93,7 +93,8 @@ pub(super) struct Side {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pair {
     pub(super) sides: [Side; 2],
-    spoke: [bool; 2],
+    /// Whether a registration or a call between them came to something.
+    is_kept: bool,
 }
 
 /// A call or registration, by who sent its first request to whom.
@@ -113,7 +114,7 @@ enum Asked {
 /// Takes packets, and keeps what they are evidence of.
 pub struct Learner {
     pub(super) pairs: HashMap<(IpAddr, IpAddr), Pair>,
-    /// Of which only one side has spoken, in the order in which they came.
+    /// In the order in which they came; the oldest for which nothing speaks make room for others.
     waiting: VecDeque<(IpAddr, IpAddr)>,
     calls: HashMap<u64, Call>,
     order: VecDeque<u64>,
@@ -124,9 +125,9 @@ pub struct Learner {
     pub(super) packets: usize,
     /// Those with a message.
     pub(super) messages: usize,
-    /// Messages between pairs that found no room.
+    /// Pairs that made room for others.
     pub(super) left_out: usize,
-    both: usize,
+    kept: usize,
 }
 
 impl Learner {
@@ -142,7 +143,7 @@ impl Learner {
             packets: 0,
             messages: 0,
             left_out: 0,
-            both: 0,
+            kept: 0,
         }
     }
 
@@ -167,10 +168,7 @@ impl Learner {
             }
         }
         let call = message.call_id.map(|call_id| self.seed.hash_one(call_id));
-        if !self.make_room(source, destination) {
-            self.left_out += 1;
-            return;
-        }
+        self.make_room(source, destination);
         match message.start {
             Start::Request { method, .. } => {
                 let relayed = call.is_some_and(|call| self.leg(call, source, destination));
@@ -185,40 +183,35 @@ impl Learner {
         }
     }
 
-    /// Sees that the pair has a place, and notes that this one spoke.
-    fn make_room(&mut self, source: IpAddr, destination: IpAddr) -> bool {
+    /// Sees that the pair has a place. Whoever came to nothing makes room, so that a flood of strangers pushes out each other and nobody else.
+    fn make_room(&mut self, source: IpAddr, destination: IpAddr) {
         let key = key(source, destination);
-        let side = usize::from(source != key.0);
-        if !self.pairs.contains_key(&key) {
-            // Those that only one side has a part in make room for each other, so that a flood of forged sources pushes out nobody who was answered.
-            while self.waiting.len() >= PAIRS {
-                let Some(first) = self.waiting.pop_front() else {
-                    break;
-                };
-                if self
-                    .pairs
-                    .get(&first)
-                    .is_some_and(|pair| !pair.spoke[0] || !pair.spoke[1])
-                {
-                    self.pairs.remove(&first);
-                }
-            }
-            self.waiting.push_back(key);
-            self.pairs.insert(key, Pair::default());
+        if self.pairs.contains_key(&key) {
+            return;
         }
-        // It is there, as it was put there.
-        let Some(pair) = self.pairs.get_mut(&key) else {
-            return false;
-        };
-        let before = pair.spoke;
-        if !before[side] && before[1 - side] {
-            if self.both >= PAIRS {
-                return false;
+        while self.waiting.len() >= PAIRS {
+            let Some(first) = self.waiting.pop_front() else {
+                break;
+            };
+            if self.pairs.get(&first).is_some_and(|pair| !pair.is_kept) {
+                self.pairs.remove(&first);
+                self.left_out += 1;
             }
-            self.both += 1;
         }
-        pair.spoke[side] = true;
-        true
+        self.waiting.push_back(key);
+        self.pairs.insert(key, Pair::default());
+    }
+
+    /// Notes that something speaks for a pair: it makes room for nobody any more, as long as there are not too many of these.
+    fn keep(&mut self, source: IpAddr, destination: IpAddr) {
+        let room = self.kept < PAIRS;
+        if let Some(pair) = self.pairs.get_mut(&key(source, destination))
+            && !pair.is_kept
+            && room
+        {
+            pair.is_kept = true;
+            self.kept += 1;
+        }
     }
 
     /// Notes that a call has this leg; says whether it began elsewhere and is only sent on.
@@ -339,6 +332,9 @@ impl Learner {
         } else if let (Some(b"REGISTER"), Some(user)) = (message.method, user) {
             side.registered.add(user, USERS);
         }
+        if matches!(message.method, Some(b"REGISTER" | b"INVITE")) {
+            self.keep(source, destination);
+        }
     }
 }
 
@@ -362,7 +358,11 @@ impl<T: PartialEq + Clone> Few<T> {
 
 impl Side {
     /// Adds what the same one wanted of another address of this gateway.
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: Self) {
+        if self.registers.sent + self.calls.sent + self.others.sent == 0 {
+            *self = other;
+            return;
+        }
         self.registers.merge(other.registers);
         self.calls.merge(other.calls);
         self.others.merge(other.others);

@@ -74,7 +74,7 @@ pub struct Findings {
     pub packets: usize,
     /// SIP messages among them.
     pub messages: usize,
-    /// Messages that are not counted in, because too many others talked.
+    /// Pairs of addresses that were forgotten to make room for others: nothing spoke for them, or for too many.
     pub left_out: usize,
     /// This gateway's addresses.
     pub own: Vec<IpAddr>,
@@ -95,19 +95,21 @@ struct Far {
 
 impl Learner {
     /// Draws the conclusions.
-    pub fn findings(&self) -> Findings {
+    pub fn findings(self) -> Findings {
         let pairs: Vec<_> = self.pairs.keys().copied().collect();
         let own = own::find(&self.own, &pairs);
         let mut all = BTreeMap::<IpAddr, Far>::new();
-        for (&(one, other), pair) in &self.pairs {
-            for (own_at, far) in [(0, other), (1, one)] {
-                let (here, there) = ([one, other][own_at], far);
-                if own.addresses.contains(&here) && !own.addresses.contains(&there) {
-                    let far = all.entry(there).or_default();
-                    far.out.merge(&pair.sides[own_at]);
-                    far.came.merge(&pair.sides[1 - own_at]);
-                }
-            }
+        for ((one, other), pair) in self.pairs {
+            let is_own = [one, other].map(|address| own.addresses.contains(&address));
+            let [first, second] = pair.sides;
+            let (there, out, came) = match is_own {
+                [true, false] => (other, first, second),
+                [false, true] => (one, second, first),
+                _ => continue,
+            };
+            let far = all.entry(there).or_default();
+            far.out.merge(out);
+            far.came.merge(came);
         }
         let mut let_in = BTreeMap::new();
         for (&address, far) in &all {
