@@ -1,13 +1,16 @@
 //! What has to stay awake to see what comes and goes: it reads what the kernel tells, and says what happened. The filter needs none of it.
 
+pub mod attempts;
 pub mod flood;
 pub mod happened;
 pub mod in_force;
 pub mod journal;
 mod keeper;
 pub mod notices;
+pub mod knocks;
 mod process;
 mod signals;
 pub mod systemd;
+pub mod tried;
 
 pub use self::process::{AgentError, FOLDER, run};

@@ -3,6 +3,7 @@
 
 mod dns;
 mod document;
+mod events;
 mod interfaces;
 mod list;
 mod notify;
@@ -109,7 +110,16 @@ pub fn parse(text: &str, file: &Path) -> Result<Policy, Problems> {
 
 /// What could be read; without meaning where the document has problems.
 fn policy(document: &mut Document<'_>, table: &DeTable<'_>) -> Policy {
-    let [names, tables, mode, sources, dns, services, notify] = document.fields(
+    let [
+        names,
+        tables,
+        mode,
+        sources,
+        dns,
+        events,
+        services,
+        notify,
+    ] = document.fields(
         table,
         "the config file",
         [
@@ -118,6 +128,7 @@ fn policy(document: &mut Document<'_>, table: &DeTable<'_>) -> Policy {
             "mode",
             "sources",
             "dns",
+            "events",
             "services",
             "notify",
         ],
@@ -146,6 +157,7 @@ fn policy(document: &mut Document<'_>, table: &DeTable<'_>) -> Policy {
     };
     let dns = dns.map(|dns| dns::read(document, dns)).unwrap_or_default();
     let notify = notify.and_then(|notify| notify::read(document, notify));
+    let hide = events.map(|events| events::read(document, events));
     let origins = sources::origins(&mut sources);
     let entries = services::entries(&written, &sources);
     let live = services::live(&written, &sources);
@@ -158,6 +170,7 @@ fn policy(document: &mut Document<'_>, table: &DeTable<'_>) -> Policy {
         live,
         dns,
         notify,
+        hide: hide.unwrap_or_default(),
     }
 }
 

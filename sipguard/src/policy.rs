@@ -49,6 +49,19 @@ pub struct Policy {
     pub dns: Dns,
     /// Who wants notices, if anybody does.
     pub notify: Option<Notify>,
+    /// What is not kept of those who knock.
+    pub hide: Hide,
+}
+
+/// What is not kept of those who knock, and told nobody: a number or a user may be somebody's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hide {
+    /// Numbers that they dial, and users that are telephone numbers.
+    #[serde(default)]
+    pub number: bool,
+    /// Users that they name.
+    #[serde(default)]
+    pub user: bool,
 }
 
 impl Policy {
@@ -113,6 +126,7 @@ impl Default for Policy {
             live: Vec::new(),
             dns: Dns::default(),
             notify: None,
+            hide: Hide::default(),
         }
     }
 }

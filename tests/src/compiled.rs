@@ -145,6 +145,7 @@ impl Compiled {
             live: policy.live.clone(),
             dns: policy.dns.clone(),
             notify: policy.notify.clone(),
+            hide: policy.hide,
             entries: policy.entries.len(),
             prefilter_shift: self.tables.constants.prefilter_shift,
         }

@@ -312,6 +312,8 @@ unused    = ["sip.unused.example"]
 [dns]
 servers = ["192.0.2.53", "2001:db8::53"]
 dnssec = true
+[events]
+hide = ["user"]
 [services.sip]
 udp = [5060]
 allow = ["providers", "trunk", "home", "fleet"]
@@ -325,6 +327,7 @@ allow = ["blocked"]
     // A source of prefixes and names is both.
     assert_eq!(policy.entries.len(), 1);
     assert_eq!(policy.dns.servers.len(), 2);
+    assert!(policy.hide.user && !policy.hide.number);
     let live: Vec<_> = policy
         .live
         .iter()

@@ -8,7 +8,7 @@ use sipguard_lists::{notify::Notify, task::Dns};
 
 use super::Error;
 use crate::{
-    policy::{Interface, LiveSource, Mode, Origin, Service},
+    policy::{Hide, Interface, LiveSource, Mode, Origin, Service},
     state::Slots,
     tables::Constants,
     warnings::Doubt,
@@ -47,6 +47,9 @@ pub struct Description {
     /// Who wants notices, if anybody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
+    /// What is not kept of those who knock.
+    #[serde(default)]
+    pub hide: Hide,
     /// How many entries the config file gave it.
     pub entries: usize,
     /// 32 less the size of a service's region of the prefilter, in bits as a power of two.

@@ -47,6 +47,7 @@ fn compiled(policy: Policy, first: &[&str]) -> Compiled {
         live: Vec::new(),
         dns: policy.dns.clone(),
         notify: policy.notify.clone(),
+        hide: policy.hide,
         entries: policy.entries.len(),
         prefilter_shift: tables.constants.prefilter_shift,
     };

@@ -43,6 +43,7 @@ pub(crate) fn describe(
         live: policy.live.clone(),
         dns: policy.dns.clone(),
         notify: policy.notify.clone(),
+        hide: policy.hide,
         entries: policy.entries.len(),
         prefilter_shift: tables.constants.prefilter_shift,
     }
@@ -63,6 +64,7 @@ pub(crate) fn digest(policy: &Policy, slots: &Slots) -> String {
         &policy.live,
         &policy.dns,
         &policy.notify,
+        policy.hide,
         slots,
     ))
     .unwrap_or_default();

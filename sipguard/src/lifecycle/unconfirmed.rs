@@ -154,6 +154,7 @@ pub(super) fn confirmed(generation: &Generation) -> Result<Confirmed, Error> {
             live: description.live.clone(),
             dns: description.dns.clone(),
             notify: description.notify.clone(),
+            hide: description.hide,
         }),
     })
 }

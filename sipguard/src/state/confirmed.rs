@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, de::Error as _};
 
 use sipguard_lists::{notify::Notify, task::Dns};
 
-use crate::policy::{Action, Entry, Interface, LiveSource, Mode, Origin, Policy, Service};
+use crate::policy::{Action, Entry, Hide, Interface, LiveSource, Mode, Origin, Policy, Service};
 
 /// The form in which the policy is written; changes when older programs would misread it.
 const VERSION: u32 = 1;
@@ -110,10 +110,12 @@ struct Written {
     dns: Dns,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     notify: Option<Notify>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    hide: Hide,
 }
 
-fn is_default(dns: &Dns) -> bool {
-    *dns == Dns::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -153,6 +155,7 @@ impl Serialize for Confirmed {
             live: self.policy.live.clone(),
             dns: self.policy.dns.clone(),
             notify: self.policy.notify.clone(),
+            hide: self.policy.hide,
         };
         written.serialize(serializer)
     }
@@ -201,6 +204,7 @@ impl<'de> Deserialize<'de> for Confirmed {
                 live: written.live,
                 dns: written.dns,
                 notify: written.notify,
+                hide: written.hide,
             }),
         })
     }

@@ -29,7 +29,7 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "colour = 1",
-        "1:1: the config file has no key \"colour\"; the keys here are interfaces, interface, mode, sources, dns, services, notify",
+        "1:1: the config file has no key \"colour\"; the keys here are interfaces, interface, mode, sources, dns, events, services, notify",
     ),
     (
         "[services.sip]\nudp = [1]\n alow = []",
@@ -328,6 +328,14 @@ const ROWS: &[(&str, &str)] = &[
     (
         "[notify]\nmail = { to = \"a@b\" }",
         "2:8: mail needs to, from and smtp; write mail = { to = \"noc@example.com\", from = \"sipguard@gw1.example.com\", smtp = \"smtps://mail.example.com\" }",
+    ),
+    (
+        "[events]\nhide = \"number\"",
+        "2:8: hide must be an array, not a string; write hide = [\"number\", \"user\"]",
+    ),
+    (
+        "[events]\nhide = [\"number\", \"password\"]",
+        "2:19: what is hidden can't be \"password\"; write \"number\" or \"user\"",
     ),
     // Names of sources.
     (

@@ -1,0 +1,96 @@
+//! A few of the different things that somebody said, and how often he said each.
+
+use serde::{Deserialize, Serialize};
+
+/// What one text costs besides its bytes: where it is, and what the allocator adds.
+pub(super) const OVERHEAD: usize = 48;
+
+/// Something that takes room.
+pub(super) trait Sized {
+    /// How many bytes, about.
+    fn bytes(&self) -> usize;
+}
+
+impl Sized for Box<str> {
+    fn bytes(&self) -> usize {
+        self.len() + OVERHEAD
+    }
+}
+
+/// One thing, and how often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen<T> {
+    /// What it is.
+    pub what: T,
+    /// How often it was told of.
+    pub times: u32,
+}
+
+/// At most `N` of them, in the order in which they came first. Where one more comes, the one that was there least often gives way, and of
+/// several the first: whoever says something else each time has the newest ones kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Few<T, const N: usize>(Vec<Seen<T>>);
+
+impl<T, const N: usize> Default for Few<T, N> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T, const N: usize> Few<T, N> {
+    /// In the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = &Seen<T>> {
+        self.0.iter()
+    }
+
+    /// Those that were there most often first.
+    pub fn by_times(&self) -> Vec<&Seen<T>> {
+        let mut all: Vec<_> = self.0.iter().collect();
+        all.sort_by_key(|seen| std::cmp::Reverse(seen.times));
+        all
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The one that was there most often, and of several the first.
+    pub fn most(&self) -> Option<&T> {
+        let most = self.0.iter().rev().max_by_key(|seen| seen.times);
+        most.map(|seen| &seen.what)
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        self.0.retain(|seen| keep(&seen.what));
+    }
+}
+
+#[expect(private_bounds, reason = "what takes room is a matter of this folder")]
+impl<T: Sized + PartialEq, const N: usize> Few<T, N> {
+    pub(super) fn note(&mut self, what: T) {
+        if let Some(seen) = self.0.iter_mut().find(|seen| seen.what == what) {
+            seen.times = seen.times.saturating_add(1);
+            return;
+        }
+        if self.0.len() >= N {
+            let places = self.0.iter().enumerate();
+            if let Some((least, _)) = places.min_by_key(|(_, seen)| seen.times) {
+                self.0.remove(least);
+            }
+        }
+        // Most sources say one thing, and room for four would be most of what they take.
+        self.0.reserve_exact(1);
+        self.0.push(Seen { what, times: 1 });
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.0.iter().map(|seen| seen.what.bytes()).sum()
+    }
+
+    /// Keeps as many as there may be: a file may say anything.
+    pub(super) fn cut(&mut self) {
+        self.0.truncate(N);
+    }
+}
