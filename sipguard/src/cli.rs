@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::{
     arguments::{
-        Against, Apply, Ban, Check, Completions, Events, Import, Learn, List, ListFormat, Man,
-        Notify, Refresh, Remove, Say, Stats, StatsFormat, Status, Unban,
+        Against, Apply, Ban, Check, Completions, Events, Import, Knocks, Learn, List, ListFormat,
+        Man, Notify, Refresh, Remove, Say, Stats, StatsFormat, Status, Unban,
     },
     values::{Lasts, Prefixes, flat},
 };
@@ -246,6 +246,28 @@ Examples:
   sipguard events --pcap - | tshark -i -
   sipguard events --pcap knocks.pcapng --count 1000")]
     Events(Events),
+
+    /// Show who knocks now, on a screen
+    ///
+    /// Shows what is dropped each second by interface, service and reason, and the sources that knock most: what they say, which numbers they
+    /// dial, and what they try. `?` shows the keys; `a` lets the marked source in and `d` keeps it out, after asking. The graphs have every
+    /// packet; the sources are a sample, of which the kernel tells as many as somebody listens to.
+    #[command(after_help = "\
+Examples:
+  sipguard top
+  sipguard events          the same as lines, where there is no terminal")]
+    Top,
+
+    /// Show who knocked, and what he tried
+    ///
+    /// Shows the sources whose packets were dropped in the last 30 days, as far as the agent kept them: 10,000 at most, those that knock again
+    /// and again before those that came once. Says of each what it said, and what it tries: a scan, brute force, toll fraud. A source may be
+    /// forged.
+    #[command(after_help = "\
+Examples:
+  sipguard knocks --since 24h
+  sipguard knocks --json | jq -r 'select(any(.attempts[]; .attempt == \"toll_fraud\")) | .source'")]
+    Knocks(Knocks),
 
     /// List who is allowed and denied
     ///

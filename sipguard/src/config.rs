@@ -110,16 +110,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Policy, Problems> {
 
 /// What could be read; without meaning where the document has problems.
 fn policy(document: &mut Document<'_>, table: &DeTable<'_>) -> Policy {
-    let [
-        names,
-        tables,
-        mode,
-        sources,
-        dns,
-        events,
-        services,
-        notify,
-    ] = document.fields(
+    let [names, tables, mode, sources, dns, events, services, notify] = document.fields(
         table,
         "the config file",
         [

@@ -114,6 +114,13 @@ pub(crate) struct Events {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Knocks {
+    /// Only those that knocked within this time: 90s, 15m, 24h, 7d
+    #[arg(long, value_name = "DURATION", value_parser = when::duration)]
+    pub(crate) since: Option<SignedDuration>,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct List {
     /// Only what covers this address or network, and what is inside it
     #[arg(value_name = "PREFIX")]

@@ -7,9 +7,10 @@
 use std::io::Write;
 
 use anyhow::{Result, bail};
+use ipnet::IpNet;
 use serde_json::json;
 use sipguard::{
-    lifecycle::{self, Changed, End, NewEntry},
+    lifecycle::{self, Changed, Effect, End, NewEntry},
     policy::{ALL, Action},
     prefix,
 };
@@ -38,12 +39,12 @@ pub(super) fn run(say: &Say, action: Action, context: &Context, out: &mut dyn Wr
         None if action == Action::Allow => the_only_one(context)?,
         named => named.map(str::to_owned),
     };
+    let (changed, effects) = self::say(context, &prefixes, service.as_deref(), &new)?;
     let Changed {
         services,
         until,
         in_force,
-    } = lifecycle::add(&context.host, &prefixes, service.as_deref(), &new)?;
-    let effects = effect::of(context, &prefixes, &services)?;
+    } = changed;
     if context.json {
         let prefixes: Vec<_> = prefixes.into_iter().map(prefix::format).collect();
         return write_json(
@@ -66,6 +67,18 @@ pub(super) fn run(say: &Say, action: Action, context: &Context, out: &mut dyn Wr
         effect::write(out, &effects, &end)?;
     }
     Ok(())
+}
+
+/// Says it, and asks the kernel what came of it.
+pub(super) fn say(
+    context: &Context,
+    prefixes: &[IpNet],
+    service: Option<&str>,
+    new: &NewEntry,
+) -> Result<(Changed, Vec<Effect>)> {
+    let changed = lifecycle::add(&context.host, prefixes, service, new)?;
+    let effects = effect::of(context, prefixes, &changed.services)?;
+    Ok((changed, effects))
 }
 
 /// Who is let in to one service seldom has business with another: where there are several, it must be said which.

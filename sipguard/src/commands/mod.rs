@@ -18,6 +18,7 @@ mod effect;
 mod events;
 mod import;
 mod init;
+mod knocks;
 mod learn;
 mod list;
 #[cfg(feature = "log")]
@@ -31,6 +32,7 @@ mod remove;
 mod repair;
 mod stats;
 mod status;
+mod top;
 
 use std::io::Write;
 
@@ -59,6 +61,8 @@ pub(crate) fn run(
         Some(Command::Status(status)) => return status::run(&status, context, out),
         Some(Command::Stats(stats)) => stats::run(&stats, context, out)?,
         Some(Command::Events(events)) => events::run(&events, context, out)?,
+        Some(Command::Knocks(knocks)) => knocks::run(&knocks, context, out)?,
+        Some(Command::Top) => top::run(context)?,
         Some(Command::List(list)) => list::run(&list, context, out)?,
         Some(Command::Allow(say)) => allow::run(&say, Action::Allow, context, out)?,
         Some(Command::Deny(say)) => allow::run(&say, Action::Deny, context, out)?,

@@ -58,6 +58,7 @@ const PROGRAMS: &[Program] = &[
     // SIP
     program("sipp", "sip-tester", "the gateway and the provider that calls it", &[Demo, Test, Bench]),
     program("svmap", "sipvicious", "the scanner that looks for gateways", &[Demo, Test]),
+    program("svwar", "sipvicious", "the scanner that looks for users", &[Test]),
     program("svcrack", "sipvicious", "guesses passwords", &[Test]),
     program("kamailio", "kamailio", "a gateway that phones register with", &[Test]),
     program("sipsak", "sipsak", "single SIP requests, over TCP and IPv6 too", &[Demo, Test]),
@@ -111,6 +112,7 @@ const PROGRAMS: &[Program] = &[
     program("fail2ban-client", "fail2ban", "asks it, and prints banned addresses to import", &[Test, Rivals]),
     program("xdp-filter", "xdp-tools", "drops in XDP, too", &[Rivals]),
     // The system
+    program("tmux", "tmux", "a terminal, to see what is on its screen", &[Test]),
     program("unshare", "util-linux", "tells whether namespaces can be made, and makes them", &[Demo, Fresh]),
     program("strace", "strace", "kills sipguard at each of its system calls, to see what a crash leaves", &[Test]),
     program("systemctl", "systemd", "starts and stops the service", &[Test]),
