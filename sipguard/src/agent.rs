@@ -1,5 +1,7 @@
 //! What has to stay awake to see what comes and goes: it reads what the kernel tells, and says what happened. The filter needs none of it.
 
+pub mod alarm;
+pub mod allowed;
 pub mod attempts;
 pub mod flood;
 pub mod happened;

@@ -189,13 +189,13 @@ Examples:
 
     /// Stay awake, and say what happens
     ///
-    /// Looks every few seconds at what is in force, puts in force what was found for live sources, has interfaces filtered again that have lost
-    /// their filter, and says in the journal what happened. The package's service runs this; the filter does not need it. Where nothing is in
-    /// force it waits.
+    /// Reads what the kernel tells of what it drops, looks every few seconds at what is in force, puts in force what was found for live sources, and
+    /// says what happened: in the journal, in metrics, and to whom the config wants it told. It raises the alarm where somebody is dropped who was
+    /// allowed before, or whose neighbours are. The package's service runs this; the filter does not need it. Where nothing is in force it waits.
     #[command(after_help = "\
 Examples:
   systemctl status sipguard-agent
-  journalctl -t sipguard SIPGUARD_HAPPENED=source_refused
+  journalctl -t sipguard SIPGUARD_HAPPENED=provider_moved
   sipguard agent                   in the foreground, until Ctrl-C")]
     Agent,
 

@@ -9,6 +9,7 @@ mod interface;
 mod listing;
 mod living;
 mod metrics;
+mod moved;
 mod receiver;
 mod source;
 mod status;
@@ -21,6 +22,7 @@ pub use self::{
     listing::Listing,
     living::Living,
     metrics::{AgentReport, Metrics, TEXTFILE},
+    moved::MovedReport,
     receiver::ReceiverReport,
     source::SourceReport,
     status::{EntryCounts, StatusReport},

@@ -1,5 +1,6 @@
-//! The agent's slow half: it looks at what is in force, has live sources put in force, and tells what happened: in the journal, in metrics and as
-//! notices. It may wait for a disk, a lock or the journal.
+//! The agent's slow half: it keeps what is known, looks at what is in force, has live sources put in force, and tells what happened: in the
+//! journal, in metrics and as notices. It may wait for a disk, a lock or the journal. Events come to it through a queue, and those that find no room
+//! there are lost, and nothing else.
 
 use std::{
     collections::BTreeMap,
@@ -7,23 +8,30 @@ use std::{
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     time::Duration,
 };
 
 use rustix::fs::inotify;
-use sipguard_ebpf::abi::{Action, NO_SERVICE, Reason};
+use sipguard_ebpf::abi::{Action, NO_SERVICE, Protocol, Reason};
 use sipguard_lists::notice;
 
 use super::{
+    alarm::{self, Alarms, Knock, Says},
+    allowed::{self, Allowed},
     flood::{Dropped, Floods},
     happened::Happened,
-    in_force::InForce,
+    in_force::{InForce, Looked},
     journal::{Journal, SOCKET},
     notices::Notices,
 };
 use crate::{
     datapath,
+    events::Event,
     host::Host,
     lifecycle::{self, RefreshOptions},
     report::{AgentReport, CountersReport, Metrics, StatusReport, TEXTFILE},
@@ -35,22 +43,32 @@ const SECOND: u64 = 1_000_000_000;
 const LOOK: u64 = 2 * SECOND;
 /// How often counters are read for floods.
 const COUNT: u64 = 2 * SECOND;
+/// How often what is known goes to disk.
+const SAVE: u64 = 60 * SECOND;
 /// How often what the kernel holds is compared with what is said: before the timer does, which would tell nobody but the journal.
 const COMPARE: u64 = 9 * 60 * SECOND;
+/// How often those are looked at that are allowed, where nothing has changed.
+const REMEMBER: u64 = 60 * 60 * SECOND;
 /// What is wrong all the time is told of again after so long without it.
 const AGAIN: u64 = 24 * 60 * 60 * SECOND;
 /// How often metrics are written.
 const METRICS: u64 = 10 * SECOND;
 /// How often everything is looked at for them, which takes longer.
 const STATUS: u64 = 60 * SECOND;
+/// How often events that were lost are told of.
+const LOST: u64 = 10 * 60 * SECOND;
 /// As often as this something is looked at if no event comes.
 const TICK: Duration = Duration::from_secs(1);
+/// The same in nanoseconds, so that whoever woke up a little early need not sleep again.
+const TICK_NS: u64 = SECOND / 2;
 
 /// See the module.
 pub(super) struct Keeper {
     host: Host,
     /// The config file, for those who look at everything.
     config: PathBuf,
+    /// Where what lasts as long as the host runs is written.
+    run: PathBuf,
     journal: Journal,
     notices: Notices,
     /// Whether anybody wants notices, by what was in force last.
@@ -62,6 +80,12 @@ pub(super) struct Keeper {
     status: Option<StatusReport>,
     in_force: InForce,
     floods: Floods,
+    allowed: Allowed,
+    alarms: Alarms,
+    /// Events that were lost, which the fast half counts.
+    lost: Arc<AtomicU64>,
+    /// How many of them were not told of yet.
+    untold: u64,
     /// What can't be done at the moment, and why, so that it is told of once.
     failing: BTreeMap<String, String>,
     /// What else was wrong, and when that was told, nanoseconds of the boot clock.
@@ -69,18 +93,27 @@ pub(super) struct Keeper {
     /// Tells of files in the fetcher's folder.
     watch: Option<OwnedFd>,
     due: Due,
+    /// What the entries in force were made of when they were looked at.
+    seen: Option<Revision>,
 }
 
 /// When something is to be done next, nanoseconds of the boot clock.
 #[derive(Debug, Default)]
 struct Due {
+    tick: u64,
     look: u64,
     count: u64,
     watch: u64,
+    save: u64,
     compare: u64,
     metrics: u64,
     status: u64,
+    remember: u64,
+    lost: u64,
 }
+
+/// The generation, and what it has followed.
+type Revision = (u64, datapath::Revisions);
 
 /// Whether something is due; if so, notes when it is next.
 fn is_due(due: &mut u64, every: u64, now: u64) -> bool {
@@ -92,10 +125,11 @@ fn is_due(due: &mut u64, every: u64, now: u64) -> bool {
 }
 
 impl Keeper {
-    /// One that has seen nothing yet.
-    pub(super) fn new(host: Host, config: PathBuf) -> Self {
+    /// One with what was kept before.
+    pub(super) fn begin(host: Host, config: PathBuf, run: &Path, lost: Arc<AtomicU64>) -> Self {
         let now = host.now().boot_ns;
-        Self {
+        let mut keeper = Self {
+            run: run.to_owned(),
             journal: Journal::at(SOCKET),
             notices: Notices::begin(host.store.folder(), host.now().wall),
             noticed: false,
@@ -104,31 +138,62 @@ impl Keeper {
             status: None,
             in_force: InForce::default(),
             floods: Floods::default(),
+            allowed: Allowed::default(),
+            alarms: Alarms::read(run),
+            lost,
+            untold: 0,
             failing: BTreeMap::new(),
             troubles: BTreeMap::new(),
             config,
             watch: None,
             due: Due {
                 compare: now + COMPARE,
+                save: now + SAVE,
                 ..Due::default()
             },
+            seen: None,
             host,
-        }
+        };
+        let read = Allowed::read(keeper.host.store.folder());
+        let read = keeper.done("reading who was allowed", read);
+        keeper.allowed = read.unwrap_or_default();
+        keeper
     }
 
-    /// Does its work until the other side is gone.
-    pub(super) fn run(mut self, end: &Receiver<()>) {
+    /// Does its work until no event can come any more.
+    pub(super) fn run(mut self, events: &Receiver<Event>) {
+        // What is in force is known before anybody knocks.
+        self.tick();
         loop {
-            self.tick();
-            if end.recv_timeout(TICK) == Err(RecvTimeoutError::Disconnected) {
-                return;
+            match events.recv_timeout(TICK) {
+                Ok(event) => self.hear(&event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.tick();
+        }
+        self.save();
+    }
+
+    fn hear(&mut self, event: &Event) {
+        self.counted.events += 1;
+        self.counted.left_out += event.left_out;
+        if let Some(knock) = knock(event)
+            && let Some(moved) = self.alarms.note(&knock, &self.allowed)
+        {
+            self.tell(&moved);
+            // It is to be seen at once.
+            self.write_alarms();
         }
     }
 
     /// Does what is due.
     fn tick(&mut self) {
         let now = self.host.now().boot_ns;
+        // Not for each event.
+        if !is_due(&mut self.due.tick, TICK_NS, now) {
+            return;
+        }
         let mut found = false;
         if self.watch.is_none() && is_due(&mut self.due.watch, LOOK, now) {
             // The folder may come with the fetcher's package.
@@ -146,12 +211,23 @@ impl Keeper {
             self.compare();
         }
         if is_due(&mut self.due.look, LOOK, now) || found {
+            self.write_alarms();
             self.look(now);
         }
         if is_due(&mut self.due.metrics, METRICS, now) {
             // What the disk did not take before.
             self.write_notices(&[]);
             self.write_metrics(now);
+        }
+        if is_due(&mut self.due.save, SAVE, now) {
+            self.save();
+        }
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        self.counted.lost += lost;
+        self.untold += lost;
+        if self.untold > 0 && is_due(&mut self.due.lost, LOST, now) {
+            let lost = std::mem::take(&mut self.untold);
+            self.tell(&Happened::EventsLost { lost });
         }
     }
 
@@ -267,6 +343,7 @@ impl Keeper {
             let again = self.in_force.look(&self.host, &why.collect());
             if let Some(again) = self.done("looking at what is in force", again) {
                 looked.happened.extend(again.happened);
+                looked.live = again.live;
             }
         }
         if let Some(live) = &looked.live {
@@ -276,6 +353,42 @@ impl Keeper {
             self.tell(happened);
         }
         self.tell_troubles(now);
+        self.remember(&looked, now);
+    }
+
+    /// Looks at who is allowed, where something has changed.
+    fn remember(&mut self, looked: &Looked, now: u64) {
+        let Some(live) = &looked.live else { return };
+        let revisions = live.generation.revisions().ok();
+        let seen = revisions.map(|revisions| {
+            // When it was compared last says nothing of what is in it.
+            let revisions = datapath::Revisions {
+                compared: 0,
+                ..revisions
+            };
+            (live.number, revisions)
+        });
+        let is_old = is_due(&mut self.due.remember, REMEMBER, now);
+        if seen == self.seen && !is_old {
+            return;
+        }
+        self.seen = seen;
+        let state = lifecycle::state(&self.host);
+        let others = self.allowed.look(live, &state, looked.now);
+        let others = self.done("looking at who is allowed", others);
+        if others.is_some_and(|others| others || is_old) {
+            let folder = self.host.store.folder();
+            let (file, written) = (folder.join(allowed::FILE), self.allowed.write(folder));
+            self.kept(&file, written);
+        }
+        let least = state.clock.least(looked.now.boot_ns);
+        self.alarms.settle(least, |service, address| {
+            let effects =
+                lifecycle::effects(live, &[address.into()], &[service.to_owned()], looked.now);
+            // What can't be asked stays.
+            effects.is_ok_and(|effects| effects.iter().all(|effect| effect.by.is_some()))
+        });
+        self.write_alarms();
     }
 
     /// Compares what the kernel holds with what is said of live sources and bans.
@@ -328,6 +441,35 @@ impl Keeper {
         }
         found
     }
+
+    fn write_alarms(&mut self) {
+        let written = self.alarms.write(&self.run);
+        self.kept(&self.run.join(alarm::FILE), written);
+    }
+
+    /// What is kept goes to disk.
+    fn save(&mut self) {
+        self.write_alarms();
+    }
+}
+
+/// What an event says of somebody who is not listed. Whoever is denied is none: somebody has said so.
+fn knock(event: &Event) -> Option<Knock<'_>> {
+    if event.reason != Reason::Unlisted {
+        return None;
+    }
+    let sip = event.sip.as_ref();
+    let sip = sip.filter(|sip| sip.method.is_some() || sip.status.is_some());
+    Some(Knock {
+        time: event.time,
+        service: event.service.as_deref()?,
+        source: event.source?,
+        says: match sip {
+            Some(sip) => Says::Sip(sip.method.as_deref()),
+            None if event.protocol == Some(Protocol::Tcp) => Says::NothingYet,
+            None => Says::Nothing,
+        },
+    })
 }
 
 /// What was dropped on each interface, or would have been, since it counts.

@@ -1,12 +1,16 @@
-//! `sipguard agent`, as a process: the half that never waits for a disk, a lock or a journal, so that systemd hears from it. The other one is in
-//! `keeper.rs`.
+//! `sipguard agent`, as a process: the fast half, which never waits for a disk, a lock, or whoever listens. It grants the kernel events, reads
+//! them, and hands them on: to its other half (`keeper.rs`), and to those who listen beside it.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::mpsc::channel,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -22,14 +26,21 @@ use super::{
     signals::Signals,
     systemd::{ALIVE, READY, STOPPING, Systemd},
 };
-use crate::host::Host;
+use crate::{
+    events::{Event, Listener, Wanted, hand_on::Server},
+    host::Host,
+};
 
 /// Where what lasts as long as the host runs is written.
 pub const FOLDER: &str = "/run/sipguard";
 /// The file whose lock the agent has.
 const LOCK: &str = "agent.lock";
-/// How long it waits at once: it gives signs of life as often.
-const MOMENT: Duration = Duration::from_secs(1);
+/// How many events wait for the slow half.
+const QUEUE: usize = 1024;
+/// The socket at which it hands on, in its folder.
+const SOCKET: &str = "events";
+/// How often it is tried to listen where that is not possible: somebody else listens.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Why the agent does not run.
 #[derive(Debug, Error)]
@@ -63,23 +74,36 @@ pub fn run(host: &Host, config: &Path) -> Result<(), AgentError> {
     // Before the other thread, which must not be interrupted, either.
     let signals = Signals::take()?;
     let systemd = Systemd::find();
-    let (end, ended) = channel();
-    let keeper = Keeper::new(host.clone(), config.to_owned());
+    let lost = Arc::new(AtomicU64::new(0));
+    let (events, queue) = sync_channel(QUEUE);
+    let keeper = Keeper::begin(host.clone(), config.to_owned(), folder, lost.clone());
     let keeper = thread::Builder::new()
         .name("keeper".to_owned())
-        .spawn(move || keeper.run(&ended))?;
+        .spawn(move || keeper.run(&queue))?;
+    let file = folder.join(SOCKET);
+    let server = Server::open(&file).map_err(|error| AgentError::File { file, error })?;
+    let mut ears = Ears {
+        host,
+        events,
+        lost,
+        server,
+        listener: None,
+        read: 0,
+    };
+    ears.begin();
     systemd.say(READY);
-    let waited = wait(host, &signals, &systemd, &keeper);
+    let listened = ears.listen(&signals, &systemd, &keeper);
     systemd.say(STOPPING);
-    drop(end);
+    // It saves what it has once no event can come any more.
+    drop(ears);
     match keeper.join() {
-        Ok(()) => waited,
+        Ok(()) => listened,
         // The panic was printed.
         Err(_) => Err(AgentError::Failed),
     }
 }
 
-/// Two agents would say everything twice.
+/// Two agents would fight for the kernel's events.
 fn lock(folder: &Path) -> Result<File, AgentError> {
     let fail = |file: PathBuf| move |error| AgentError::File { file, error };
     // Metrics are for everybody; each file has a mode of its own.
@@ -103,30 +127,111 @@ fn lock(folder: &Path) -> Result<File, AgentError> {
     }
 }
 
-/// Waits for the end, its own or the other half's.
-fn wait(
-    host: &Host,
-    signals: &Signals,
-    systemd: &Systemd,
-    keeper: &JoinHandle<()>,
-) -> Result<(), AgentError> {
-    let mut alive = 0;
-    let moment = Timespec::try_from(MOMENT).ok();
-    loop {
-        let now = host.now().boot_ns;
-        if let Some(every) = systemd.watchdog()
-            && now >= alive
-        {
-            systemd.say(ALIVE);
-            alive = now + u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
-        }
-        let mut ends = [PollFd::new(signals, PollFlags::IN)];
-        match poll(&mut ends, moment.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(io::Error::from(error).into()),
-        }
-        if !ends[0].revents().is_empty() || keeper.is_finished() {
-            return Ok(());
+struct Ears<'a> {
+    host: &'a Host,
+    events: SyncSender<Event>,
+    lost: Arc<AtomicU64>,
+    server: Server,
+    listener: Option<Listener>,
+    /// How many events it has lost by its own count.
+    read: u64,
+}
+
+impl Ears<'_> {
+    fn listen(
+        &mut self,
+        signals: &Signals,
+        systemd: &Systemd,
+        keeper: &JoinHandle<()>,
+    ) -> Result<(), AgentError> {
+        let (mut alive, mut again) = (0, 0);
+        loop {
+            let now = self.host.now().boot_ns;
+            if let Some(every) = systemd.watchdog()
+                && is_due(&mut alive, every, now)
+            {
+                systemd.say(ALIVE);
+            }
+            if self.listener.is_none() && is_due(&mut again, AGAIN, now) {
+                self.begin();
+            }
+            let mut ready = vec![
+                PollFd::new(signals, PollFlags::IN),
+                PollFd::new(&self.server, PollFlags::IN),
+            ];
+            if let Some(listener) = &self.listener {
+                ready.push(PollFd::new(listener, PollFlags::IN));
+            }
+            let patience = Timespec::try_from(AGAIN).ok();
+            match poll(&mut ready, patience.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+            let has_come = |number: usize| {
+                let ready: Option<&PollFd<'_>> = ready.get(number);
+                ready.is_some_and(|ready| !ready.revents().is_empty())
+            };
+            let [ends, client, events] = [0, 1, 2].map(has_come);
+            if ends || keeper.is_finished() {
+                return Ok(());
+            }
+            if client {
+                // Who can't be let in now can be a little later.
+                let _ = self.server.welcome();
+            }
+            // Whose clock ticks ten times a second.
+            if events {
+                self.hear();
+            }
         }
     }
+
+    /// Begins to listen, where nobody else does.
+    fn begin(&mut self) {
+        // Another command may listen for a while, and what is in force may be another version's: it is tried again.
+        self.listener = Listener::open(self.host, Wanted::default()).ok();
+        self.read = 0;
+    }
+
+    /// Reads what the kernel told, hands it on, and grants more.
+    fn hear(&mut self) {
+        // Some may have gone, or want something else; they are asked for each time.
+        let _ = self.server.welcome();
+        let Some(listener) = &mut self.listener else {
+            return;
+        };
+        let (server, events, lost) = (&mut self.server, &self.events, &self.lost);
+        listener.read(self.host.now(), |event| {
+            server.send(&event);
+            // The slow half has no use for the frame.
+            let event = Event {
+                bytes: Vec::new(),
+                ..event
+            };
+            if let Err(TrySendError::Full(_)) = events.try_send(event) {
+                lost.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let new = listener.lost() - self.read;
+        self.read += new;
+        self.lost.fetch_add(new, Ordering::Relaxed);
+        let own = Wanted::default();
+        let others = self.server.wanted().unwrap_or_default();
+        listener.want(Wanted {
+            passes: own.passes || others.passes,
+            bytes: own.bytes.max(others.bytes),
+        });
+        if listener.grant().is_err() {
+            self.listener = None;
+        }
+    }
+}
+
+/// Whether something is due; if so, notes when it is next, nanoseconds of the boot clock.
+fn is_due(due: &mut u64, every: Duration, now: u64) -> bool {
+    let is_due = now >= *due;
+    if is_due {
+        *due = now + u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+    }
+    is_due
 }

@@ -11,6 +11,10 @@
 //!  "sources":[{"source":"trunk","kind":"names","entries":3,"in_kernel":3,"asked":"2026-03-01T12:00:00Z","answered":"2026-03-01T12:00:00Z",
 //!              "changed":"2026-02-01T12:00:00Z","next":"2026-03-01T12:05:00Z","said":null,"error":null,"refused":null,"stale":false}],
 //!  "receivers":[{"receiver":"webhook","sent":12,"waiting":0,"lost":0,"tried":"2026-03-01T12:00:00Z","failing":null,"error":null}],
+//!  "moved":[{"source":"trunk","service":"sip","since":"2026-03-01T11:58:00Z",
+//!            "addresses":[{"address":"198.51.100.9","entry":"198.51.100.7/32","allowed_until":null,"method":"INVITE",
+//!                          "since":"2026-03-01T11:58:00Z","last":"2026-03-01T11:59:00Z","packets":7}],
+//!            "more":0,"about":"…","mend":"sipguard allow 198.51.100.9 --service sip"}],
 //!  "pending":{"generation":3,"previous":2,"until":"2026-03-01T12:01:00Z","seconds_left":42,"lapsed":false},
 //!  "guarded":true,"summary":"guarded: as /etc/sipguard/sipguard.toml says","findings":[]}
 //! ```
@@ -27,6 +31,10 @@
 //! kernel has of it, in the service that has the fewest of those that name it; `error` is why the last try failed, `refused` why what was
 //! found last is not in force, and `stale` whether it has been the same for longer than its `stale_after`.
 //! `receivers` are those who get notices, as `notify` tells it.
+//! `moved` is who is dropped and was allowed in the last thirty days, or whose neighbours are or were, as far as the agent has seen: `source` is the
+//! source of the config whose addresses those were (or the comment of the command line's entry, or `command line`), `entry` the entry that allowed
+//! the address itself, until `allowed_until`, or where that is null its neighbour; `packets` is how many the agent looked at, `more` how many
+//! addresses it had no room for, and `mend` the command that lets the first address in.
 //! `guarded` is whether everything is closed that the config wants closed, `summary` that in one line; `findings` are those of `doctor`, in
 //! the form that it documents.
 //!
@@ -88,6 +96,7 @@ impl Status<'_> {
             self.write_pending(out, context.palette)?;
             return self.write_waiting(out);
         };
+        self.write_moved(out, context.palette)?;
         let ago = rough(now.duration_since(applied).as_secs().max(0));
         writeln!(
             out,
@@ -166,6 +175,15 @@ impl Status<'_> {
         if let Some(pending) = &self.report.pending {
             let sentence = confirmation::sentence(pending);
             writeln!(out, "{warning}{sentence}{warning:#}")?;
+        }
+        Ok(())
+    }
+
+    /// Who calls in vain.
+    fn write_moved(&self, out: &mut dyn Write, palette: Palette) -> Result<()> {
+        let Palette { bad, .. } = palette;
+        for moved in &self.report.moved {
+            writeln!(out, "{bad}{}{bad:#}", moved.about)?;
         }
         Ok(())
     }

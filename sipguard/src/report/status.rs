@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ConfirmationReport, InterfaceReport, InterfaceState, ReceiverReport, SourceReport};
+use super::{
+    ConfirmationReport, InterfaceReport, InterfaceState, MovedReport, ReceiverReport, SourceReport,
+};
 use crate::{
     health::{self, Evidence, Health, Opening},
     host::Host,
@@ -42,6 +44,8 @@ pub struct StatusReport {
     pub sources: Vec<SourceReport>,
     /// Who wants notices.
     pub receivers: Vec<ReceiverReport>,
+    /// Who seems to have moved, as far as the agent knows.
+    pub moved: Vec<MovedReport>,
     /// The apply that waits to be confirmed.
     pub pending: Option<ConfirmationReport>,
     /// Whether this host is guarded as its config says.
@@ -85,6 +89,7 @@ impl StatusReport {
         // Also where nothing is in force any more.
         let pending = lifecycle::pending(host)?;
         let pending = pending.map(|pending| ConfirmationReport::new(pending, now));
+        let moved = live.as_ref().map(|live| MovedReport::all(live, now));
         let bans = lifecycle::bans(host, &state);
         let bans = bans.iter().filter(|ban| !ban.ended(now.wall));
         let (mut all, mut overruled) = (0, 0);
@@ -104,6 +109,7 @@ impl StatusReport {
         Ok(Self {
             sources,
             receivers: ReceiverReport::all(host, notify),
+            moved: moved.transpose()?.unwrap_or_default(),
             pending,
             open,
             ..described
@@ -146,6 +152,7 @@ impl StatusReport {
             services,
             sources: Vec::new(),
             receivers: Vec::new(),
+            moved: Vec::new(),
             pending: None,
             health,
             open: Vec::new(),

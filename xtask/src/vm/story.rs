@@ -78,6 +78,9 @@ pub(super) fn tell(
         Server::reboot(&mut gateway)
     })?;
     steps.step("the agent is killed", || agent::killed(&gateway))?;
+    steps.step("a provider who is not listed any more calls", || {
+        agent::moved(&gateway)
+    })?;
     steps.step("purge leaves nothing", || purge::purge(&gateway))?;
     steps.step("the gateway shuts down", || {
         gateway.switch_off("systemctl poweroff")?;

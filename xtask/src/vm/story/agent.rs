@@ -1,9 +1,18 @@
-//! The agent: killed, it comes back, and the filter goes on meanwhile.
+//! The agent: killed, it comes back; and a provider who is not listed any more, and calls, is told of with the command that lets him in.
 
-use anyhow::Result;
+use std::time::{Duration, Instant};
 
-use super::reach;
-use crate::vm::gateway::Gateway;
+use anyhow::{Context as _, Result, ensure};
+
+use super::{config, reach};
+use crate::vm::{
+    gateway::Gateway,
+    network::{GATEWAY, PROVIDER},
+    probe::{self, Answer, Protocol},
+};
+
+/// How long an alarm may take, on a machine of software.
+const SOON: Duration = Duration::from_mins(1);
 
 /// Its end is no end.
 pub(super) fn killed(gateway: &Gateway<'_>) -> Result<String> {
@@ -16,4 +25,40 @@ pub(super) fn killed(gateway: &Gateway<'_>) -> Result<String> {
          done",
     )?;
     reach::as_guarded(gateway)
+}
+
+/// The provider's addresses are taken out of the config, and he calls all the same.
+pub(super) fn moved(gateway: &Gateway<'_>) -> Result<String> {
+    let [four, _] = PROVIDER.addresses;
+    let [to, _] = GATEWAY.addresses;
+    gateway.put(&config::without_providers())?;
+    gateway.run("systemctl reload sipguard")?;
+    let started = Instant::now();
+    let told = loop {
+        let answer = probe::ask(Protocol::Udp, four, (to, 5060).into(), probe::SOON)?;
+        ensure!(answer == Answer::Nothing, "he is let in");
+        let told = gateway
+            .run("journalctl --quiet --output=cat -t sipguard SIPGUARD_HAPPENED=provider_moved")?;
+        if !told.is_empty() {
+            break told;
+        }
+        ensure!(started.elapsed() < SOON, "nobody says that he knocks");
+    };
+    let took = started.elapsed().as_secs_f64();
+    ensure!(
+        told.contains("providers seems to have moved") && told.contains("with OPTIONS"),
+        "it is told: {told}"
+    );
+    let mend = told.split('`').nth(1).context("no command is told")?;
+    gateway.run(mend)?;
+    let answer = probe::ask(Protocol::Udp, four, (to, 5060).into(), probe::PATIENCE)?;
+    ensure!(answer == Answer::Reply, "{mend} does not let him in");
+    gateway.put(&config::good())?;
+    gateway.run(&format!(
+        "sipguard remove {four}; systemctl reload sipguard"
+    ))?;
+    reach::as_guarded(gateway)?;
+    Ok(format!(
+        "told {took:.1} s after he called first, and let in by the command that was told"
+    ))
 }

@@ -16,6 +16,11 @@ pub(super) fn named() -> String {
     with_providers(&format!("\"{NAME}\"")) + &format!("\n[dns]\nservers = [\"{server}\"]\n")
 }
 
+/// The first one without the provider.
+pub(super) fn without_providers() -> String {
+    with_providers("")
+}
+
 /// The first one with a further network: not what is in force, so that there is something to swap.
 pub(super) fn longer() -> String {
     good().replacen("admins = [", "admins = [\"192.0.2.128/25\", ", 1)

@@ -1,0 +1,469 @@
+//! Who was allowed in the last thirty days. Whoever is dropped and stands in here, or next to somebody who does, is worth a word: most outages
+//! are providers that have moved, and not attacks.
+//!
+//! It is kept by the agent, from what is in force, in one file that only root reads. What it has no room for it does not know: then nobody is told
+//! of a move, and nothing else is wrong. It never decides about a packet.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    io::{self, BufReader, BufWriter, Write as _},
+    path::Path,
+};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use sipguard_ebpf::abi::{ALLOW_OWN, Layer, Reason, Value};
+use sipguard_lists::{replace, task::Kind};
+
+use crate::{datapath, lifecycle::Live, policy::least_specific_ban, state::State, tables::Now};
+
+/// The file, in the folder of the state.
+pub const FILE: &str = "allowed.json";
+/// How long somebody is remembered.
+pub const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How many entries are remembered; those that were seen last come first.
+pub const MOST: usize = 65_536;
+/// The form of the file.
+const VERSION: u32 = 1;
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// By service and prefix, so that neighbours stand together.
+    entries: BTreeMap<(u8, IpNet), Seen>,
+    services: Vec<String>,
+    sources: Vec<String>,
+}
+
+/// An entry that allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    /// Index into the sources.
+    source: u16,
+    /// When it was in force last, seconds since 1970.
+    last: i64,
+}
+
+/// What is known of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known<'a> {
+    /// The source that had it, or the comment of the command line's entry, or `command line`.
+    pub source: &'a str,
+    /// The entry.
+    pub entry: IpNet,
+    /// When that was in force last.
+    pub last: Timestamp,
+}
+
+/// As it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    version: u32,
+    services: Vec<String>,
+    sources: Vec<String>,
+    entries: Vec<(u8, IpNet, u16, i64)>,
+}
+
+/// The source of what `sipguard allow` said without a comment.
+const COMMAND_LINE: &str = "command line";
+
+impl Allowed {
+    /// Reads what was kept. Nothing, where there is no file; a damaged one tells nothing, and is written anew.
+    ///
+    /// # Errors
+    /// Where the file can't be read, or not as such.
+    pub fn read(folder: &Path) -> io::Result<Self> {
+        let file = match File::open(folder.join(FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(error),
+        };
+        let written: Written = serde_json::from_reader(BufReader::new(file))?;
+        if written.version != VERSION {
+            return Err(io::Error::other("it is another version's"));
+        }
+        let (services, sources) = (written.services.len(), written.sources.len());
+        let entries = written.entries.into_iter().take(MOST);
+        let entries = entries.filter(|&(service, _, source, _)| {
+            usize::from(service) < services && usize::from(source) < sources
+        });
+        Ok(Self {
+            entries: entries
+                .map(|(service, prefix, source, last)| {
+                    ((service, prefix.trunc()), Seen { source, last })
+                })
+                .collect(),
+            services: written.services,
+            sources: written.sources,
+        })
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Where the disk does not take it; what was there before stays.
+    pub fn write(&self, folder: &Path) -> io::Result<()> {
+        let entries = self.entries.iter();
+        let written = Written {
+            version: VERSION,
+            services: self.services.clone(),
+            sources: self.sources.clone(),
+            entries: entries
+                .map(|(&(service, prefix), seen)| (service, prefix, seen.source, seen.last))
+                .collect(),
+        };
+        let staged = replace::stage(folder, FILE, 0o600, |file| {
+            let mut out = BufWriter::new(file);
+            serde_json::to_writer(&mut out, &written)?;
+            out.flush()
+        })?;
+        staged.commit()
+    }
+
+    /// Looks at all that is in force. Returns whether it allows anybody else than when it was looked at last.
+    ///
+    /// # Errors
+    /// Where the kernel can't be asked.
+    pub fn look(&mut self, live: &Live, state: &State, now: Now) -> Result<bool, datapath::Error> {
+        let commented = state.entries.iter().filter_map(|own| {
+            let place = (own.prefix, own.service.as_str());
+            Some((place, own.comment.as_deref()?))
+        });
+        let comments: HashMap<_, _> = commented.collect();
+        let mut look = Look {
+            others: false,
+            now: now.wall,
+            allowed: self,
+        };
+        let description = &live.generation.description;
+        live.generation.for_each(|entry| {
+            if entry.value.live(|| now.boot_ns) != Some(Reason::Allowed) {
+                return;
+            }
+            let Some(found) = description.service_at(entry.service) else {
+                return;
+            };
+            let origin = entry.value.origin;
+            let source = match entry.layer {
+                Layer::Hand if is_own(&entry.value) => {
+                    let place = (entry.prefix, found.service.name.as_str());
+                    comments.get(&place).copied().unwrap_or(COMMAND_LINE)
+                }
+                Layer::Hand => match description.origins.get(usize::from(origin)) {
+                    Some(origin) => &origin.source,
+                    None => return,
+                },
+                Layer::Live => {
+                    let mut sources = description.live.iter();
+                    match sources.find(|source| source.origin == origin) {
+                        // A country is nobody's provider.
+                        Some(source) if !matches!(source.task.kind, Kind::Countries(_)) => {
+                            &source.task.source
+                        }
+                        _ => return,
+                    }
+                }
+            };
+            look.see(&found.service.name, entry.prefix, source);
+        })?;
+        let others = look.others;
+        self.forget(state.clock.least(now.boot_ns));
+        Ok(others)
+    }
+
+    /// Forgets what was not in force for long, and what there is no room for. A clock that is ahead, and not sure yet, makes nobody forgotten:
+    /// it is certainly as late as `least`.
+    fn forget(&mut self, least: Timestamp) {
+        let oldest = least.saturating_sub(KEPT).unwrap_or(least).as_second();
+        self.entries.retain(|_, seen| seen.last >= oldest);
+        if self.entries.len() > MOST {
+            let mut times: Vec<i64> = self.entries.values().map(|seen| seen.last).collect();
+            times.sort_unstable_by(|one, other| other.cmp(one));
+            let (edge, mut room) = (times[MOST - 1], MOST);
+            self.entries.retain(|_, seen| {
+                let stays = seen.last >= edge && room > 0;
+                room -= usize::from(stays);
+                stays
+            });
+        }
+    }
+
+    /// What is known of an address in a service: that it was allowed itself, by the most specific entry that says so.
+    pub fn itself(&self, service: &str, address: IpNet) -> Option<Known<'_>> {
+        let service = self.service(service)?;
+        let mut covering = Some(address);
+        while let Some(net) = covering {
+            if let Some(seen) = self.entries.get(&(service, net)) {
+                return self.known(net, *seen);
+            }
+            covering = net.supernet();
+        }
+        None
+    }
+
+    /// Its neighbour, in the same /24 (IPv6: /64), that is or was allowed.
+    pub fn neighbour(&self, service: &str, address: IpNet) -> Option<Known<'_>> {
+        let service = self.service(service)?;
+        let around = match address {
+            IpNet::V4(net) => IpNet::V4(Ipv4Net::new_assert(net.addr(), 24)),
+            IpNet::V6(net) => IpNet::V6(Ipv6Net::new_assert(net.addr(), 64)),
+        }
+        .trunc();
+        let last = IpNet::from(around.broadcast());
+        let mut inside = self.entries.range((service, around)..=(service, last));
+        // What is as large as that, or larger, has no neighbours.
+        let (&(_, entry), &seen) =
+            inside.find(|((_, net), _)| net.prefix_len() > around.prefix_len())?;
+        self.known(entry, seen)
+    }
+
+    /// As if these were in force at that moment: service, prefix and source.
+    #[cfg(test)]
+    pub(super) fn of(now: Timestamp, entries: &[(&str, &str, &str)]) -> Self {
+        let mut allowed = Self::default();
+        tests::see(&mut allowed, now, entries);
+        allowed
+    }
+
+    fn service(&self, name: &str) -> Option<u8> {
+        let place = self.services.iter().position(|known| known == name)?;
+        u8::try_from(place).ok()
+    }
+
+    fn known(&self, entry: IpNet, seen: Seen) -> Option<Known<'_>> {
+        Some(Known {
+            source: self.sources.get(usize::from(seen.source))?,
+            entry,
+            last: Timestamp::from_second(seen.last).ok()?,
+        })
+    }
+}
+
+/// Whether it is the command line that allows: the config file's words have no end.
+fn is_own(value: &Value) -> bool {
+    value.permanent & ALLOW_OWN != 0 || value.allow_until != 0
+}
+
+/// One look at what is in force.
+struct Look<'a> {
+    allowed: &'a mut Allowed,
+    others: bool,
+    now: Timestamp,
+}
+
+impl Look<'_> {
+    fn see(&mut self, service: &str, prefix: IpNet, source: &str) {
+        if prefix.prefix_len() < least_specific_ban(prefix) {
+            // Nobody's own: everybody, for a certificate's two minutes, or half the world.
+            return;
+        }
+        let Some(service) = number(&mut self.allowed.services, service) else {
+            return;
+        };
+        let Some(source) = number(&mut self.allowed.sources, source) else {
+            return;
+        };
+        let entries = &mut self.allowed.entries;
+        // What is in force comes before what was, and some of that has to go.
+        let has_room = entries.len() < 2 * MOST;
+        let seen = Seen {
+            source,
+            last: self.now.as_second(),
+        };
+        match entries.get_mut(&(service, prefix)) {
+            Some(before) => {
+                self.others |= before.source != source;
+                *before = seen;
+            }
+            None if has_room => {
+                self.others = true;
+                entries.insert((service, prefix), seen);
+            }
+            None => {}
+        }
+    }
+}
+
+/// The number of a name, which gets one where it has none.
+fn number<N: TryFrom<usize>>(names: &mut Vec<String>, name: &str) -> Option<N> {
+    let place = names.iter().position(|known| known == name);
+    let place = place.unwrap_or_else(|| {
+        names.push(name.to_owned());
+        names.len() - 1
+    });
+    N::try_from(place).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_780_000_000 + second).unwrap()
+    }
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    /// What was seen at a moment.
+    pub(super) fn see(
+        allowed: &mut Allowed,
+        now: Timestamp,
+        entries: &[(&str, &str, &str)],
+    ) -> bool {
+        let mut look = Look {
+            others: false,
+            now,
+            allowed,
+        };
+        for (service, prefix, source) in entries {
+            look.see(service, net(prefix), source);
+        }
+        let others = look.others;
+        allowed.forget(now);
+        others
+    }
+
+    fn allowed() -> Allowed {
+        let mut allowed = Allowed::default();
+        let entries = [
+            ("sip", "203.0.113.0/24", "trunk"),
+            ("sip", "198.51.100.7/32", "other"),
+            ("sip", "198.51.96.0/20", "wide"),
+            ("sip", "2001:db8:1:2::7/128", "trunk"),
+            ("sip", "2001:db8:9::/48", "wide"),
+            ("web", "192.0.2.10/32", "admins"),
+        ];
+        assert!(see(&mut allowed, at(0), &entries));
+        assert!(!see(&mut allowed, at(60), &entries), "nothing new");
+        allowed
+    }
+
+    #[test]
+    fn an_address_is_known_by_the_most_specific_entry() {
+        let allowed = allowed();
+        let itself = |service, address| {
+            let known = allowed.itself(service, net(address));
+            known.map(|known| (known.source, known.entry.to_string()))
+        };
+        let known = |source, entry: &str| Some((source, entry.to_owned()));
+        assert_eq!(
+            itself("sip", "203.0.113.9/32"),
+            known("trunk", "203.0.113.0/24")
+        );
+        assert_eq!(
+            itself("sip", "198.51.100.7/32"),
+            known("other", "198.51.100.7/32")
+        );
+        assert_eq!(
+            itself("sip", "198.51.100.8/32"),
+            known("wide", "198.51.96.0/20")
+        );
+        assert_eq!(itself("web", "198.51.100.7/32"), None, "in another service");
+        assert_eq!(itself("sip", "192.0.2.10/32"), None);
+        assert_eq!(itself("no", "203.0.113.9/32"), None);
+        let last = allowed.itself("sip", net("203.0.113.9/32")).unwrap().last;
+        assert_eq!(last, at(60));
+    }
+
+    #[test]
+    fn whoever_was_among_everybody_is_not_known() {
+        let mut allowed = Allowed::default();
+        let entries = [
+            ("web", "0.0.0.0/0", "command line"),
+            ("web", "::/0", "command line"),
+            ("web", "10.0.0.0/15", "wide"),
+            ("web", "2001:db8::/31", "wide"),
+        ];
+        assert!(!see(&mut allowed, at(0), &entries));
+        for address in ["192.0.2.7/32", "10.0.0.1/32", "2001:db8::1/128"] {
+            assert_eq!(allowed.itself("web", net(address)), None);
+        }
+    }
+
+    #[test]
+    fn neighbours_are_in_one_24_or_64() {
+        let allowed = allowed();
+        let neighbour = |service, address| {
+            let known = allowed.neighbour(service, net(address));
+            known.map(|known| known.entry.to_string())
+        };
+        let next = Some("198.51.100.7/32".to_owned());
+        assert_eq!(neighbour("sip", "198.51.100.0/32"), next);
+        assert_eq!(neighbour("sip", "198.51.100.255/32"), next);
+        assert_eq!(neighbour("sip", "198.51.101.7/32"), None);
+        assert_eq!(neighbour("sip", "198.51.99.255/32"), None);
+        assert_eq!(neighbour("web", "198.51.100.9/32"), None);
+        assert_eq!(
+            neighbour("web", "192.0.2.1/32"),
+            Some("192.0.2.10/32".to_owned())
+        );
+        assert_eq!(
+            neighbour("sip", "203.0.113.1/32"),
+            None,
+            "all of it was allowed"
+        );
+        let next = Some("2001:db8:1:2::7/128".to_owned());
+        assert_eq!(neighbour("sip", "2001:db8:1:2:ffff::1/128"), next);
+        assert_eq!(neighbour("sip", "2001:db8:1:3::7/128"), None);
+        assert_eq!(neighbour("sip", "2001:db8:9::1/128"), None);
+    }
+
+    #[test]
+    fn thirty_days_are_remembered_and_no_more_than_there_is_room_for() {
+        let mut allowed = allowed();
+        let day = 86_400;
+        see(
+            &mut allowed,
+            at(30 * day),
+            &[("sip", "192.0.2.1/32", "new")],
+        );
+        assert!(allowed.itself("sip", net("203.0.113.9/32")).is_some());
+        see(&mut allowed, at(60 + 30 * day + 1), &[]);
+        assert!(allowed.itself("sip", net("203.0.113.9/32")).is_none());
+        assert!(allowed.itself("sip", net("192.0.2.1/32")).is_some());
+
+        // More than there is room for: what is in force now stays.
+        let many: Vec<String> = (0..u32::try_from(MOST).unwrap())
+            .map(|number| format!("{}/32", std::net::Ipv4Addr::from_bits(number << 4)))
+            .collect();
+        let entries: Vec<_> = many.iter().map(|it| ("sip", &**it, "feed")).collect();
+        see(&mut allowed, at(31 * day), &entries);
+        assert_eq!(allowed.entries.len(), MOST);
+        assert!(allowed.itself("sip", net("192.0.2.1/32")).is_none());
+        assert!(allowed.itself("sip", net("0.0.0.16/32")).is_some());
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written_by_root_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE);
+        assert_eq!(Allowed::read(folder.path()).unwrap(), Allowed::default());
+        let written = allowed();
+        written.write(folder.path()).unwrap();
+        assert_eq!(Allowed::read(folder.path()).unwrap(), written);
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let text = fs::read_to_string(&file).unwrap();
+        for damaged in [
+            &text[..text.len() / 2],
+            "",
+            "[]",
+            &text.replace("\"version\":1", "\"version\":2"),
+        ] {
+            fs::write(&file, damaged).unwrap();
+            assert!(Allowed::read(folder.path()).is_err(), "{damaged}");
+        }
+        // Numbers that lead nowhere are left out.
+        fs::write(&file, text.replace(",\"admins\"]", "]")).unwrap();
+        let read = Allowed::read(folder.path()).unwrap();
+        assert_eq!(read.entries.len(), written.entries.len() - 1);
+    }
+}

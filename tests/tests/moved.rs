@@ -1,0 +1,424 @@
+//! A provider that moves is told of, and whatever becomes of the agent, nothing is lost but events.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::SignedDuration;
+use rustix::process::Signal;
+use serde_json::Value;
+use sipguard::{
+    agent::{FOLDER, allowed::Allowed, in_force::InForce},
+    clock,
+    events::{
+        Wanted,
+        hand_on::{Client, PATH},
+    },
+    host::Host as GuardedHost,
+    lifecycle,
+    state::Store,
+    tables::Now,
+};
+use sipguard_tests::{
+    agent::{Agent, Journal},
+    fetcher::Fetcher,
+    found::Found,
+    frame::Frame,
+    netns::{End, Host, SCRATCH, STATE, Sandbox, join, sandbox, until},
+    scene::Scene,
+};
+
+const POLICY: &str = r#"
+interfaces = ["eth0"]
+[sources]
+trunk = ["198.51.100.7"]
+[services.sip]
+udp = [5060]
+tcp = [5060]
+allow = ["trunk"]
+"#;
+
+/// Where the trunk calls from by now.
+const MOVED: &str = "198.51.100.9";
+/// Where notices go.
+const HOOK: u16 = 8080;
+/// Next door to nobody.
+const STRANGER: &str = "192.0.2.66";
+
+const INVITE: &[u8] = b"INVITE sip:100@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.9\r\n\
+    From: <sip:trunk@198.51.100.9>;tag=1\r\nCall-ID: 1@198.51.100.9\r\nCSeq: 1 INVITE\r\n\r\n";
+
+fn applied(sandbox: &Sandbox) -> Scene {
+    let scene = Scene::new(sandbox, &["eth0"]);
+    scene.configure(POLICY);
+    scene.sipguard(["apply"]).succeeded();
+    scene
+}
+
+fn invite(scene: &Scene, source: &str) -> Frame {
+    scene.frame("eth0", source).udp(5060).payload(INVITE)
+}
+
+fn status(scene: &Scene) -> Value {
+    let json = scene.sipguard(["status", "--json"]).succeeded().stdout;
+    serde_json::from_str(&json).expect("JSON")
+}
+
+/// Sends a packet again and again, as whoever gets no answer does, until something is so.
+fn while_it_knocks(scene: &Scene, frame: &Frame, what: &str, mut done: impl FnMut() -> bool) {
+    let mut sent: Option<Instant> = None;
+    until(what, || {
+        if sent.is_none_or(|sent| sent.elapsed() > Duration::from_millis(500)) {
+            scene.wire("eth0").send(&frame.bytes());
+            sent = Some(Instant::now());
+        }
+        done()
+    });
+}
+
+/// A gateway with a program that takes calls, and its provider on the same cable, who has two addresses.
+fn with_a_provider(sandbox: &Sandbox) -> (Host, Host) {
+    let (gateway, provider) = (sandbox.host(), sandbox.host());
+    let end = |host, address| End {
+        host,
+        interface: "eth0",
+        addresses: address,
+    };
+    join(
+        end(&gateway, &["198.51.100.1/24"]),
+        end(&provider, &["198.51.100.7/24"]),
+    );
+    provider.ip(&format!("address add {MOVED}/24 dev eth0"));
+    provider.ip(&format!("address add {STRANGER}/24 dev eth0"));
+    gateway.ip("route add 192.0.2.0/24 dev eth0");
+    let config = Path::new(SCRATCH).join("sipguard.toml");
+    let notify = format!("[notify]\nwebhook = \"http://127.0.0.1:{HOOK}/\"\n");
+    fs::write(&config, POLICY.to_owned() + &notify).expect("the scratch folder is writable");
+    gateway
+        .sipguard(["--config", config.to_str().expect("plain"), "apply"])
+        .succeeded();
+    (gateway, provider)
+}
+
+fn sipp(from: &str) -> Command {
+    let mut sipp = Command::new("sipp");
+    sipp.args(["-t", "u1", "-i", from, "-p", "5060", "-nostdin"]);
+    sipp
+}
+
+/// A web server of as few words as there can be; hands over what is posted to it.
+fn posted(host: &Host) -> mpsc::Receiver<String> {
+    let listener = host.enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, HOOK)));
+    let listener = listener.expect("a port that is free");
+    let (sender, posted) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("somebody connects");
+            let (mut text, mut buffer) = (String::new(), [0; 4096]);
+            // The whole of it is one JSON object.
+            while !text.ends_with('}') {
+                let Ok(length @ 1..) = stream.read(&mut buffer) else {
+                    break;
+                };
+                text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            }
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+            // Who does not wait any more has failed.
+            let _ = sender.send(text);
+        }
+    });
+    posted
+}
+
+/// One call; whether it was answered.
+fn calls(provider: &Host, from: &str) -> bool {
+    let mut call = sipp(from);
+    call.args(["-sn", "uac", "-m", "1", "-timeout", "5", "-timeout_error"]);
+    let call = provider.run(call.arg("198.51.100.1:5060"));
+    call.status.success()
+}
+
+/// With real programs: a provider moves in mid-day, and the gateway's administrator is told who it is, and what to do.
+#[test]
+fn a_provider_that_moves_is_told_of_with_the_command_that_lets_it_in() {
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let (gateway, provider) = with_a_provider(sandbox);
+        let _serving = gateway.spawn(sipp("198.51.100.1").args(["-sn", "uas"]));
+        gateway.wait_until_bound("udp", 5060);
+        let posted = posted(&gateway);
+        let _fetcher = Fetcher::new().service(&gateway);
+        let agent = Agent::start(&gateway);
+        assert!(calls(&provider, "198.51.100.7"), "from where it was");
+
+        // A scanner next door to nobody is dropped, and that is all.
+        let mut svmap = Command::new("svmap");
+        svmap.args(["-b", STRANGER, "-x", STRANGER, "198.51.100.1"]);
+        provider.run(&mut svmap);
+
+        let began = Instant::now();
+        let mut call = sipp(MOVED);
+        call.args(["-sn", "uac", "-m", "1"]);
+        let calling = provider.spawn(call.arg("198.51.100.1:5060"));
+        let told = journal.wait_for("provider_moved", 0);
+        println!("told after {:?}", began.elapsed());
+        assert_eq!(told["SIPGUARD_SOURCE"], "trunk");
+        assert_eq!(told["SIPGUARD_ADDRESS"], MOVED);
+        assert_eq!(told["SIPGUARD_NEIGHBOUR"], "198.51.100.7");
+        assert_eq!(told["SIPGUARD_METHOD"], "INVITE");
+        assert_eq!(told["PRIORITY"], "3");
+        let mend = format!("sipguard allow {MOVED} --service sip");
+        assert_eq!(told["SIPGUARD_MEND"], mend);
+        let sentence = &told["MESSAGE"];
+        assert!(
+            sentence.starts_with("trunk seems to have moved: 198.51.100.9, next to 198.51.100.7, has knocked with INVITE since "),
+            "{sentence}"
+        );
+        drop(calling);
+        let post = posted
+            .recv_timeout(Duration::from_mins(1))
+            .expect("it is posted");
+        println!("posted after {:?}", began.elapsed());
+        assert!(
+            post.contains("\"kind\":\"provider_moved\"") && post.contains(&mend),
+            "{post}"
+        );
+
+        until("status says it", || {
+            let said = gateway.sipguard(["status"]).succeeded().stdout;
+            said.contains("trunk seems to have moved: 198.51.100.9") && said.contains(&mend)
+        });
+        let mend = told["SIPGUARD_MEND"].strip_prefix("sipguard ");
+        let words = mend.expect("the command").split(' ');
+        gateway.sipguard(words).succeeded();
+        assert!(calls(&provider, MOVED), "let in");
+        let said = gateway.sipguard(["status"]).succeeded().stdout;
+        assert!(!said.contains("moved"), "{said}");
+        journal.read();
+        assert_eq!(journal.of("provider_moved").len(), 1, "once");
+        drop(agent);
+    });
+}
+
+#[test]
+fn a_flood_of_forged_neighbours_is_told_of_once_and_begins_a_flood() {
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let scene = applied(sandbox);
+        let _agent = Agent::start(&scene.gateway);
+        let began = Instant::now();
+        let frames: Vec<_> = (10..=254)
+            .map(|last| invite(&scene, &format!("198.51.100.{last}")).bytes())
+            .collect();
+        // Counters are read every two seconds.
+        while journal.of("flood_began").is_empty() {
+            assert!(began.elapsed() < Duration::from_mins(1), "no flood");
+            for frame in &frames {
+                scene.wire("eth0").send(frame);
+            }
+            journal.read();
+        }
+        let told = journal.wait_for("flood_began", 0);
+        assert_eq!(told["SIPGUARD_INTERFACE"], "eth0");
+        until("status has as many as there is room for", || {
+            status(&scene)["moved"][0]["addresses"]
+                .as_array()
+                .is_some_and(|addresses| addresses.len() == 64)
+        });
+        journal.read();
+        assert_eq!(journal.of("provider_moved").len(), 1);
+        assert_eq!(journal.of("flood_began").len(), 1);
+    });
+}
+
+/// `kill -9` at any moment loses events, and nothing else.
+#[test]
+fn what_was_told_of_is_known_after_it_was_killed() {
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let scene = applied(sandbox);
+        let agent = Agent::start(&scene.gateway);
+        let knock = invite(&scene, MOVED);
+        while_it_knocks(&scene, &knock, "the alarm is raised", || {
+            journal.read();
+            !journal.of("provider_moved").is_empty()
+        });
+        until("it is in status", || {
+            status(&scene)["moved"][0]["source"] == "trunk"
+        });
+        // What was allowed until a moment ago.
+        let allowed = Path::new(STATE).join("allowed.json");
+        until("who is allowed is kept", || allowed.exists());
+        agent.process.signal(Signal::KILL);
+        agent.process.wait();
+        assert_eq!(status(&scene)["moved"][0]["source"], "trunk");
+
+        scene.configure(&POLICY.replace("198.51.100.7", "203.0.113.7"));
+        scene.sipguard(["apply"]).succeeded();
+        let agent = Agent::start(&scene.gateway);
+        let knock = invite(&scene, "198.51.100.7");
+        while_it_knocks(
+            &scene,
+            &knock,
+            "the one that was allowed is told of",
+            || {
+                journal.read();
+                journal.of("provider_moved").len() == 2
+            },
+        );
+        let told = journal.wait_for("provider_moved", 1);
+        assert_eq!(told["SIPGUARD_ADDRESS"], "198.51.100.7");
+        assert!(told.contains_key("SIPGUARD_ALLOWED_UNTIL"));
+
+        agent.process.signal(Signal::TERM);
+        agent.says("STOPPING=1");
+        agent.process.wait().succeeded();
+        assert_eq!(
+            status(&scene)["moved"][0]["addresses"][0]["address"],
+            "198.51.100.7"
+        );
+        assert!(!Path::new(FOLDER).join("events").exists());
+    });
+}
+
+#[test]
+fn a_full_disk_is_told_of_once_and_keeps_nothing_from_being_told() {
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let scene = applied(sandbox);
+        let mut small = Command::new("mount");
+        small.args(["-o", "remount,size=64k", STATE]);
+        scene.gateway.run(&mut small).succeeded();
+        let filler = Path::new(STATE).join("filler");
+        assert!(fs::write(&filler, vec![0; 1 << 20]).is_err(), "it is full");
+        let _agent = Agent::start(&scene.gateway);
+        let told = journal.wait_for("not_kept", 0);
+        assert_eq!(told["SIPGUARD_FILE"], format!("{STATE}/allowed.json"));
+        let knock = invite(&scene, MOVED);
+        while_it_knocks(&scene, &knock, "the alarm is raised", || {
+            journal.read();
+            !journal.of("provider_moved").is_empty()
+        });
+        until("it is in status", || {
+            status(&scene)["moved"][0]["source"] == "trunk"
+        });
+        assert_eq!(journal.of("not_kept").len(), 1);
+        // What was in memory goes to disk once it can.
+        fs::remove_file(filler).expect("it is there");
+        scene
+            .sipguard(["allow", "203.0.113.9", "--service", "sip"])
+            .succeeded();
+        until("who is allowed is kept", || {
+            let text = fs::read_to_string(Path::new(STATE).join("allowed.json"));
+            text.is_ok_and(|text| text.contains("203.0.113.9"))
+        });
+    });
+}
+
+/// Whoever holds the lock holds up changes, and neither events nor the sign of life.
+#[test]
+fn events_come_before_anything_slow() {
+    sandbox(|sandbox| {
+        let _journal = Journal::listen(sandbox);
+        let scene = applied(sandbox);
+        let agent = Agent::start(&scene.gateway);
+        let lock = File::open(Path::new(STATE).join("lock")).expect("it was made");
+        lock.lock().expect("nobody has it");
+        // Something to be put in force, for which the lock is needed.
+        Found::name("trunk", "sip.provider.example").are(["203.0.113.7"]);
+        let client = Client::connect(Path::new(PATH), Wanted::default());
+        let mut client = client.expect("a socket").expect("an agent");
+        let (mut number, mut came) = (0_u32, 0);
+        while_it_knocks(
+            &scene,
+            &invite(&scene, STRANGER),
+            "twenty events have come",
+            || {
+                number += 1;
+                let other = Ipv4Addr::from_bits(0x0a00_0000 + number).to_string();
+                scene.wire("eth0").send(&invite(&scene, &other).bytes());
+                client.read(|_| came += 1).expect("an agent");
+                came >= 20
+            },
+        );
+        agent.says("WATCHDOG=1");
+        drop(lock);
+    });
+}
+
+/// `sipguard down` and an apply behind it make anew what is listened to.
+#[test]
+fn whoever_was_down_is_listened_to_again() {
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let scene = applied(sandbox);
+        let agent = Agent::start(&scene.gateway);
+        scene.sipguard(["down"]).succeeded();
+        scene.sipguard(["apply"]).succeeded();
+        while_it_knocks(&scene, &invite(&scene, MOVED), "it is told of", || {
+            journal.read();
+            !journal.of("provider_moved").is_empty()
+        });
+        agent.process.stop().succeeded();
+    });
+}
+
+/// A wall clock that jumps forgets nobody, and tells of nothing: how long ago something was goes by the time as it is reckoned to be.
+#[test]
+fn a_clock_that_jumps_makes_nobody_forgotten() {
+    const DAY: i64 = 86_400;
+    sandbox(|sandbox| {
+        let scene = applied(sandbox);
+        let off = Arc::new(AtomicI64::new(0));
+        let clock = {
+            let off = Arc::clone(&off);
+            move || {
+                let now = clock::now();
+                let jumped = SignedDuration::from_secs(off.load(Ordering::Relaxed));
+                Now {
+                    wall: now.wall + jumped,
+                    ..now
+                }
+            }
+        };
+        let host = GuardedHost::new(Store::at(STATE), &clock::boot(), clock);
+        let (mut in_force, mut allowed) = (InForce::default(), Allowed::default());
+        let mut look = |days: i64| {
+            off.store(days * DAY, Ordering::Relaxed);
+            scene.gateway.enter(|| {
+                let looked = in_force
+                    .look(&host, &BTreeMap::new())
+                    .expect("the kernel answers");
+                let live = looked.live.expect("something is in force");
+                let state = lifecycle::state(&host);
+                allowed
+                    .look(&live, &state, looked.now)
+                    .expect("the kernel answers");
+                let known = allowed.itself("sip", "198.51.100.7/32".parse().expect("a prefix"));
+                (looked.happened.len(), known.map(|known| known.last))
+            })
+        };
+        let (told, seen) = look(0);
+        assert_eq!(told, 0);
+        let seen = seen.expect("it is allowed");
+        // He is not listed any more, and the clock jumps.
+        scene.configure(&POLICY.replace("198.51.100.7", "203.0.113.7"));
+        scene.sipguard(["apply"]).succeeded();
+        assert_eq!(look(0).0, 1, "another generation");
+        for days in [40, -40, 4000, 0] {
+            assert_eq!(look(days), (0, Some(seen)), "{days} days off");
+        }
+    });
+}
