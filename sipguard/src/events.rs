@@ -5,10 +5,8 @@
 mod event;
 pub mod hand_on;
 mod listener;
-mod pcapng;
 
 pub use self::{
     event::{Event, Names},
     listener::{BYTES, ListenError, Listener, Wanted},
-    pcapng::Pcapng,
 };

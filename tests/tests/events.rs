@@ -184,7 +184,8 @@ fn the_program_at_tc_tells_too() {
         let mut frames = Vec::new();
         let file = File::open(&file).expect("a capture");
         capture::read(file, |packet| -> Result<(), capture::CaptureError> {
-            frames.push(packet.bytes.to_vec());
+            let frame = packet.frame.expect("Ethernet");
+            frames.push(frame.bytes.to_vec());
             Ok(())
         })
         .expect("a whole capture");

@@ -80,6 +80,12 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&self.block)
     }
 
+    /// # Errors
+    /// What the system says.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     /// Gives back what it was written to.
     pub fn into_inner(self) -> W {
         self.out

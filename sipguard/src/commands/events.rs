@@ -23,7 +23,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sipguard::{
-    events::{BYTES, Event, Listener, Pcapng, Wanted, hand_on},
+    capture::{Begins, Frame, Writer},
+    events::{BYTES, Event, Listener, Wanted, hand_on},
     policy::protocol_name,
     sip::Summary,
 };
@@ -204,7 +205,7 @@ impl Shown<'_, '_> {
 /// Where it goes.
 enum Output<'o> {
     Lines(&'o mut dyn Write),
-    Capture(Pcapng<Box<dyn Write + 'o>>),
+    Capture(Writer<Box<dyn Write + 'o>>),
 }
 
 impl<'o> Output<'o> {
@@ -223,14 +224,22 @@ impl<'o> Output<'o> {
             let file = file.with_context(|| format!("cannot write {}", path.display()))?;
             Box::new(BufWriter::new(file))
         };
-        let mut capture = Pcapng::begin(capture)?;
+        let mut capture = Writer::new(capture)?;
         capture.flush()?;
         Ok(Self::Capture(capture))
     }
 
     fn write(&mut self, event: &Event, context: &Context) -> Result<()> {
         match self {
-            Self::Capture(capture) => Ok(capture.write(event)?),
+            Self::Capture(capture) => {
+                // Where there was no Ethernet header there is one by now.
+                let frame = Frame {
+                    begins: Begins::Ethernet,
+                    bytes: &event.bytes,
+                };
+                let length = event.length as usize;
+                Ok(capture.add(Some(event.time), &frame, length, &comment(event))?)
+            }
             Self::Lines(out) if context.json => write_json(out, &said(event)),
             Self::Lines(out) => Ok(writeln!(out, "{}", line(event, context.palette))?),
         }
@@ -242,6 +251,16 @@ impl<'o> Output<'o> {
             Self::Capture(capture) => capture.flush(),
         }
     }
+}
+
+/// Of a packet in a capture.
+fn comment(event: &Event) -> String {
+    format!(
+        "interface {} reason {} service {}",
+        Said(&event.interface),
+        event.reason.name(),
+        Said(event.service.as_deref().unwrap_or("-")),
+    )
 }
 
 /// With all that a stranger says as it is printed.
