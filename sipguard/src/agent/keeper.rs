@@ -23,17 +23,21 @@ use sipguard_lists::notice;
 use super::{
     alarm::{self, Alarms, Knock, Says},
     allowed::{self, Allowed},
+    attempts,
     flood::{Dropped, Floods},
     happened::Happened,
     in_force::{InForce, Looked},
     journal::{Journal, SOCKET},
+    knocks::{self, Knocks},
     notices::Notices,
+    tried::Tried,
 };
 use crate::{
     datapath,
     events::Event,
     host::Host,
     lifecycle::{self, RefreshOptions},
+    policy::Hide,
     report::{AgentReport, CountersReport, Metrics, StatusReport, TEXTFILE},
     sources,
 };
@@ -82,6 +86,8 @@ pub(super) struct Keeper {
     floods: Floods,
     allowed: Allowed,
     alarms: Alarms,
+    knocks: Knocks,
+    tried: Tried,
     /// Events that were lost, which the fast half counts.
     lost: Arc<AtomicU64>,
     /// How many of them were not told of yet.
@@ -140,6 +146,8 @@ impl Keeper {
             floods: Floods::default(),
             allowed: Allowed::default(),
             alarms: Alarms::read(run),
+            knocks: Knocks::new(Hide::default()),
+            tried: Tried::default(),
             lost,
             untold: 0,
             failing: BTreeMap::new(),
@@ -157,6 +165,10 @@ impl Keeper {
         let read = Allowed::read(keeper.host.store.folder());
         let read = keeper.done("reading who was allowed", read);
         keeper.allowed = read.unwrap_or_default();
+        // What is to be hidden is known as soon as it is looked at what is in force.
+        let read = knocks::read(keeper.host.store.folder(), Hide::default());
+        keeper.knocks = read.knocks;
+        keeper.done("reading who knocked", read.trouble.map_or(Ok(()), Err));
         keeper
     }
 
@@ -178,6 +190,11 @@ impl Keeper {
     fn hear(&mut self, event: &Event) {
         self.counted.events += 1;
         self.counted.left_out += event.left_out;
+        if let Some(knock) = self.knocks.note(event) {
+            for attempted in attempts::new(knock) {
+                self.tried.note(knock, attempted);
+            }
+        }
         if let Some(knock) = knock(event)
             && let Some(moved) = self.alarms.note(&knock, &self.allowed)
         {
@@ -221,6 +238,9 @@ impl Keeper {
         }
         if is_due(&mut self.due.save, SAVE, now) {
             self.save();
+        }
+        for happened in self.tried.due(now) {
+            self.tell(&happened);
         }
         let lost = self.lost.swap(0, Ordering::Relaxed);
         self.counted.lost += lost;
@@ -348,6 +368,7 @@ impl Keeper {
         }
         if let Some(live) = &looked.live {
             self.noticed = live.notify().is_some();
+            self.knocks.hide(live.generation.description.hide);
         }
         for happened in &looked.happened {
             self.tell(happened);
@@ -450,6 +471,10 @@ impl Keeper {
     /// What is kept goes to disk.
     fn save(&mut self) {
         self.write_alarms();
+        self.knocks.forget_old(self.host.now().wall);
+        let folder = self.host.store.folder();
+        let (file, written) = (folder.join(knocks::FILE), self.knocks.write(folder));
+        self.kept(&file, written);
     }
 }
 

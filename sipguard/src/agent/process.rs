@@ -29,6 +29,7 @@ use super::{
 use crate::{
     events::{Event, Listener, Wanted, hand_on::Server},
     host::Host,
+    sip,
 };
 
 /// Where what lasts as long as the host runs is written.
@@ -41,6 +42,12 @@ const QUEUE: usize = 1024;
 const SOCKET: &str = "events";
 /// How often it is tried to listen where that is not possible: somebody else listens.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// What the agent itself wants to be told: no packet that passes, and as much of a frame as SIP needs to say who knocks and what he dials.
+const OWN: Wanted = Wanted {
+    passes: false,
+    bytes: sip::MOST,
+};
 
 /// Why the agent does not run.
 #[derive(Debug, Error)]
@@ -189,7 +196,7 @@ impl Ears<'_> {
     /// Begins to listen, where nobody else does.
     fn begin(&mut self) {
         // Another command may listen for a while, and what is in force may be another version's: it is tried again.
-        self.listener = Listener::open(self.host, Wanted::default()).ok();
+        self.listener = Listener::open(self.host, OWN).ok();
         self.read = 0;
     }
 
@@ -215,11 +222,10 @@ impl Ears<'_> {
         let new = listener.lost() - self.read;
         self.read += new;
         self.lost.fetch_add(new, Ordering::Relaxed);
-        let own = Wanted::default();
-        let others = self.server.wanted().unwrap_or_default();
+        let others = self.server.wanted().unwrap_or(OWN);
         listener.want(Wanted {
-            passes: own.passes || others.passes,
-            bytes: own.bytes.max(others.bytes),
+            passes: OWN.passes || others.passes,
+            bytes: OWN.bytes.max(others.bytes),
         });
         if listener.grant().is_err() {
             self.listener = None;
