@@ -194,9 +194,9 @@ Examples:
     /// allowed before, or whose neighbours are. The package's service runs this; the filter does not need it. Where nothing is in force it waits.
     #[command(after_help = "\
 Examples:
-  systemctl status sipguard-agent
-  journalctl -t sipguard SIPGUARD_HAPPENED=provider_moved
-  sipguard agent                   in the foreground, until Ctrl-C")]
+  sipguard agent                   in the foreground, until Ctrl-C
+  # What the package's service said of providers that moved:
+  # journalctl -t sipguard SIPGUARD_HAPPENED=provider_moved")]
     Agent,
 
     /// Show what is in force, and where

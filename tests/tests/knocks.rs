@@ -220,46 +220,49 @@ fn scanners_guessers_and_fraudsters_are_recognised() {
             );
         });
 
-        // What is kept of it tells the same.
         knocks.write(Path::new(STATE)).expect("writable");
-        let said = gateway.sipguard(["knocks", "--json"]).succeeded().stdout;
-        let lines: Vec<Value> = said
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect();
-        let of = |source: &str| {
-            let found = lines.iter().find(|line| line["source"] == source);
-            found.unwrap_or_else(|| panic!("{source}: {said}"))
-        };
-        assert_eq!(of("192.0.2.2")["methods"], serde_json::json!(["OPTIONS"]));
-        assert_eq!(
-            of("192.0.2.2")["user_agents"],
-            serde_json::json!(["friendly-scanner"])
-        );
-        assert_eq!(of("192.0.2.10")["users"], serde_json::json!(["100"]));
-        let fraud = of("192.0.2.14");
-        assert_eq!(fraud["numbers"][0]["number"], "+442079460123");
-        assert_eq!(fraud["numbers"][0]["country"], "GB");
-        assert_eq!(fraud["attempts"][0]["attempt"], "toll_fraud");
-        let told = gateway
-            .sipguard(["knocks", "--since", "1h"])
-            .succeeded()
-            .stdout;
-        for wanted in [
-            "toll fraud",
-            "brute force",
-            "scan",
-            "4 sources knocked since ",
-            "dialled by 1 source, in ",
-        ] {
-            assert!(told.contains(wanted), "{wanted}: {told}");
-        }
-        let mode = fs::metadata(Path::new(STATE).join(FILE)).expect("it is there");
-        assert_eq!(
-            std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
-            0o600
-        );
+        what_is_kept_tells_the_same(&gateway);
     });
+}
+
+fn what_is_kept_tells_the_same(gateway: &Host) {
+    let said = gateway.sipguard(["knocks", "--json"]).succeeded().stdout;
+    let lines: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let of = |source: &str| {
+        let found = lines.iter().find(|line| line["source"] == source);
+        found.unwrap_or_else(|| panic!("{source}: {said}"))
+    };
+    assert_eq!(of("192.0.2.2")["methods"], serde_json::json!(["OPTIONS"]));
+    assert_eq!(
+        of("192.0.2.2")["user_agents"],
+        serde_json::json!(["friendly-scanner"])
+    );
+    assert_eq!(of("192.0.2.10")["users"], serde_json::json!(["100"]));
+    let fraud = of("192.0.2.14");
+    assert_eq!(fraud["numbers"][0]["number"], "+442079460123");
+    assert_eq!(fraud["numbers"][0]["country"], "GB");
+    assert_eq!(fraud["attempts"][0]["attempt"], "toll_fraud");
+    let told = gateway
+        .sipguard(["knocks", "--since", "1h"])
+        .succeeded()
+        .stdout;
+    for wanted in [
+        "toll fraud",
+        "brute force",
+        "scan",
+        "4 sources knocked since ",
+        "dialled by 1 source, in ",
+    ] {
+        assert!(told.contains(wanted), "{wanted}: {told}");
+    }
+    let mode = fs::metadata(Path::new(STATE).join(FILE)).expect("it is there");
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
+        0o600
+    );
 }
 
 #[test]

@@ -245,8 +245,8 @@ fn draw_sources(
         let text = cells.collect::<Vec<_>>().join("  ");
         text.trim_end().to_owned()
     };
-    let titled = COLUMNS.iter().map(|(title, ..)| (*title).to_owned());
-    frame.render_widget(Line::styled(line(titled.collect()), TITLE), titles);
+    let words = COLUMNS.iter().map(|(title, ..)| (*title).to_owned());
+    frame.render_widget(Line::styled(line(words.collect()), TITLE), titles);
     if rows.is_empty() {
         let nobody = if view.filter.is_empty() {
             view.origin.clone()

@@ -69,15 +69,15 @@ impl Rates {
         let (mut dropped, mut passed, mut bytes) = (0, 0, 0);
         for counter in &report.counters {
             let packets = counter.packets_per_second.unwrap_or_default();
-            let passes = counter.reason.action() == Action::Pass;
-            if passes {
+            let is_pass = counter.reason.action() == Action::Pass;
+            if is_pass {
                 passed += packets;
             } else {
                 dropped += packets;
                 bytes += counter.bytes_per_second.unwrap_or_default();
             }
-            for key in keys(counter, passes) {
-                sums.entry(key).or_insert((0, passes)).0 += packets;
+            for key in keys(counter, is_pass) {
+                sums.entry(key).or_insert((0, is_pass)).0 += packets;
             }
         }
         // What is not counted any more has come to rest.

@@ -112,6 +112,7 @@ fn status() -> StatusReport {
             refused: None,
             stale: false,
         }],
+        moved: Vec::new(),
         receivers: vec![ReceiverReport {
             receiver: "webhook",
             sent: 7,
