@@ -76,6 +76,17 @@ pub(super) const BINARIES: &[Binary] = &[
         only: &["rows_in_the_kernel"],
         ..PLAIN
     },
+    Binary {
+        name: "events",
+        only: &[
+            "drops_are_told_of",
+            "nothing_silences_a_listener",
+            "the_program_at_tc_tells_too",
+            "what_is_left_out_is_counted",
+            "what_monitor_mode_lets_pass_is_told_of",
+        ],
+        ..PLAIN
+    },
     // Pieces of all lengths of all rows are much for one processor of software; some rows show that this kernel reads behind the first.
     Binary {
         name: "live",
