@@ -129,7 +129,7 @@ fn status_in_json() {
                     { "name": "web", "ports": { "tcp": [80] }, "default": "deny", "mode": "enforce" },
                 ],
                 "sources": [],
-                "receivers": [],
+                "moved": [], "receivers": [],
                 "entries": { "config": 5, "command_line": 1, "bans": 0, "overruled_bans": 0 }, "pending": null,
             })
         );
@@ -142,7 +142,7 @@ fn status_in_json() {
             json!({
                 "version": env!("CARGO_PKG_VERSION"), "in_force": false, "enforced": false,
                 "generation": null, "applied": null, "config": null, "mode": null,
-                "interfaces": [], "services": [], "sources": [], "receivers": [],
+                "interfaces": [], "services": [], "sources": [], "moved": [], "receivers": [],
                 "entries": { "config": 0, "command_line": 1, "bans": 0, "overruled_bans": 0 }, "pending": null,
             })
         );

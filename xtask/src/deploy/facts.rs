@@ -17,7 +17,7 @@ pub(super) const TRACES: &str = "\
     /etc/systemd/system/*/sipguard-agent.service /run/sipguard \
     /usr/lib/sysusers.d/sipguard-fetch.conf \
     /usr/lib/udev/rules.d/90-sipguard.rules /usr/lib/sysctl.d/50-sipguard.conf \
-    /usr/share/doc/sipguard /usr/share/doc/sipguard-fetch /usr/share/lintian/overrides/sipguard \
+    /usr/share/sipguard /usr/share/doc/sipguard /usr/share/doc/sipguard-fetch /usr/share/lintian/overrides/sipguard \
     /usr/share/lintian/overrides/sipguard-fetch /usr/share/man/man1/sipguard*.1.gz \
     /usr/share/man/man5/sipguard.toml.5.gz \
     /usr/share/bash-completion/completions/sipguard /usr/share/zsh/vendor-completions/_sipguard \

@@ -381,7 +381,7 @@ uninstall_tar() {
     quietly tar -xf old/package.tar -C / || return 1
     [ -e old/had-etc ] || rm -rf "$etc"
     [ -e old/had-state ] || rm -rf "$state"
-    rmdir /usr/share/doc/sipguard /usr/share/doc/$fetcher /usr/lib/systemd/system/sipguard*.service.d 2> /dev/null
+    rmdir /usr/share/sipguard /usr/share/doc/sipguard /usr/share/doc/$fetcher /usr/lib/systemd/system/sipguard*.service.d 2> /dev/null
     if [ -d /run/systemd/system ]; then
         quietly systemctl daemon-reload
         quietly systemctl try-restart $fetcher.service sipguard-agent.service
