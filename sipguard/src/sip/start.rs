@@ -36,13 +36,15 @@ impl<'a> Start<'a> {
         let last = rest.iter().rposition(u8::is_ascii_whitespace);
         let last = last.map(|at| (rest[..at].trim_ascii_end(), &rest[at + 1..]));
         match last {
-            Some((uri, version)) if is_version(version) => Some(Self::Request {
+            // Of a line that is cut off the last word may be another one.
+            Some((uri, version)) if whole && is_version(version) => Some(Self::Request {
                 method,
                 uri: Uri::read(uri, true),
             }),
-            // Where the line is cut off, nothing but the URI can tell SIP from HTTP and others.
+            // Where the line is cut off, nothing but the URI can tell SIP from HTTP and others; and behind a blank nobody knows whether it goes on.
             _ if !whole => {
-                let uri = Uri::read(rest, false);
+                let blank = rest.iter().position(u8::is_ascii_whitespace);
+                let uri = Uri::read(blank.map_or(rest, |at| &rest[..=at]), false);
                 uri.is_known.then_some(Self::Request { method, uri })
             }
             _ => None,

@@ -59,8 +59,12 @@ impl<'a> Uri<'a> {
         let Some(rest) = behind_name(value) else {
             return Self::default();
         };
-        let begin = rest.iter().position(|&byte| byte == b'<');
-        if let Some(begin) = begin {
+        // A name without quotes has no colon (RFC 3261, section 25.1): what has one in front of a bracket is a URI, whatever comes behind it. Else it
+        // would not be known of a URI that ends with the bytes at hand whether it is one.
+        let begin = rest.iter().position(|byte| b"<:".contains(byte));
+        if let Some(begin) = begin
+            && rest[begin] == b'<'
+        {
             let rest = &rest[begin + 1..];
             let end = rest.iter().position(|&byte| byte == b'>');
             return Self::read(
