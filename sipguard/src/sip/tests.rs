@@ -81,6 +81,23 @@ fn what_is_cut_off_is_left_out_from_the_first_byte_on() {
     assert_eq!(cut.country, Some("GB".to_owned()));
 }
 
+/// More of it may be anything: another word, another bracket.
+#[test]
+fn what_is_cut_off_says_nothing_that_more_of_it_takes_back() {
+    for text in [
+        "INVITE sip:1@h SIP/2.0\r\nf: sip:100@h;tag=1 <tel:+12>\r\n\r\n",
+        "INVITE tel:+12;a SIP/2.0 b;c SIP/2.0\r\n\r\n",
+        "INVITE tel:+12 3 SIP/2.0;b SIP/2.0\r\n\r\n",
+    ] {
+        let whole = read(text.as_bytes()).unwrap();
+        let cuts = (0..text.len()).filter_map(|length| read(&text.as_bytes()[..length]));
+        for cut in cuts {
+            assert!(cut.user.is_none() || cut.user == whole.user, "{cut:?}");
+            assert!(cut.from.is_none() || cut.from == whole.from, "{cut:?}");
+        }
+    }
+}
+
 #[test]
 fn what_is_no_message_is_none() {
     for payload in [
