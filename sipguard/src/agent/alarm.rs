@@ -40,7 +40,7 @@ const WATCHED: usize = 1024;
 
 /// A packet of somebody who is not listed, and was dropped.
 #[derive(Clone, Copy, Debug)]
-pub struct Knock<'p> {
+pub struct Unlisted<'p> {
     /// When it came.
     pub time: Timestamp,
     /// To the ports of which service.
@@ -172,8 +172,8 @@ impl Alarms {
     }
 
     /// Notes somebody who may have moved. Returns what is to be told.
-    pub fn note(&mut self, knock: &Knock<'_>, allowed: &Allowed) -> Option<Happened> {
-        let Knock {
+    pub fn note(&mut self, knock: &Unlisted<'_>, allowed: &Allowed) -> Option<Happened> {
+        let Unlisted {
             time,
             service,
             source: address,
@@ -231,7 +231,7 @@ impl Alarms {
     }
 
     /// Whether a neighbour's packet says enough.
-    fn is_evident(&mut self, knock: &Knock<'_>) -> bool {
+    fn is_evident(&mut self, knock: &Unlisted<'_>) -> bool {
         match knock.says {
             Says::Sip(_) => return true,
             Says::Nothing => return false,
@@ -300,8 +300,8 @@ mod tests {
         )
     }
 
-    fn event(second: i64, source: IpAddr, method: Option<&str>) -> Knock<'_> {
-        Knock {
+    fn event(second: i64, source: IpAddr, method: Option<&str>) -> Unlisted<'_> {
+        Unlisted {
             time: Timestamp::from_second(1_780_000_100 + second).unwrap(),
             service: SIP,
             source,
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn a_neighbour_that_speaks_sip_is_told_of_once() {
         let (allowed, mut alarms) = (allowed(), Alarms::default());
-        let mut note = |event: &Knock<'_>| alarms.note(event, &allowed);
+        let mut note = |event: &Unlisted<'_>| alarms.note(event, &allowed);
         let moved = note(&event(0, v4([198, 51, 100, 9]), Some("INVITE"))).unwrap();
         let sentence = moved.sentence();
         assert!(
@@ -361,11 +361,11 @@ mod tests {
     #[test]
     fn strangers_and_silent_neighbours_are_no_alarm() {
         let (allowed, mut alarms) = (allowed(), Alarms::default());
-        let mut quiet = |knock: Knock<'_>| assert_eq!(alarms.note(&knock, &allowed), None);
+        let mut quiet = |knock: Unlisted<'_>| assert_eq!(alarms.note(&knock, &allowed), None);
         quiet(event(0, v4([198, 51, 101, 7]), Some("INVITE")));
         quiet(event(0, v4([192, 0, 2, 7]), Some("INVITE")));
         // In another service.
-        quiet(Knock {
+        quiet(Unlisted {
             service: "web",
             ..event(0, v4([198, 51, 100, 7]), Some("INVITE"))
         });
@@ -373,7 +373,7 @@ mod tests {
         quiet(event(0, v4([198, 51, 100, 9]), None));
         assert_eq!(alarms.iter().count(), 0);
         // An answer is as good as a request.
-        let answer = Knock {
+        let answer = Unlisted {
             says: Says::Sip(None),
             ..event(0, v4([198, 51, 100, 9]), None)
         };
@@ -384,7 +384,7 @@ mod tests {
     fn over_tcp_a_neighbour_has_to_insist() {
         let (allowed, mut alarms) = (allowed(), Alarms::default());
         let mut knocks = |second, last| {
-            let event = Knock {
+            let event = Unlisted {
                 says: Says::NothingYet,
                 ..event(second, v4([198, 51, 100, last]), None)
             };
@@ -415,7 +415,7 @@ mod tests {
                     .note(&event(second, forged, Some("INVITE")), &allowed)
                     .is_some(),
             );
-            let silent = Knock {
+            let silent = Unlisted {
                 says: Says::NothingYet,
                 ..event(second, forged, None)
             };

@@ -21,7 +21,7 @@ use sipguard_ebpf::abi::{Action, NO_SERVICE, Protocol, Reason};
 use sipguard_lists::notice;
 
 use super::{
-    alarm::{self, Alarms, Knock, Says},
+    alarm::{self, Alarms, Says, Unlisted},
     allowed::{self, Allowed},
     attempts,
     flood::{Dropped, Floods},
@@ -195,7 +195,7 @@ impl Keeper {
                 self.tried.note(knock, attempted);
             }
         }
-        if let Some(knock) = knock(event)
+        if let Some(knock) = unlisted(event)
             && let Some(moved) = self.alarms.note(&knock, &self.allowed)
         {
             self.tell(&moved);
@@ -479,13 +479,13 @@ impl Keeper {
 }
 
 /// What an event says of somebody who is not listed. Whoever is denied is none: somebody has said so.
-fn knock(event: &Event) -> Option<Knock<'_>> {
+fn unlisted(event: &Event) -> Option<Unlisted<'_>> {
     if event.reason != Reason::Unlisted {
         return None;
     }
     let sip = event.sip.as_ref();
     let sip = sip.filter(|sip| sip.method.is_some() || sip.status.is_some());
-    Some(Knock {
+    Some(Unlisted {
         time: event.time,
         service: event.service.as_deref()?,
         source: event.source?,
