@@ -10,6 +10,8 @@
 
 mod bans;
 mod bpf;
+mod builds;
+mod cable;
 mod calls;
 mod captures;
 mod charts;
@@ -19,11 +21,13 @@ mod filters;
 mod fleet;
 mod frames;
 mod guard;
+mod limit;
 mod lists;
 mod micro;
 mod place;
 mod sizes;
 mod sources;
+mod turns;
 mod veth;
 mod watched;
 mod wire;
@@ -38,11 +42,14 @@ use crate::{
     netns::{self, Sandbox},
     setup::{self, Purpose},
 };
+use builds::Build;
 use figures::Figures;
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// Packets a second that one processor drops, beside other filters
+    Cable,
     /// Lists that other programs change while all is in force
     Lists,
     /// Captures, beside tcpdump and tshark
@@ -56,6 +63,9 @@ pub(crate) struct Arguments {
     /// Fewer sizes and rounds: done within 90 s, for a first impression
     #[arg(long)]
     quick: bool,
+    /// Another commit, whose program has its turns on the cable, too
+    #[arg(long, value_name = "COMMIT")]
+    against: Option<String>,
     /// Write all figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -75,7 +85,6 @@ struct Effort {
     micro_repeat: u32,
     veth_sizes: &'static [usize],
     veth_rounds: u32,
-    veth_frames: u32,
     /// Packets a second of the flood, or as many as go.
     floods: &'static [Option<u32>],
     calls: u32,
@@ -92,9 +101,8 @@ const QUICK: Effort = Effort {
     micro_sizes: &[10, 1_000, 100_000],
     micro_rounds: 5,
     micro_repeat: 200_000,
-    veth_sizes: &[1_000],
-    veth_rounds: 1,
-    veth_frames: 500_000,
+    veth_sizes: &[10, 1_000, 100_000],
+    veth_rounds: 30,
     floods: &[Some(0), Some(300_000), None],
     calls: 50,
     policy_sizes: &[100_000],
@@ -108,9 +116,8 @@ const FULL: Effort = Effort {
     micro_sizes: &[10, 1_000, 100_000, 1_000_000],
     micro_rounds: 9,
     micro_repeat: 500_000,
-    veth_sizes: &[1_000, 100_000],
-    veth_rounds: 3,
-    veth_frames: 1_000_000,
+    veth_sizes: &[10, 1_000, 100_000, 1_000_000],
+    veth_rounds: 120,
     floods: &[Some(0), Some(100_000), Some(300_000), Some(1_000_000), None],
     calls: 200,
     policy_sizes: &[100_000, 1_000_000],
@@ -127,7 +134,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         if let Err(error) = setup::programs(Purpose::Rivals) {
             eprintln!("{error:#}");
         }
-        demo::build()?;
+        if arguments.part == Some(Part::Cable) {
+            builds::build()?;
+        } else {
+            demo::build()?;
+        }
+        if let Some(commit) = &arguments.against {
+            builds::build_against(commit)?;
+        }
     }
     if !machine::is_root() {
         let mut again = machine::as_root(env::current_exe()?)?;
@@ -142,7 +156,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     // Before everything else that runs here, compilers and browsers, and so is what is started from here.
     rustix::process::setpriority_process(None, -20)?;
-    let figures = netns::sandbox(|sandbox| measure(sandbox, effort, arguments.part))?;
+    let own = if arguments.part == Some(Part::Cable) {
+        Build::quick()
+    } else {
+        Build::shipped()
+    };
+    let mut builds = vec![own];
+    builds.extend(arguments.against.as_deref().map(Build::against));
+    let figures = netns::sandbox(|sandbox| measure(sandbox, effort, arguments.part, &builds))?;
     if let Some(file) = &arguments.json {
         let text = serde_json::to_string_pretty(&figures)?;
         fs::write(file, text + "\n").with_context(|| format!("writing {}", file.display()))?;
@@ -153,16 +174,33 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn measure(sandbox: &Sandbox, effort: &Effort, part: Option<Part>) -> Result<Figures> {
+fn measure(
+    sandbox: &Sandbox,
+    effort: &Effort,
+    part: Option<Part>,
+    builds: &[Build],
+) -> Result<Figures> {
     let mut figures = Figures::new();
     figures.print_machine();
+    let wanted = |this| part.is_none_or(|part| part == this);
     if part.is_none() {
-        measure_packets(sandbox, effort, &mut figures)?;
+        figures.micro = micro::run(sandbox, effort)?;
+        figures.print_micro();
     }
-    if part != Some(Part::Captures) {
+    if wanted(Part::Cable) {
+        figures.veth = veth::run(sandbox, effort, builds)?;
+        figures.print_veth();
+    }
+    if part.is_none() {
+        figures.apply = sizes::run(sandbox, effort)?;
+        figures.print_apply();
+        figures.calls = calls::run(sandbox, effort)?;
+        figures.print_calls();
+    }
+    if wanted(Part::Lists) {
         measure_lists(sandbox, effort, &mut figures)?;
     }
-    if part != Some(Part::Lists) {
+    if wanted(Part::Captures) {
         figures.captures = captures::run(effort)?;
         figures.print_captures();
     }
@@ -179,18 +217,5 @@ fn measure_lists(sandbox: &Sandbox, effort: &Effort, figures: &mut Figures) -> R
     figures.print_crowdsec();
     figures.fleet = fleet::run(sandbox, effort)?;
     figures.print_fleet();
-    Ok(())
-}
-
-/// And what is in force once for all.
-fn measure_packets(sandbox: &Sandbox, effort: &Effort, figures: &mut Figures) -> Result<()> {
-    figures.micro = micro::run(sandbox, effort)?;
-    figures.print_micro();
-    figures.veth = veth::run(sandbox, effort)?;
-    figures.print_veth();
-    figures.apply = sizes::run(sandbox, effort)?;
-    figures.print_apply();
-    figures.calls = calls::run(sandbox, effort)?;
-    figures.print_calls();
     Ok(())
 }

@@ -22,18 +22,24 @@ const PROG_LOAD: libc::c_int = 5;
 const OBJ_PIN: libc::c_int = 6;
 const OBJ_GET: libc::c_int = 7;
 const PROG_TEST_RUN: libc::c_int = 10;
+const LINK_CREATE: libc::c_int = 28;
+const LINK_UPDATE: libc::c_int = 29;
 const MAP_TYPE_ARRAY: u32 = 2;
 const MAP_TYPE_PROG_ARRAY: u32 = 3;
+const MAP_TYPE_PERCPU_ARRAY: u32 = 6;
 const MAP_TYPE_QUEUE: u32 = 22;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
 const XDP_HAS_FRAGS: u32 = 1 << 5;
 const XDP_LIVE_FRAMES: u32 = 1 << 1;
+// include/uapi/linux/if_link.h
+const IN_THE_DRIVER: u32 = 1 << 2;
 
 pub(super) const XDP_DROP: i32 = 1;
 pub(super) const XDP_PASS: i32 = 2;
 pub(super) const KTIME_GET_NS: i32 = 5;
 pub(super) const GET_PRANDOM_U32: i32 = 7;
+pub(super) const MAP_LOOKUP: i32 = 1;
 const TAIL_CALL: i32 = 12;
 const REDIRECT: i32 = 23;
 pub(super) const XDP_ADJUST_HEAD: i32 = 44;
@@ -67,17 +73,17 @@ impl Program {
     /// Gives every frame a random source and hands it to `next`.
     pub(super) fn random_source(source: Source, next: &Self) -> Result<Self> {
         let mut instructions = vec![copy(6, 1)];
-        instructions.extend(randomised(source, &[]));
+        instructions.extend(randomised(source as i16, &[]));
         let array = program_array(next)?;
         instructions.extend([copy(1, 6), map(2, &array), SECOND_HALF, set(3, 0)]);
         instructions.extend([call(TAIL_CALL), set(0, XDP_DROP), EXIT]);
         Self::load(&instructions, Some(array))
     }
 
-    /// Gives every IPv4 frame one of 16,384 sources and sends it out of an interface.
-    pub(super) fn send(interface: u32) -> Result<Self> {
+    /// Gives every frame one of 16,384 sources, by the four bytes at `source`, and sends it out of an interface.
+    pub(super) fn send(interface: u32, source: i16) -> Result<Self> {
         let mut instructions = vec![copy(6, 1)];
-        instructions.extend(sending(interface)?);
+        instructions.extend(sending(interface, source)?);
         Self::load(&instructions, None)
     }
 
@@ -133,11 +139,13 @@ impl Program {
         Ok(upper(attributes[4]))
     }
 
-    /// Puts `times` frames on the wire that the program sends them to.
-    pub(super) fn inject(&self, frame: &[u8], times: u32) -> Result<()> {
+    /// Puts `times` frames on the wire that the program sends them to. Returns nanoseconds a frame as the kernel takes them: without what
+    /// it makes ready before and takes away afterwards, which lasts longer than a hundred thousand frames.
+    pub(super) fn inject(&self, frame: &[u8], times: u32) -> Result<u32> {
         let mut attributes = self.test(frame, times);
         attributes[8] = word(XDP_LIVE_FRAMES, 0);
-        done(bpf_call(PROG_TEST_RUN, &mut attributes)).context("BPF_PROG_TEST_RUN, live frames")
+        done(bpf_call(PROG_TEST_RUN, &mut attributes)).context("BPF_PROG_TEST_RUN, live frames")?;
+        Ok(upper(attributes[4]))
     }
 
     fn test(&self, frame: &[u8], times: u32) -> [u64; 10] {
@@ -155,10 +163,10 @@ impl Program {
     }
 }
 
-/// The end of a program that gives an IPv4 frame a random source and sends it out of an interface; the context is in register 6. The
-/// source's halves are each other's complement, and so were those of the frame's own, so that the header's checksum stays right.
-pub(super) fn sending(interface: u32) -> Result<Vec<u64>> {
-    // The first byte becomes one of 128 to 191: unicast, whatever the rest.
+/// The end of a program that gives a frame a random source, by four bytes of it, and sends it out of an interface; the context is in
+/// register 6. The bytes' halves are each other's complement, and so were those of the frame's own, so that a checksum stays right.
+pub(super) fn sending(interface: u32, source: i16) -> Result<Vec<u64>> {
+    // The first byte becomes one of 128 to 191: an IPv4 address is unicast so, whatever the rest.
     let halves = [
         instruction(AND, 0, 0, 0, 0xff3f),
         instruction(OR, 0, 0, 0, 0x80),
@@ -167,7 +175,7 @@ pub(super) fn sending(interface: u32) -> Result<Vec<u64>> {
         instruction(SHIFT_LEFT, 1, 0, 0, 16),
         instruction(OR_REGISTER, 0, 1, 0, 0),
     ];
-    let mut instructions = randomised(Source::V4, &halves);
+    let mut instructions = randomised(source, &halves);
     instructions.extend(redirect(interface)?);
     Ok(instructions)
 }
@@ -178,10 +186,8 @@ pub(super) fn redirect(interface: u32) -> Result<[u64; 4]> {
     Ok([set(1, interface), set(2, 0), call(REDIRECT), EXIT])
 }
 
-/// Writes four random bytes where the source begins, once `shaped` has made of register 0 what they are to be; the context is in
-/// register 6.
-fn randomised(source: Source, shaped: &[u64]) -> Vec<u64> {
-    let offset = source as i16;
+/// Writes four random bytes at `offset`, once `shaped` has made of register 0 what they are to be; the context is in register 6.
+fn randomised(offset: i16, shaped: &[u64]) -> Vec<u64> {
     let mut instructions = vec![call(GET_PRANDOM_U32)];
     instructions.extend(shaped);
     instructions.extend(data(i32::from(offset) + 4));
@@ -201,6 +207,42 @@ pub(super) fn data(needed: i32) -> [u64; 7] {
         set(0, XDP_DROP),
         EXIT,
     ]
+}
+
+/// What has an interface run a program in its driver, and lets another one take its place between two frames.
+pub(super) struct Link(OwnedFd);
+
+impl Link {
+    /// In the network namespace of this thread.
+    pub(super) fn new(program: &Program, interface: u32) -> Result<Self> {
+        let mut attributes = [
+            word(program.fd(), interface),
+            word(ATTACH_XDP, IN_THE_DRIVER),
+        ];
+        let link = bpf(LINK_CREATE, &mut attributes).context("attaching a program")?;
+        Ok(Self(link))
+    }
+
+    pub(super) fn update(&self, program: &Program) -> Result<()> {
+        let link = self.0.as_raw_fd().cast_unsigned();
+        let mut attributes = [word(link, program.fd()), 0];
+        done(bpf_call(LINK_UPDATE, &mut attributes)).context("swapping a link's program")
+    }
+}
+
+/// A number for each processor, which starts at zero.
+pub(super) struct Counter(OwnedFd);
+
+impl Counter {
+    pub(super) fn new() -> Result<Self> {
+        let (key, value) = (size_of::<u32>(), size_of::<u64>());
+        new_map(MAP_TYPE_PERCPU_ARRAY, key, value, 1).map(Self)
+    }
+
+    /// The first half of a load whose value is the map.
+    pub(super) fn map(&self, register: u8) -> u64 {
+        map(register, &self.0)
+    }
 }
 
 /// One value that a program keeps from one frame to the next, all zero at first.
@@ -298,13 +340,15 @@ pub(super) const STORE: u8 = 0x62;
 pub(super) const STORE_U32: u8 = 0x63;
 pub(super) const STORE_U64: u8 = 0x7b;
 pub(super) const ADD: u8 = 0x07;
+pub(super) const ADD_REGISTER: u8 = 0x0f;
 const OR: u8 = 0x47;
 const OR_REGISTER: u8 = 0x4f;
 pub(super) const AND: u8 = 0x57;
-const SHIFT_LEFT: u8 = 0x67;
+pub(super) const SHIFT_LEFT: u8 = 0x67;
 pub(super) const SHIFT_RIGHT: u8 = 0x77;
 const XOR: u8 = 0xa7;
 pub(super) const JUMP_IF_AT_MOST: u8 = 0xbd;
+pub(super) const JUMP_IF_BEYOND: u8 = 0x2d;
 pub(super) const JUMP: u8 = 0x05;
 pub(super) const JUMP_IF_EQUAL: u8 = 0x15;
 pub(super) const JUMP_IF_ABOVE: u8 = 0x25;

@@ -8,12 +8,11 @@ use rustix::process::setpriority_process;
 use serde::Serialize;
 
 use super::{
-    Effort,
+    Effort, cable,
     filters::Filter,
     guard::INTERFACE,
     lists::Prefix,
     place::{self, Places},
-    veth,
     wire::Wire,
 };
 use crate::{
@@ -73,7 +72,7 @@ fn turn(
     let (gateway, provider) = (&network.gateway, &network.provider);
     // Answers to the flood go nowhere.
     network.internet.ip("route add blackhole default");
-    veth::poll(&gateway.host)?;
+    cable::poll(&gateway.host)?;
     place::receive_on(places.gateway, &gateway.host)?;
     let allowed = provider.addresses.map(|address| Prefix {
         address,
@@ -85,17 +84,17 @@ fn turn(
         Ok(sip::serve(&gateway.host, gateway.addresses))
     })?;
     let macs = [
-        veth::mac(&network.internet, gateway.uplink)?,
-        veth::mac(&gateway.host, INTERFACE)?,
+        cable::mac(&network.internet, gateway.uplink)?,
+        cable::mac(&gateway.host, INTERFACE)?,
     ];
     let [target, _] = gateway.addresses;
-    let out = veth::number(&network.internet, gateway.uplink)?;
+    let out = cable::number(&network.internet, gateway.uplink)?;
     let wire = Wire::new(out, flood, macs, target)?;
     wire.take(&network.internet, provider.uplink)?;
     // A wire carries finished checksums.
-    veth::ethtool(&provider.host, ["tx", "off"])?;
+    cable::ethtool(&provider.host, ["tx", "off"])?;
 
-    let received = veth::received(&gateway.host)?;
+    let received = cable::received(&gateway.host)?;
     let began = Instant::now();
     let (answered, media) = place::on(places.world, || {
         wire.carry(&network.internet, || {
@@ -104,7 +103,7 @@ fn turn(
         })
     })?;
     let took = began.elapsed().as_secs_f64();
-    let taken = veth::received(&gateway.host)? - received;
+    let taken = cable::received(&gateway.host)? - received;
     let media = media.to_gateway;
     if let Some(guard) = guard {
         guard.down(&gateway.host)?;

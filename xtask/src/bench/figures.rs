@@ -5,7 +5,11 @@ use std::fs;
 use anstream::println;
 use serde::Serialize;
 
-use super::{bans, calls, captures, crowdsec, fleet, micro, sizes, sources, veth};
+use super::{
+    bans, calls, captures, crowdsec, fleet, micro, sizes, sources,
+    turns::Ratio,
+    veth::{self, Receives},
+};
 use crate::machine;
 
 #[derive(Serialize)]
@@ -117,25 +121,44 @@ impl Figures {
     }
 
     pub(super) fn print_veth(&self) {
-        println!(
-            "{:<26}{:>9}{:>10}{:>16}",
-            "million packets a second", "entries", "Mpps", "of the limit"
-        );
-        for veth::Row {
-            filter,
-            entries,
-            mpps,
-            ratio_to_empty,
-        } in &self.veth
-        {
-            match (mpps, ratio_to_empty) {
-                (Some(mpps), Some(ratio)) => {
-                    println!("{filter:<26}{entries:>9}{mpps:>10.2}{ratio:>16.2}");
-                }
-                _ => println!("{filter:<26}{entries:>9}{:>10}", "absent"),
+        for (receives, processor) in [
+            (Receives::SameProcessor, "the processor that sends"),
+            (Receives::OtherProcessor, "another processor"),
+        ] {
+            println!(
+                "drops on the cable, received on {processor}: ns a packet, of the fair limit, of empty (at full speed; median of the rounds, half of them)"
+            );
+            println!(
+                "{:<34}{:>13}{:>9}{:>8}{:>8}{:>9}{:>20}{:>9}{:>20}",
+                "filter", "frames", "entries", "fast", "median", "of limit", "", "of empty", ""
+            );
+            for row in self.veth.iter().filter(|row| row.receives == receives) {
+                let entries = row.entries.map(|entries| entries.to_string());
+                let part = |ratio: Ratio| {
+                    let Ratio {
+                        fast,
+                        median,
+                        low,
+                        high,
+                    } = ratio;
+                    format!(
+                        "{fast:>9.3}{:>20}",
+                        format!("{median:.3} {low:.3}–{high:.3}")
+                    )
+                };
+                println!(
+                    "{:<34}{:>13}{:>9}{:>8.1}{:>8.1}{}{}",
+                    row.filter,
+                    row.frames,
+                    entries.unwrap_or_default(),
+                    row.fast_ns,
+                    row.median_ns,
+                    part(row.of_limit),
+                    part(row.of_empty)
+                );
             }
+            println!();
         }
-        println!();
     }
 
     pub(super) fn print_apply(&self) {

@@ -6,7 +6,6 @@ use std::{fmt::Write as _, fs, path::Path, process::Command};
 use anyhow::{Result, ensure};
 
 use super::{
-    bpf::Program,
     guard::{Guard, INTERFACE, Mode},
     lists::{self, Prefix},
 };
@@ -23,8 +22,6 @@ const XDP_FILTER_MOST: usize = 1_000;
 pub(super) enum Filter {
     /// Lets everything pass.
     Nothing,
-    /// Drops everything without a look: the limit.
-    Empty,
     Native,
     Tc,
     /// xdp-filter of xdp-tools.
@@ -39,7 +36,6 @@ impl Filter {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Nothing => "no filter",
-            Self::Empty => "empty XDP program",
             Self::Native => "sipguard native",
             Self::Tc => "sipguard tc",
             Self::Xdp => "xdp-filter",
@@ -54,7 +50,7 @@ impl Filter {
     pub(super) fn is_possible(self, entries: usize) -> bool {
         let there = |program| machine::find(program).is_some();
         match self {
-            Self::Nothing | Self::Empty | Self::Native | Self::Tc => true,
+            Self::Nothing | Self::Native | Self::Tc => true,
             Self::Xdp => there("xdp-filter") && entries <= XDP_FILTER_MOST,
             Self::NftIngress | Self::NftRaw | Self::NftInput => there("nft"),
             Self::Ipset => there("ipset") && there("iptables"),
@@ -65,7 +61,6 @@ impl Filter {
     pub(super) fn install(self, host: &Host, list: &[Prefix]) -> Result<Option<Guard>> {
         match self {
             Self::Nothing => {}
-            Self::Empty => Program::empty()?.attach(host, INTERFACE)?,
             Self::Native => return guard(host, list, Mode::Native).map(Some),
             Self::Tc => return guard(host, list, Mode::Tc).map(Some),
             Self::Xdp => xdp_filter(host, list)?,

@@ -7,13 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
-use super::lists::Prefix;
-use crate::{
-    machine,
-    netns::{Host, SCRATCH, STATE},
-};
+use super::{bpf::Program, builds, lists::Prefix};
+use crate::netns::{BPFFS, Host, SCRATCH, STATE};
 
 /// What every host calls its interface.
 pub(super) const INTERFACE: &str = "eth0";
@@ -49,11 +46,17 @@ pub(super) fn ban(prefixes: &[Prefix]) -> Result<()> {
 
 /// A config that guards SIP and the web page and lets the sources of a list reach SIP.
 pub(super) struct Guard {
+    binary: PathBuf,
     config: PathBuf,
 }
 
 impl Guard {
+    /// By the command as it is shipped.
     pub(super) fn new(list: &str, mode: Mode) -> Result<Self> {
+        Self::by(&builds::shipped(), list, mode)
+    }
+
+    pub(super) fn by(binary: &Path, list: &str, mode: Mode) -> Result<Self> {
         let config = PathBuf::from(SCRATCH).join("sipguard.toml");
         fs::write(config.with_file_name("listed.txt"), list)?;
         fs::write(
@@ -76,7 +79,10 @@ tcp = [80]
                 mode = mode.name()
             ),
         )?;
-        Ok(Self { config })
+        Ok(Self {
+            binary: binary.to_owned(),
+            config,
+        })
     }
 
     /// Keeps a live list out of SIP, too; `source` is what is in its table.
@@ -90,9 +96,9 @@ tcp = [80]
         )?)
     }
 
-    /// The built command, with this config.
+    /// The command, with this config.
     pub(super) fn command(&self, words: &[&str]) -> Command {
-        let mut sipguard = Command::new(machine::workspace().join("target/release/sipguard"));
+        let mut sipguard = Command::new(&self.binary);
         sipguard.arg("--config").arg(&self.config).args(words);
         sipguard
     }
@@ -100,6 +106,15 @@ tcp = [80]
     /// How long it took until the policy was in force.
     pub(super) fn apply(&self, host: &Host) -> Result<Duration> {
         self.run(host, &["apply"])
+    }
+
+    /// The program that guards a host's interface, to be run elsewhere. One that is open keeps its maps when nothing of it is in force any
+    /// more.
+    pub(super) fn program(&self, host: &Host) -> Result<Program> {
+        self.apply(host)?;
+        let program = pinned().and_then(|pin| Program::open(&pin));
+        self.down(host)?;
+        program
     }
 
     pub(super) fn down(&self, host: &Host) -> Result<()> {
@@ -118,4 +133,16 @@ tcp = [80]
         );
         Ok(took)
     }
+}
+
+/// The newest generation's program for the interface.
+fn pinned() -> Result<PathBuf> {
+    let generations = Path::new(BPFFS).join("sipguard/generations");
+    let mut numbers = Vec::new();
+    for folder in fs::read_dir(&generations).context("reading sipguard's pins")? {
+        numbers.extend(folder?.file_name().to_string_lossy().parse::<u64>());
+    }
+    let newest = numbers.iter().max().context("sipguard pinned nothing")?;
+    let program = format!("program-{INTERFACE}");
+    Ok(generations.join(newest.to_string()).join(program))
 }

@@ -65,7 +65,7 @@ pub(super) fn ipv4(entries: usize) -> Vec<Prefix> {
 }
 
 /// IPv6 entries of 2000::/3: seven of ten are hosts, two /64, one /48.
-fn ipv6(entries: usize) -> Vec<Prefix> {
+pub(super) fn ipv6(entries: usize) -> Vec<Prefix> {
     let mut random = Random(6);
     let mut prefix = |turn| {
         let length = match turn % 10 {

@@ -1,12 +1,8 @@
 //! What one packet costs, over an empty program, in BPF_PROG_TEST_RUN: the program that `sipguard apply` has pinned, as it is.
 
-use std::{
-    fs,
-    net::{IpAddr, Ipv6Addr},
-    path::{Path, PathBuf},
-};
+use std::net::{IpAddr, Ipv6Addr};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -16,7 +12,7 @@ use super::{
     guard::{self, Mode},
     lists::{self, Prefix, UNLISTED},
 };
-use crate::netns::{BPFFS, End, Sandbox, join};
+use crate::netns::{End, Sandbox, join};
 
 /// Two hosts of a network for documentation.
 const TARGETS: [IpAddr; 2] = [
@@ -74,13 +70,10 @@ fn at(sandbox: &Sandbox, effort: &Effort, entries: usize) -> Result<Vec<Row>> {
         },
     );
     let list = lists::mixed(entries);
-    // A program that is open keeps its maps when nothing of it is in force any more.
     let program = |listed: &[Prefix], banned: &[Prefix]| -> Result<Program> {
         let guard = guard::Guard::new(&lists::text(listed), Mode::Native)?;
         guard::ban(banned)?;
-        guard.apply(&host)?;
-        let program = pinned().and_then(|pin| Program::open(&pin));
-        guard.down(&host)?;
+        let program = guard.program(&host);
         guard::ban(&[])?;
         program
     };
@@ -256,16 +249,4 @@ fn cases(list: &[Prefix]) -> Vec<Case> {
         .collect();
     cases.extend(banned);
     cases
-}
-
-/// The newest generation's program for the interface.
-fn pinned() -> Result<PathBuf> {
-    let generations = Path::new(BPFFS).join("sipguard/generations");
-    let mut numbers = Vec::new();
-    for folder in fs::read_dir(&generations).context("reading sipguard's pins")? {
-        numbers.extend(folder?.file_name().to_string_lossy().parse::<u64>());
-    }
-    let newest = numbers.iter().max().context("sipguard pinned nothing")?;
-    let program = format!("program-{}", guard::INTERFACE);
-    Ok(generations.join(newest.to_string()).join(program))
 }

@@ -1,8 +1,8 @@
 //! Which processor does what: one is the gateway's, with all that it receives; another one is the world's.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::{
     mount::{MountFlags, UnmountFlags, mount, unmount},
     process::Pid,
@@ -47,8 +47,8 @@ fn pin(thread: Option<Pid>, cpu: usize) -> Result<()> {
 }
 
 /// Has a thread of the kernel take what arrives at the host, on this processor, where it waits for its turn like the host's programs
-/// (Documentation/networking/napi.rst, "Threaded NAPI"). A veth's packets are else taken by the processor that sent them.
-pub(super) fn receive_on(cpu: usize, host: &Host) -> Result<()> {
+/// (Documentation/networking/napi.rst, "Threaded NAPI"). A veth's packets are else taken by the processor that sent them. Returns the thread.
+pub(super) fn receive_on(cpu: usize, host: &Host) -> Result<Pid> {
     let before = receivers()?;
     host.enter(|| -> Result<()> {
         // What it shows is of the namespace that mounts it.
@@ -64,7 +64,19 @@ pub(super) fn receive_on(cpu: usize, host: &Host) -> Result<()> {
     let [thread] = new[..] else {
         bail!("{} threads took over {INTERFACE}, not one", new.len());
     };
-    pin(Some(thread), cpu)
+    pin(Some(thread), cpu)?;
+    Ok(thread)
+}
+
+/// Lets nothing else run on a thread's processor while it runs (this thread's, where there is none): neither other programs, nor the kernel's
+/// thread that takes over from an interrupt and waits for its turn like any other.
+pub(super) fn first(thread: Option<Pid>) -> Result<()> {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    let thread = Pid::as_raw(thread);
+    // SAFETY: reads one structure; a thread that has ended is an error.
+    let result = unsafe { libc::sched_setscheduler(thread, libc::SCHED_FIFO, &raw const lowest) };
+    ensure!(result == 0, "SCHED_FIFO: {}", io::Error::last_os_error());
+    Ok(())
 }
 
 /// The kernel's threads that receive for interfaces of this name.

@@ -1,29 +1,33 @@
-//! How many packets a second a host gets rid of: frames from random sources, put on a veth cable in the kernel, so that nothing but the
-//! receiving side counts. Sender and receiver share one processor.
+//! How many packets a second a host gets rid of: floods from random sources on veth cables, each filter in turns of some milliseconds. XDP
+//! programs take turns on one cable, on whose link each takes the place of the one before; whatever else filters has a host and a cable of
+//! its own, with its rules in force all the time.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    process::Command,
-    time::Instant,
-};
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::{
     Effort,
-    bpf::Program,
+    bpf::{Link, Program},
+    builds::Build,
+    cable::{Cable, Flood, Kind, Turn},
     filters::Filter,
-    frames,
-    guard::INTERFACE,
+    guard::{Guard, Mode},
+    limit,
     lists::{self, Prefix},
+    place::{self, Places},
+    turns::{Ratio, Turns},
 };
-use crate::netns::{End, Host, Mac, Sandbox, join};
+use crate::netns::Sandbox;
 
-const FILTERS: [Filter; 8] = [
-    Filter::Empty,
-    Filter::Native,
-    Filter::Tc,
+/// How long a turn is to be, in nanoseconds.
+const TURN: f64 = 10e6;
+/// Frames until caches and page pools are full, and until it is known how many a turn has.
+const FIRST: u32 = 20_000;
+/// With how many entries the rules of others are measured, and sipguard with other frames than IPv4's.
+const USUAL: usize = 1_000;
+const LONG: usize = 100_000;
+
+const OTHERS: [Filter; 5] = [
     Filter::Xdp,
     Filter::NftIngress,
     Filter::NftRaw,
@@ -33,144 +37,250 @@ const FILTERS: [Filter; 8] = [
 
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
-    pub(super) filter: &'static str,
-    pub(super) entries: usize,
-    /// Millions of packets a second, the median of several rounds; nothing where the filter is not there.
-    pub(super) mpps: Option<f64>,
-    pub(super) ratio_to_empty: Option<f64>,
+    pub(super) filter: String,
+    pub(super) frames: &'static str,
+    /// Nothing where there is no list.
+    pub(super) entries: Option<usize>,
+    /// Whether the processor that sends receives as well, or another one does.
+    pub(super) receives: Receives,
+    /// Nanoseconds for each packet that was taken.
+    pub(super) median_ns: f64,
+    pub(super) fast_ns: f64,
+    pub(super) of_limit: Ratio,
+    pub(super) of_empty: Ratio,
 }
 
-pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for &entries in effort.veth_sizes {
-        let list = lists::ipv4(entries);
-        let mut rates = FILTERS.map(|_| Vec::new());
-        for _ in 0..effort.veth_rounds {
-            for (filter, rates) in FILTERS.iter().zip(&mut rates) {
-                if filter.is_possible(entries) {
-                    rates.push(turn(sandbox, *filter, &list, effort.veth_frames)?);
-                }
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Receives {
+    SameProcessor,
+    OtherProcessor,
+}
+
+/// What has its turns.
+struct Contender {
+    filter: String,
+    kind: Kind,
+    entries: Option<usize>,
+    stands: Stands,
+    flood: Flood,
+    /// In a turn.
+    frames: u32,
+    turns: Turns,
+}
+
+enum Stands {
+    /// On the link that all programs share.
+    OnTheLink(Program),
+    /// At a host of its own.
+    At(Cable),
+}
+
+/// The cable of the XDP programs, and all who have turns.
+struct Field {
+    cable: Cable,
+    link: Link,
+    contenders: Vec<Contender>,
+}
+
+pub(super) fn run(sandbox: &Sandbox, effort: &Effort, builds: &[Build]) -> Result<Vec<Row>> {
+    let mut field = Field::new(sandbox)?;
+    for kind in [Kind::V4, Kind::V6, Kind::Tagged] {
+        field.program("empty", kind, None, Program::empty()?)?;
+        field.program(
+            "reads the ports, counts",
+            kind,
+            None,
+            limit::reads_ports_and_counts()?,
+        )?;
+        for &entries in effort.veth_sizes {
+            if kind == Kind::V4 || entries == USUAL {
+                field.sipguards(sandbox, kind, entries, builds)?;
             }
         }
-        let medians = rates.map(median);
-        let limit = medians[0].unwrap_or(f64::NAN);
-        rows.extend(FILTERS.iter().zip(medians).map(|(filter, mpps)| Row {
-            filter: filter.name(),
-            entries,
-            mpps,
-            ratio_to_empty: mpps.map(|mpps| mpps / limit),
-        }));
     }
-    Ok(rows)
-}
-
-fn turn(sandbox: &Sandbox, filter: Filter, list: &[Prefix], frames: u32) -> Result<f64> {
-    let (sender, receiver) = (sandbox.host(), sandbox.host());
-    let macs = join(
-        End {
-            host: &sender,
-            interface: INTERFACE,
-            addresses: &["198.51.100.1/24"],
-        },
-        End {
-            host: &receiver,
-            interface: INTERFACE,
-            addresses: &["198.51.100.2/24"],
-        },
-    );
-    receiver.ip("route add default via 198.51.100.1");
-    poll(&receiver)?;
-    let guard = filter.install(&receiver, list)?;
-    let target = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 2));
-    let frame = frames::udp(macs, lists::COMPLEMENTS, target, 5060, false, &[]);
-    let program = Program::send(number(&sender, INTERFACE)?)?;
-    let inject = |frames| {
-        sender.enter(|| {
-            alone()?;
-            program.inject(&frame, frames)
-        })
+    for &entries in effort.veth_sizes {
+        if [USUAL, LONG].contains(&entries) {
+            field.others(sandbox, entries, builds)?;
+        }
+    }
+    // What comes after this finds nothing of it.
+    sandbox.begin_anew();
+    let Some(places) = Places::find()? else {
+        return field.measure(effort, Receives::SameProcessor);
     };
-    // Caches and page pools fill.
-    inject(frames / 20)?;
-    let before = received(&receiver)?;
-    let began = Instant::now();
-    inject(frames)?;
-    let took = began.elapsed();
-    let arrived = received(&receiver)? - before;
-    ensure!(
-        arrived * 10 > u64::from(frames) * 9,
-        "{}: only {arrived} of {frames} frames arrived",
-        filter.name()
-    );
-    if let Some(guard) = guard {
-        guard.down(&receiver)?;
+    place::on(places.world, || {
+        let mut rows = field.measure(effort, Receives::SameProcessor)?;
+        for cable in field.cables() {
+            let thread = place::receive_on(places.gateway, &cable.receiver)?;
+            place::first(Some(thread))?;
+        }
+        rows.extend(field.measure(effort, Receives::OtherProcessor)?);
+        Ok(rows)
+    })
+}
+
+impl Field {
+    fn new(sandbox: &Sandbox) -> Result<Self> {
+        let cable = Cable::new(sandbox)?;
+        Ok(Self {
+            link: cable.attach(&Program::empty()?)?,
+            cable,
+            contenders: Vec::new(),
+        })
     }
-    Ok(arrived as f64 / took.as_secs_f64() / 1e6)
-}
 
-/// Lets nothing else run on this thread's processor while it runs: neither other programs, nor the kernel's thread that takes over
-/// from an interrupt and waits for its turn like any other.
-fn alone() -> Result<()> {
-    let lowest = libc::sched_param { sched_priority: 1 };
-    // SAFETY: concerns the calling thread, and reads one structure.
-    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) };
-    ensure!(
-        result == 0,
-        "SCHED_FIFO: {}",
-        std::io::Error::last_os_error()
-    );
-    Ok(())
-}
-
-/// Has a veth take frames as a network card's driver does, with or without a program.
-pub(super) fn poll(host: &Host) -> Result<()> {
-    ethtool(host, ["gro", "on"])
-}
-
-/// Turns a feature of a host's interface on or off.
-pub(super) fn ethtool(host: &Host, feature: [&str; 2]) -> Result<()> {
-    let mut ethtool = Command::new("ethtool");
-    let finished = host.run(ethtool.args(["-K", INTERFACE]).args(feature));
-    ensure!(
-        finished.status.success(),
-        "ethtool: {}",
-        finished.stderr.trim()
-    );
-    Ok(())
-}
-
-/// The kernel's number of an interface.
-pub(super) fn number(host: &Host, interface: &str) -> Result<u32> {
-    let number = link(host, interface)?["ifindex"].as_u64();
-    Ok(u32::try_from(number.context("ip shows no number")?)?)
-}
-
-/// An interface's Ethernet address.
-pub(super) fn mac(host: &Host, interface: &str) -> Result<Mac> {
-    let link = link(host, interface)?;
-    let text = link["address"].as_str().context("ip shows no address")?;
-    let mut mac = Mac::default();
-    for (byte, digits) in mac.iter_mut().zip(text.split(':')) {
-        *byte = u8::from_str_radix(digits, 16)?;
+    fn program(
+        &mut self,
+        filter: &str,
+        kind: Kind,
+        entries: Option<usize>,
+        program: Program,
+    ) -> Result<()> {
+        self.contenders.push(Contender {
+            filter: filter.to_owned(),
+            kind,
+            entries,
+            stands: Stands::OnTheLink(program),
+            flood: self.cable.flood(kind)?,
+            frames: FIRST,
+            turns: Turns::default(),
+        });
+        Ok(())
     }
-    Ok(mac)
-}
 
-/// Packets that an interface took.
-pub(super) fn received(host: &Host) -> Result<u64> {
-    let packets = link(host, INTERFACE)?["stats64"]["rx"]["packets"].as_u64();
-    packets.context("ip shows no count of packets")
-}
+    /// The native program of each build.
+    fn sipguards(
+        &mut self,
+        sandbox: &Sandbox,
+        kind: Kind,
+        entries: usize,
+        builds: &[Build],
+    ) -> Result<()> {
+        let list = match kind {
+            Kind::V6 => lists::ipv6(entries),
+            Kind::V4 | Kind::Tagged => lists::ipv4(entries),
+        };
+        for build in builds {
+            // One knows nothing of the other, nor of its state.
+            sandbox.begin_anew();
+            let guarded = Cable::new(sandbox)?;
+            let guard = Guard::by(&build.binary, &lists::text(&list), Mode::Native)?;
+            let program = guard.program(&guarded.receiver)?;
+            self.program(&build.named(Filter::Native), kind, Some(entries), program)?;
+        }
+        Ok(())
+    }
 
-fn link(host: &Host, interface: &str) -> Result<serde_json::Value> {
-    let shown = host
-        .ip(&format!("-json -stats link show {interface}"))
-        .stdout;
-    let mut links: serde_json::Value = serde_json::from_str(&shown)?;
-    Ok(links[0].take())
-}
+    /// What has a host of its own, for IPv4.
+    fn others(&mut self, sandbox: &Sandbox, entries: usize, builds: &[Build]) -> Result<()> {
+        let list = lists::ipv4(entries);
+        for build in builds {
+            let name = build.named(Filter::Tc);
+            self.host(sandbox, name, &list, |cable| {
+                let guard = Guard::by(&build.binary, &lists::text(&list), Mode::Tc)?;
+                guard.apply(&cable.receiver).map(drop)
+            })?;
+        }
+        for filter in OTHERS {
+            if filter.is_possible(entries) {
+                let name = filter.name().to_owned();
+                self.host(sandbox, name, &list, |cable| {
+                    filter.install(&cable.receiver, &list).map(drop)
+                })?;
+            }
+        }
+        Ok(())
+    }
 
-fn median(mut rates: Vec<f64>) -> Option<f64> {
-    rates.sort_by(f64::total_cmp);
-    rates.get(rates.len() / 2).copied()
+    fn host(
+        &mut self,
+        sandbox: &Sandbox,
+        filter: String,
+        list: &[Prefix],
+        install: impl FnOnce(&Cable) -> Result<()>,
+    ) -> Result<()> {
+        sandbox.begin_anew();
+        let cable = Cable::new(sandbox)?;
+        install(&cable)?;
+        self.contenders.push(Contender {
+            filter,
+            kind: Kind::V4,
+            entries: Some(list.len()),
+            flood: cable.flood(Kind::V4)?,
+            stands: Stands::At(cable),
+            frames: FIRST,
+            turns: Turns::default(),
+        });
+        Ok(())
+    }
+
+    fn cables(&self) -> impl Iterator<Item = &Cable> {
+        let own = self.contenders.iter().filter_map(|it| match &it.stands {
+            Stands::At(cable) => Some(cable),
+            Stands::OnTheLink(_) => None,
+        });
+        std::iter::once(&self.cable).chain(own)
+    }
+
+    fn measure(&mut self, effort: &Effort, receives: Receives) -> Result<Vec<Row>> {
+        for place in 0..self.contenders.len() {
+            let turn = self.turn(place, FIRST)?;
+            let contender = &mut self.contenders[place];
+            contender.frames = (TURN / turn.sent_ns) as u32;
+            contender.turns = Turns::default();
+        }
+        for round in 0..effort.veth_rounds {
+            for turn in 0..self.contenders.len() {
+                // Each round begins with another one.
+                let place = (turn + round as usize) % self.contenders.len();
+                let turn = self.turn(place, self.contenders[place].frames)?;
+                self.contenders[place].turns.push(turn.taken_ns);
+            }
+        }
+        Ok(self.rows(receives))
+    }
+
+    fn turn(&self, place: usize, frames: u32) -> Result<Turn> {
+        let Contender {
+            filter,
+            stands,
+            flood,
+            ..
+        } = &self.contenders[place];
+        let cable = match stands {
+            Stands::OnTheLink(program) => {
+                self.link.update(program)?;
+                &self.cable
+            }
+            Stands::At(cable) => cable,
+        };
+        cable.turn(flood, frames).with_context(|| filter.clone())
+    }
+
+    fn rows(&self, receives: Receives) -> Vec<Row> {
+        let rows = self.contenders.iter().map(|contender| {
+            // The first two of their kind.
+            let mut kind = self
+                .contenders
+                .iter()
+                .filter(|it| it.kind == contender.kind);
+            let mut of = || {
+                let other = kind.next().map_or(&contender.turns, |it| &it.turns);
+                contender.turns.ratio(other)
+            };
+            let of_empty = of();
+            Row {
+                filter: contender.filter.clone(),
+                frames: contender.kind.name(),
+                entries: contender.entries,
+                receives,
+                median_ns: contender.turns.median(),
+                fast_ns: contender.turns.fast(),
+                of_limit: of(),
+                of_empty,
+            }
+        });
+        rows.collect()
+    }
 }

@@ -18,7 +18,7 @@ use super::{
     bpf::{
         ADD, AND, EXIT, GET_PRANDOM_U32, JUMP, JUMP_IF_ABOVE, JUMP_IF_AT_MOST, JUMP_IF_BELOW,
         JUMP_IF_EQUAL, JUMP_UNLESS, KTIME_GET_NS, LOAD_U8, LOAD_U16, LOAD_U64, MAP_POP, MAP_PUSH,
-        Memory, Program, Queue, SECOND_HALF, SHIFT_RIGHT, STORE, STORE_U32, STORE_U64,
+        Memory, Program, Queue, SECOND_HALF, SHIFT_RIGHT, STORE, STORE_U32, STORE_U64, Source,
         XDP_ADJUST_HEAD, XDP_ADJUST_TAIL, XDP_DROP, XDP_LENGTH, XDP_LOAD_BYTES, XDP_PASS,
         XDP_STORE_BYTES, call, copy, data, instruction, redirect, sending, set,
     },
@@ -90,7 +90,7 @@ impl Wire {
         } else {
             instructions.extend(paced(&memory, rate)?);
             instructions.extend(varied(&frame)?);
-            instructions.extend(sending(interface)?);
+            instructions.extend(sending(interface, Source::V4 as i16)?);
         }
         Ok(Self {
             hold: Program::load(&held_back(macs, &held, &scratch[1]), None)?,
