@@ -1,6 +1,5 @@
 //! Asking the kernel's program what it would do.
 
-use aya::{Ebpf, TestRun as _, TestRunOptions};
 use sipguard_ebpf::{
     abi::{Answer, LinkKind, NO_SERVICE, Protocol},
     header::Family,
@@ -10,7 +9,9 @@ use sipguard_ebpf::{
 use super::{
     Description, Error, Generation, Place, Revisions,
     load::{self, Plan, Whose},
+    object::Object,
     pins,
+    program::Loaded,
     table::Table,
 };
 use crate::tables::{Constants, Tables};
@@ -28,8 +29,7 @@ const LONGEST_READ: usize = 32 << 10;
 
 /// The checking program over a generation's policy maps. It counts nothing.
 pub struct Checker {
-    /// Keeps the program and its maps.
-    ebpf: Ebpf,
+    program: Loaded,
     /// The policy that it judges by.
     pub generation: Generation,
     answer: Table<u32, Answer>,
@@ -46,13 +46,13 @@ impl Checker {
     pub fn over(number: u64, link: LinkKind) -> Result<Self, Error> {
         let generation = Generation::open(number)?;
         let constants = generation.description.constants()?;
-        let ebpf = load::object(&Plan {
+        let object = load::object(&Plan {
             constants: &constants,
             sizes: generation.sizes()?,
             whose: Whose::nobody(link),
             pins: load::policy_pins(&pins::generation(number)),
         })?;
-        Self::start(ebpf, generation, Place::Xdp, link, &constants)
+        Self::start(object, generation, Place::Xdp, link, &constants)
     }
 
     /// Over maps of its own, which nothing is attached to.
@@ -61,9 +61,9 @@ impl Checker {
     /// What the kernel refused.
     pub fn of(tables: &Tables, description: Description, link: LinkKind) -> Result<Self, Error> {
         let whose = Whose::nobody(link);
-        let (generation, ebpf) =
+        let (generation, object) =
             Generation::load(tables, description, whose, Revisions::default(), Vec::new())?;
-        Self::start(ebpf, generation, Place::Xdp, link, &tables.constants)
+        Self::start(object, generation, Place::Xdp, link, &tables.constants)
     }
 
     /// The same for the program at TC ingress, and frames with an Ethernet header, which the kernel reads for it.
@@ -73,25 +73,21 @@ impl Checker {
     pub fn at_tc(tables: &Tables, description: Description) -> Result<Self, Error> {
         let link = LinkKind::Ethernet;
         let whose = Whose::nobody(link);
-        let (generation, ebpf) =
+        let (generation, object) =
             Generation::load(tables, description, whose, Revisions::default(), Vec::new())?;
-        Self::start(ebpf, generation, Place::Tc, link, &tables.constants)
+        Self::start(object, generation, Place::Tc, link, &tables.constants)
     }
 
     fn start(
-        mut ebpf: Ebpf,
+        mut object: Object,
         generation: Generation,
         place: Place,
         link: LinkKind,
         constants: &Constants,
     ) -> Result<Self, Error> {
-        let answer = load::take(&mut ebpf, "ANSWER")?;
-        match place {
-            Place::Xdp => drop(load::xdp(&mut ebpf, "check")?),
-            Place::Tc => drop(load::tc(&mut ebpf, "check")?),
-        }
+        let answer = load::take(&mut object, "ANSWER")?;
         Ok(Self {
-            ebpf,
+            program: load::program(&object, place, "check")?,
             generation,
             answer,
             place,
@@ -136,16 +132,9 @@ impl Checker {
     }
 
     fn run(&mut self, frame: &[u8], context: Option<&[u8]>) -> Result<Answer, Error> {
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            ctx_in: context,
-            ..TestRunOptions::default()
-        };
-        match self.place {
-            Place::Xdp => load::loaded_xdp(&mut self.ebpf, "check")?.test_run(options),
-            Place::Tc => load::loaded_tc(&mut self.ebpf, "check")?.test_run(options),
-        }
-        .map_err(|error| Error::kernel("the kernel does not run the program", &error))?;
+        self.program
+            .test_run(frame, context)
+            .map_err(|error| Error::io("the kernel does not run the program", &error))?;
         let answer = self
             .answer
             .get(&0)

@@ -26,7 +26,7 @@ pub(super) fn path(interface: &str) -> PathBuf {
     pins::counters().join(pins::pin_name(interface))
 }
 
-/// Makes sure that what is pinned there, if anything, is what the program expects: aya adopts a pin unchecked.
+/// Makes sure that what is pinned there, if anything, is what the program expects: a pin is adopted unchecked.
 pub(super) fn check(path: &Path) -> Result<(), Error> {
     if !path.exists() {
         return Ok(());

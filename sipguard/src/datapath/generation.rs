@@ -8,11 +8,6 @@ use std::{
     thread,
 };
 
-use aya::{
-    Ebpf,
-    maps::{MapData, ProgramArray},
-    programs::ProgramFd,
-};
 use ipnet::IpNet;
 use sipguard_ebpf::{
     abi::{Key, Layer, Lengths, LinkKind, VERSION, Value},
@@ -22,6 +17,7 @@ use sipguard_ebpf::{
 use super::{
     Description, Error, Place, Role, counters,
     load::{self, Plan, Sizes, Whose},
+    object::Object,
     pins,
     plain::Plain,
     table::Table,
@@ -114,13 +110,13 @@ impl Generation {
             );
             let shared = targets.first().map(shared_pins).transpose()?;
             let shared = shared.unwrap_or_default();
-            let (made, mut ebpf) = Self::load(tables, description, whose, revisions, shared)?;
+            let (made, mut object) = Self::load(tables, description, whose, revisions, shared)?;
             made.pin(&folder)?;
             for (at, target) in targets.iter().enumerate() {
                 if at > 0 {
-                    ebpf = made.object(number, &tables.constants, target)?;
+                    object = made.object(number, &tables.constants, target)?;
                 }
-                pin_programs(&mut ebpf, number, target)?;
+                pin_programs(&mut object, number, target)?;
             }
             Ok(made)
         };
@@ -140,14 +136,14 @@ impl Generation {
         whose: Whose,
         revisions: Revisions,
         pins: Vec<(&'static str, PathBuf)>,
-    ) -> Result<(Self, Ebpf), Error> {
+    ) -> Result<(Self, Object), Error> {
         let size = |used: usize| u32::try_from(used + ROOM).unwrap_or(u32::MAX);
         let sizes = Sizes {
             entries4: size(tables.entries4.keys.len()),
             entries6: size(tables.entries6.keys.len()),
             prefilter: u32::try_from(tables.prefilter.len()).unwrap_or(u32::MAX),
         };
-        let mut ebpf = load::object(&Plan {
+        let mut object = load::object(&Plan {
             constants: &tables.constants,
             sizes,
             whose,
@@ -155,10 +151,10 @@ impl Generation {
         })?;
         let made = Self {
             description,
-            entries4: load::take(&mut ebpf, "ENTRIES4")?,
-            entries6: load::take(&mut ebpf, "ENTRIES6")?,
-            prefilter: load::take(&mut ebpf, "PREFILTER")?,
-            lengths: load::take(&mut ebpf, "LENGTHS")?,
+            entries4: load::take(&mut object, "ENTRIES4")?,
+            entries6: load::take(&mut object, "ENTRIES6")?,
+            prefilter: load::take(&mut object, "PREFILTER")?,
+            lengths: load::take(&mut object, "LENGTHS")?,
             revisions: Table::array(
                 "revision",
                 Revisions::SOURCES + u32::try_from(revisions.sources.len()).unwrap_or_default(),
@@ -166,7 +162,7 @@ impl Generation {
         };
         made.fill(tables, revisions)
             .map_err(|error| Error::io("can't fill the maps", &error))?;
-        Ok((made, ebpf))
+        Ok((made, object))
     }
 
     fn fill(&self, tables: &Tables, revisions: Revisions) -> io::Result<()> {
@@ -202,7 +198,7 @@ impl Generation {
     }
 
     /// An object whose programs look into this generation's maps, pinned as `number`.
-    fn object(&self, number: u64, constants: &Constants, target: &Target) -> Result<Ebpf, Error> {
+    fn object(&self, number: u64, constants: &Constants, target: &Target) -> Result<Object, Error> {
         let mut pins = load::policy_pins(&pins::generation(number));
         pins.extend(shared_pins(target)?);
         load::object(&Plan {
@@ -221,12 +217,12 @@ impl Generation {
     pub fn add(&self, number: u64, target: &Target) -> Result<(), Error> {
         let name = &target.interface.name;
         let constants = self.description.constants()?;
-        let mut ebpf = self.object(number, &constants, target)?;
+        let mut object = self.object(number, &constants, target)?;
         for place in Place::ALL {
             pins::remove(&pins::program(number, place, Role::Filter, name))?;
             pins::remove(&pins::tellers(number, place, name))?;
         }
-        pin_programs(&mut ebpf, number, target)
+        pin_programs(&mut object, number, target)
     }
 
     pub(super) fn sizes(&self) -> Result<Sizes, Error> {
@@ -527,44 +523,28 @@ fn shared_pins(target: &Target) -> Result<Vec<(&'static str, PathBuf)>, Error> {
 }
 
 /// Loads and pins what an interface may run. The kernel verifies one program on one processor, and it is all that takes time here.
-fn pin_programs(ebpf: &mut Ebpf, number: u64, target: &Target) -> Result<(), Error> {
+fn pin_programs(object: &mut Object, number: u64, target: &Target) -> Result<(), Error> {
     let interface = &target.interface.name;
-    let path = |place| pins::program(number, place, Role::Filter, interface);
-    let failed = |error: &(dyn std::error::Error + 'static)| {
-        Error::kernel(format!("can't pin a program for {interface}"), error)
+    let failed =
+        |error: &io::Error| Error::io(format!("can't pin a program for {interface}"), error);
+    let xdp = (Place::Xdp, load::tellers(object, Place::Xdp)?);
+    let tc = (Place::Tc, load::tellers(object, Place::Tc)?);
+    let object = &*object;
+    let pin = |(place, tellers): (Place, Table<u32, u32>)| {
+        let filter = load::program(object, place, "filter")?;
+        if tell::is_possible() {
+            let tell = load::program(object, place, "tell")?;
+            let set = tellers.set(&0, &tell.descriptor());
+            set.map_err(|error| failed(&error))?;
+            // The kernel empties such an array when no process and no pin holds it.
+            tellers.pin(&pins::tellers(number, place, interface))?;
+        }
+        let path = pins::program(number, place, Role::Filter, interface);
+        filter.pin(&path).map_err(|error| failed(&error))
     };
-    let lead = |mut tellers: ProgramArray<MapData>, tell: &ProgramFd, place| {
-        tellers.set(0, tell, 0).map_err(|error| failed(&error))?;
-        // The kernel empties such an array when no process and no pin holds it.
-        tellers
-            .pin(pins::tellers(number, place, interface))
-            .map_err(|error| failed(&error))
-    };
-    let (xdp, tc) = load::both(ebpf)?;
     thread::scope(|scope| {
-        let tc = scope.spawn(|| {
-            load::load_tc(tc.filter, "filter")?;
-            if tell::is_possible() {
-                load::load_tc(tc.tell, "tell")?;
-                let tell = tc.tell.fd().map_err(|error| failed(&error))?;
-                lead(tc.tellers, tell, Place::Tc)?;
-            }
-            tc.filter
-                .pin(path(Place::Tc))
-                .map_err(|error| failed(&error))
-        });
-        let xdp = || {
-            load::load_xdp(xdp.filter, "filter")?;
-            if tell::is_possible() {
-                load::load_xdp(xdp.tell, "tell")?;
-                let tell = xdp.tell.fd().map_err(|error| failed(&error))?;
-                lead(xdp.tellers, tell, Place::Xdp)?;
-            }
-            xdp.filter
-                .pin(path(Place::Xdp))
-                .map_err(|error| failed(&error))
-        };
-        let xdp = xdp();
+        let tc = scope.spawn(|| pin(tc));
+        let xdp = pin(xdp);
         let tc = tc.join().unwrap_or_else(|panic| resume_unwind(panic));
         xdp.and(tc)
     })

@@ -5,15 +5,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::{MapData, ProgramArray},
-    programs::{Program, ProgramError, SchedClassifier, Xdp},
-};
 use rustix::thread::{CapabilitySet, capabilities};
 use sipguard_ebpf::abi::{LinkKind, SERVICES};
 
-use super::{Error, plain::Plain, table::Table, tell};
+use super::{
+    Error, Place,
+    object::{Object, Said},
+    plain::Plain,
+    program::{Loaded, Program},
+    table::Table,
+    tell,
+};
 use crate::{kernel, tables::Constants};
 
 /// The object, as sipguard-ebpf's sources give it.
@@ -88,8 +90,7 @@ fn new_enough() -> Result<(), Error> {
 }
 
 /// Makes the maps; no program is loaded yet.
-pub(super) fn object(plan: &Plan<'_>) -> Result<Ebpf, Error> {
-    new_enough()?;
+pub(super) fn object(plan: &Plan<'_>) -> Result<Object, Error> {
     let Constants {
         port_page,
         port_services,
@@ -103,52 +104,49 @@ pub(super) fn object(plan: &Plan<'_>) -> Result<Ebpf, Error> {
     // The standard library's hashers begin with what the system has drawn.
     let seed = RandomState::new().build_hasher().finish();
     let silent = u32::from(!tell::is_possible());
-    let granted = tell::granted()?;
-    let mut loader = EbpfLoader::new();
-    loader
-        // The kernel refuses the BTF of constants on some versions, and nothing here needs it.
-        .btf(None)
-        .override_global("PORT_PAGE", port_page.as_slice(), true)
-        .override_global(
-            "PORT_SERVICES",
-            port_services.as_flattened().as_flattened(),
-            true,
-        )
-        .override_global("PROTOCOLS", protocols, true)
-        .override_global("MONITOR", monitor, true)
-        .override_global("DEFAULT_ALLOW", default_allow, true)
-        .override_global("PREFILTER_SHIFT", prefilter_shift, true)
-        .override_global("LINK_KIND", &link, true)
-        .override_global("DROPPED_SEED", &seed, true)
-        .override_global("SILENT", &silent, true)
-        .override_global("GENERATION", number, true)
-        .override_global("SLOT", slot, true)
-        .override_global("GRANT", granted.bytes(), true)
-        .map_max_entries("ENTRIES4", plan.sizes.entries4)
-        .map_max_entries("ENTRIES6", plan.sizes.entries6)
-        .map_max_entries("PREFILTER", plan.sizes.prefilter)
-        .map_max_entries("LENGTHS", u32::try_from(SERVICES).unwrap_or(u32::MAX));
-    for (map, path) in &plan.pins {
-        loader.map_pin_path(map, path);
-    }
-    loader
-        .load(OBJECT)
-        .map_err(|error| Error::kernel("can't make the maps", &error))
+    make(&Said {
+        constants: vec![
+            ("PORT_PAGE", port_page.as_slice()),
+            ("PORT_SERVICES", port_services.as_flattened().as_flattened()),
+            ("PROTOCOLS", protocols.bytes()),
+            ("MONITOR", monitor.bytes()),
+            ("DEFAULT_ALLOW", default_allow.bytes()),
+            ("PREFILTER_SHIFT", prefilter_shift.bytes()),
+            ("LINK_KIND", link.bytes()),
+            ("DROPPED_SEED", seed.bytes()),
+            ("SILENT", silent.bytes()),
+            ("GENERATION", number.bytes()),
+            ("SLOT", slot.bytes()),
+        ],
+        lengths: vec![
+            ("ENTRIES4", plan.sizes.entries4),
+            ("ENTRIES6", plan.sizes.entries6),
+            ("PREFILTER", plan.sizes.prefilter),
+            ("LENGTHS", u32::try_from(SERVICES).unwrap_or(u32::MAX)),
+        ],
+        pins: &plan.pins,
+    })
 }
 
 /// An object for the program `pending` alone: what the others look into has no size.
-pub(super) fn pending_object(deadline: u64) -> Result<Ebpf, Error> {
+pub(super) fn pending_object(deadline: u64) -> Result<Object, Error> {
+    make(&Said {
+        constants: vec![("DEADLINE", deadline.bytes())],
+        ..Said::default()
+    })
+}
+
+fn make(said: &Said<'_>) -> Result<Object, Error> {
     new_enough()?;
-    EbpfLoader::new()
-        .btf(None)
-        .override_global("DEADLINE", &deadline, true)
-        .load(OBJECT)
-        .map_err(|error| Error::kernel("can't make the maps", &error))
+    Object::make(OBJECT, said).map_err(|error| Error::kernel("can't make the maps", &error))
 }
 
 /// Takes a map out of an object.
-pub(super) fn take<K: Plain, V: Plain>(ebpf: &mut Ebpf, name: &str) -> Result<Table<K, V>, Error> {
-    let map = ebpf.take_map(name).ok_or_else(|| Error::Kernel {
+pub(super) fn take<K: Plain, V: Plain>(
+    object: &mut Object,
+    name: &str,
+) -> Result<Table<K, V>, Error> {
+    let map = object.take_map(name).ok_or_else(|| Error::Kernel {
         what: format!("can't make {name}"),
         cause: "not in the object".to_owned(),
     })?;
@@ -166,88 +164,35 @@ pub(super) fn has_frags() -> bool {
     kernel::at_least(5, 18)
 }
 
-/// Loads the one of the two XDP programs that do `what` (`filter`, `check` or `pending`) which suits this kernel.
-pub(super) fn xdp<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, Error> {
-    let program = loaded_xdp(ebpf, what)?;
-    load_xdp(program, what)?;
-    Ok(program)
-}
-
-/// Loads the program for TC ingress that does `what`.
-pub(super) fn tc<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut SchedClassifier, Error> {
-    let program = loaded_tc(ebpf, what)?;
-    load_tc(program, what)?;
-    Ok(program)
-}
-
-/// The programs of an interface, at one place, and where the one finds the other. Not loaded yet.
-pub(super) struct Programs<'a, P> {
-    pub(super) filter: &'a mut P,
-    pub(super) tell: &'a mut P,
-    pub(super) tellers: ProgramArray<MapData>,
-}
-
-/// Those of both places.
-pub(super) fn both(
-    ebpf: &mut Ebpf,
-) -> Result<(Programs<'_, Xdp>, Programs<'_, SchedClassifier>), Error> {
-    let mut tellers = |map: &str| {
-        let map = ebpf.take_map(map).map(ProgramArray::try_from);
-        let array = map.ok_or_else(|| missing("tell", "not in the object"))?;
-        array.map_err(|error| Error::kernel("can't make the programs' array", &error))
+/// Loads the program that does `what` (`filter`, `tell`, `check` or `pending`) at a place: of the two for XDP the one that suits this kernel.
+pub(super) fn program(object: &Object, place: Place, what: &str) -> Result<Loaded, Error> {
+    let end = match place {
+        Place::Xdp if has_frags() => FRAGS,
+        Place::Xdp => "",
+        Place::Tc => TC,
     };
-    let (tellers_xdp, tellers_tc) = (tellers("TELLERS")?, tellers("TELLERS_TC")?);
-    let at = |name: &str, named: fn(&str) -> String| {
-        let mut both = ["filter", "tell"].into_iter();
-        both.position(|what| named(what) == name)
+    let name = format!("{what}{end}");
+    let program = object.program(&name).ok_or_else(|| Error::Kernel {
+        what: format!("no program {name}"),
+        cause: "not in the object".to_owned(),
+    })?;
+    load(program, what)
+}
+
+/// Loads a program, which is called so where the kernel refuses it.
+pub(super) fn load(program: &Program, what: &str) -> Result<Loaded, Error> {
+    may_load()?;
+    let loaded = program.load();
+    loaded.map_err(|error| Error::kernel(format!("the kernel refuses the program {what}"), &error))
+}
+
+/// Takes the array where the filter at a place finds the program that tells.
+pub(super) fn tellers(object: &mut Object, place: Place) -> Result<Table<u32, u32>, Error> {
+    let map = match place {
+        Place::Xdp => "TELLERS",
+        Place::Tc => "TELLERS_TC",
     };
-    let (mut xdp, mut tc) = ([None, None], [None, None]);
-    for (name, program) in ebpf.programs_mut() {
-        match program {
-            Program::Xdp(program) => {
-                if let Some(at) = at(name, xdp_name) {
-                    xdp[at] = Some(program);
-                }
-            }
-            Program::SchedClassifier(program) => {
-                if let Some(at) = at(name, tc_name) {
-                    tc[at] = Some(program);
-                }
-            }
-            _ => {}
-        }
-    }
-    match (xdp, tc) {
-        ([Some(filter), Some(tell)], [Some(filter_tc), Some(tell_tc)]) => Ok((
-            Programs {
-                filter,
-                tell,
-                tellers: tellers_xdp,
-            },
-            Programs {
-                filter: filter_tc,
-                tell: tell_tc,
-                tellers: tellers_tc,
-            },
-        )),
-        _ => Err(missing("filter and tell", "not in the object")),
-    }
-}
-
-/// Loads one of [`both`].
-pub(super) fn load_xdp(program: &mut Xdp, what: &str) -> Result<(), Error> {
-    may_load()?;
-    program.load().map_err(|error| refused(what, &error))
-}
-
-/// Loads the other.
-pub(super) fn load_tc(program: &mut SchedClassifier, what: &str) -> Result<(), Error> {
-    may_load()?;
-    program.load().map_err(|error| refused(what, &error))
-}
-
-fn refused(what: &str, error: &ProgramError) -> Error {
-    Error::kernel(format!("the kernel refuses the program {what}"), error)
+    take(object, map)
 }
 
 /// Whether the verifier lets this process's programs calculate with addresses, which it takes to find out how long a frame is. Its own
@@ -262,46 +207,5 @@ fn may_load() -> Result<(), Error> {
         Ok(())
     } else {
         Err(Error::NotPermitted)
-    }
-}
-
-/// The same program as [`xdp`] has loaded.
-pub(super) fn loaded_xdp<'a>(ebpf: &'a mut Ebpf, what: &str) -> Result<&'a mut Xdp, Error> {
-    named(ebpf, &xdp_name(what))
-}
-
-/// The same program as [`tc`] has loaded.
-pub(super) fn loaded_tc<'a>(
-    ebpf: &'a mut Ebpf,
-    what: &str,
-) -> Result<&'a mut SchedClassifier, Error> {
-    named(ebpf, &tc_name(what))
-}
-
-fn xdp_name(what: &str) -> String {
-    let end = if has_frags() { FRAGS } else { "" };
-    format!("{what}{end}")
-}
-
-fn tc_name(what: &str) -> String {
-    format!("{what}{TC}")
-}
-
-fn named<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Error>
-where
-    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
-{
-    let program = ebpf
-        .program_mut(name)
-        .ok_or_else(|| missing(name, "not in the object"))?;
-    program
-        .try_into()
-        .map_err(|error: ProgramError| missing(name, &error.to_string()))
-}
-
-fn missing(name: &str, cause: &str) -> Error {
-    Error::Kernel {
-        what: format!("no program {name}"),
-        cause: cause.to_owned(),
     }
 }

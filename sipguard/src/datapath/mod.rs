@@ -17,9 +17,11 @@ mod listen;
 mod load;
 #[cfg(feature = "log")]
 mod log;
+mod object;
 mod pending;
 mod pins;
 mod plain;
+mod program;
 mod programs;
 mod proof;
 mod role;

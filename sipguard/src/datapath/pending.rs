@@ -5,12 +5,13 @@
 //! programs: the kernel empties such an array when no process and no pin holds it, whatever program uses it, so that it is pinned as long
 //! as it is needed. `deadline` says the rest, and makes the folder that of a pending generation.
 
-use std::time::Duration;
-
-use aya::{
-    maps::ProgramArray,
-    programs::{ProgramError, ProgramFd, SchedClassifier, Xdp},
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _},
+    time::Duration,
 };
+
+use aya::programs::{ProgramError, ProgramFd, SchedClassifier, Xdp};
 use aya_obj::programs::XdpAttachType;
 use sipguard_ebpf::abi::{NEW, OLD};
 
@@ -92,24 +93,19 @@ impl Pending {
     }
 
     fn add(&self, interface: &str, place: Place) -> Result<(), Error> {
-        let failed = |error: &(dyn std::error::Error + 'static)| {
-            Error::kernel(
+        let failed = |error: &io::Error| {
+            Error::io(
                 format!("can't make the pending program for {interface}"),
                 error,
             )
         };
-        let mut ebpf = load::pending_object(self.deadline)?;
-        let mut choice_map = ebpf
-            .take_map("GENERATIONS")
-            .map(ProgramArray::try_from)
-            .ok_or_else(|| Error::Kernel {
-                what: "can't make GENERATIONS".to_owned(),
-                cause: "not in the object".to_owned(),
-            })?
-            .map_err(|error| failed(&error))?;
-        let mut set = |at, program: &ProgramFd| {
-            let set = choice_map.set(at, program, 0);
-            set.map_err(|error| failed(&error))
+        let mut object = load::pending_object(self.deadline)?;
+        let choice_map: Table<u32, u32> = load::take(&mut object, "GENERATIONS")?;
+        let set = |at, program: &ProgramFd| {
+            let program = program.as_fd().as_raw_fd().cast_unsigned();
+            choice_map
+                .set(&at, &program)
+                .map_err(|error| failed(&error))
         };
         set(NEW, &open(self.generation, place, interface)?)?;
         let previous = self.previous.map_or(Ok(Vec::new()), interfaces)?;
@@ -119,15 +115,9 @@ impl Pending {
             set(OLD, &open(old, place, interface)?)?;
         }
         let path = pins::program(self.generation, place, Role::Pending, interface);
-        match place {
-            Place::Xdp => load::xdp(&mut ebpf, "pending")?.pin(path),
-            Place::Tc => load::tc(&mut ebpf, "pending")?.pin(path),
-        }
-        .map_err(|error| failed(&error))?;
-        // Last, because this closes the array.
-        choice_map
-            .pin(pins::generation(self.generation).join(choice(place, interface)))
-            .map_err(|error| failed(&error))
+        let pending = load::program(&object, place, "pending")?;
+        pending.pin(&path).map_err(|error| failed(&error))?;
+        choice_map.pin(&pins::generation(self.generation).join(choice(place, interface)))
     }
 
     /// What a pinned generation says of itself; `None` where it is not pending.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use aya::programs::{Program, ProgramError, Xdp};
 use sipguard_ebpf::abi::LinkKind;
 
 use super::{
@@ -45,28 +44,24 @@ fn sizes(
     frags: bool,
 ) -> Result<BTreeMap<String, ProgramSize>, Error> {
     let whose = Whose::nobody(link);
-    let (_generation, mut ebpf) =
+    let (_generation, object) =
         Generation::load(tables, description, whose, Revisions::default(), Vec::new())?;
-    let programs = ebpf.programs_mut().filter(|(name, _)| {
-        let judges = !name.starts_with("pending");
-        judges && name.ends_with(load::FRAGS) == frags
+    let programs = object.programs().filter(|program| {
+        let judges = !program.name.starts_with("pending");
+        judges && program.name.ends_with(load::FRAGS) == frags
     });
     programs
-        .map(|(name, program)| {
-            let refused = |error: &ProgramError| {
-                Error::kernel(format!("the kernel refuses the program {name}"), error)
-            };
-            let info = match program {
-                Program::SchedClassifier(program) => program.load().and_then(|()| program.info()),
-                program => <&mut Xdp>::try_from(program)
-                    .and_then(|program| program.load().and_then(|()| program.info())),
-            };
-            let info = info.map_err(|error| refused(&error))?;
+        .map(|program| {
+            let name = &program.name;
+            let info = load::load(program, name)?.info();
+            let info = info.map_err(|error| {
+                Error::io(format!("can't ask about the program {name}"), &error)
+            })?;
             let size = ProgramSize {
-                verified: info.verified_instruction_count(),
-                translated: info.size_translated().unwrap_or_default(),
+                verified: (info.verified_insns > 0).then_some(info.verified_insns),
+                translated: info.xlated_prog_len,
             };
-            Ok((name.to_owned(), size))
+            Ok((name.clone(), size))
         })
         .collect()
 }

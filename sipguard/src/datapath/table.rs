@@ -8,13 +8,15 @@ use std::{
     path::Path,
 };
 
-use aya::maps::{Map, MapData};
+use aya::maps::MapData;
 
 use super::{Error, plain::Plain};
 
 /// include/uapi/linux/bpf.h, enum bpf_cmd.
 const LOOKUP: libc::c_int = 1;
+const UPDATE: libc::c_int = 2;
 const DELETE: libc::c_int = 3;
+const FREEZE: libc::c_int = 22;
 const LOOKUP_BATCH: libc::c_int = 24;
 const UPDATE_BATCH: libc::c_int = 26;
 
@@ -66,6 +68,29 @@ pub(super) unsafe fn call<T>(command: libc::c_int, attributes: &mut T) -> io::Re
     }
 }
 
+fn descriptor(map: &MapData) -> u32 {
+    map.fd().as_fd().as_raw_fd().cast_unsigned()
+}
+
+/// Gives a map that has just been made for a section of the object what stands there; what is constant can't be changed any more then.
+pub(super) fn write_section(map: &MapData, bytes: &[u8], constant: bool) -> io::Result<()> {
+    let first = 0u32;
+    let mut element = Element {
+        map_fd: descriptor(map),
+        key: &raw const first as u64,
+        value: bytes.as_ptr() as u64,
+        ..Element::default()
+    };
+    // SAFETY: such a map has one element, as long as the section, and its key is its number.
+    unsafe { call(UPDATE, &mut element) }?;
+    if constant {
+        let mut map = descriptor(map);
+        // SAFETY: the command takes the map alone.
+        unsafe { call(FREEZE, &mut map) }?;
+    }
+    Ok(())
+}
+
 /// A map of `K` to `V`.
 pub(super) struct Table<K, V> {
     map: MapData,
@@ -92,14 +117,9 @@ impl<K: Plain, V: Plain> Table<K, V> {
         })
     }
 
-    /// Takes a hash or an array that has just been made from the object.
-    pub(super) fn made(map: Map, name: &str) -> Result<Self, Error> {
-        match map {
-            Map::HashMap(map) | Map::Array(map) => Self::new(map, Path::new(name)),
-            _ => Err(Error::OtherVersion {
-                path: name.to_owned(),
-            }),
-        }
+    /// Takes a map that has just been made from the object.
+    pub(super) fn made(map: MapData, name: &str) -> Result<Self, Error> {
+        Self::new(map, Path::new(name))
     }
 
     /// An array of its own, not in the object.
@@ -141,7 +161,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 
     fn fd(&self) -> u32 {
-        self.map.fd().as_fd().as_raw_fd().cast_unsigned()
+        descriptor(&self.map)
     }
 
     pub(super) fn get(&self, key: &K) -> io::Result<Option<V>> {
@@ -158,6 +178,18 @@ impl<K: Plain, V: Plain> Table<K, V> {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Sets one element. Maps that hold programs or other maps take no more at a time, whatever the kernel.
+    pub(super) fn set(&self, key: &K, value: &V) -> io::Result<()> {
+        let mut element = Element {
+            map_fd: self.fd(),
+            key: std::ptr::from_ref(key) as u64,
+            value: std::ptr::from_ref(value) as u64,
+            ..Element::default()
+        };
+        // SAFETY: key and value are as long as the map's, which `new` has checked.
+        unsafe { call(UPDATE, &mut element) }.map(drop)
     }
 
     /// Removes an element; one that is not there is no error.

@@ -3,17 +3,19 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _},
     path::PathBuf,
     sync::OnceLock,
 };
 
 use aya::maps::{MapData, MapType};
+use aya_obj::copy_instructions;
 use sipguard_ebpf::event::{Grant, SETS, Set, Teller};
 
 use super::{
     Error, pins,
-    table::{Table, call},
+    program::{Kind, Program},
+    table::Table,
 };
 
 /// One of the maps, as the object and the pins call it.
@@ -70,7 +72,7 @@ impl Shared {
     /// What is pinned; none where nothing is.
     ///
     /// # Errors
-    /// Where that is not what the program expects: aya adopts a pin unchecked.
+    /// Where that is not what the program expects: a pin is adopted unchecked.
     fn open(&self) -> Result<Option<MapData>, Error> {
         let path = self.path();
         if !path.exists() {
@@ -128,38 +130,6 @@ pub(super) fn grant_table() -> Result<Option<Table<u32, Grant>>, Error> {
     }
 }
 
-/// What is granted now. A map that is pinned gets what the object says of it whenever that is loaded: this, so that nothing changes. A grant that
-/// comes in between is lost, and the next one comes a tenth of a second later.
-///
-/// # Errors
-/// Where it can't be read.
-pub(super) fn granted() -> Result<Grant, Error> {
-    let Some(table) = grant_table()? else {
-        return Ok(Grant::default());
-    };
-    let granted = table.get(&0);
-    let granted = granted.map_err(|error| Error::io("can't read the grant", &error))?;
-    Ok(granted.unwrap_or_default())
-}
-
-/// include/uapi/linux/bpf.h, enum bpf_cmd and bpf_prog_type.
-const PROG_LOAD: libc::c_int = 5;
-const SOCKET_FILTER: u32 = 1;
-
-/// For `PROG_LOAD`, include/uapi/linux/bpf.h, union bpf_attr, as far as it is used.
-#[repr(C)]
-struct Load {
-    kind: u32,
-    count: u32,
-    instructions: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log: u64,
-    kernel: u32,
-    flags: u32,
-}
-
 /// Whether this kernel lets a program that has functions go on in another program. Without a compiler for them to machine code, and for arm64 before
 /// Linux 6.0, none does (`check_map_func_compatibility` in kernel/bpf/verifier.c): the one that tells can't be reached then. The compiler can be
 /// switched off, and where is not to be seen from every network namespace, so that it is tried.
@@ -191,21 +161,12 @@ fn try_it() -> io::Result<()> {
         let [a, b, c, d] = constant.to_ne_bytes();
         [operation, registers, 0, 0, a, b, c, d]
     });
-    let mut attributes = Load {
-        kind: SOCKET_FILTER,
-        count: u32::try_from(code.len()).unwrap_or_default(),
-        instructions: code.as_ptr() as u64,
-        license: c"GPL".as_ptr() as u64,
-        log_level: 0,
-        log_size: 0,
-        log: 0,
-        kernel: 0,
-        flags: 0,
+    let program = Program {
+        name: "possible".to_owned(),
+        kind: Kind::Socket,
+        license: c"GPL".to_owned(),
+        code: copy_instructions(code.as_flattened()).map_err(io::Error::other)?,
+        functions: None,
     };
-    // SAFETY: these are the command's attributes, so many instructions, and a text that ends with a zero.
-    let descriptor = unsafe { call(PROG_LOAD, &mut attributes) }?;
-    let descriptor = i32::try_from(descriptor).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made it for us alone.
-    drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
-    Ok(())
+    program.load().map(drop).map_err(io::Error::other)
 }
