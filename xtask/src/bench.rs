@@ -22,6 +22,7 @@ mod fleet;
 mod frames;
 mod guard;
 mod limit;
+mod listener;
 mod lists;
 mod micro;
 mod place;
@@ -54,6 +55,15 @@ enum Part {
     Lists,
     /// Captures, beside tcpdump and tshark
     Captures,
+    /// Calls while a scanner floods
+    Calls,
+}
+
+impl Part {
+    /// Whether it is the kernel program that is measured, which is the same in each build.
+    fn is_of_the_program(self) -> bool {
+        matches!(self, Self::Cable | Self::Calls)
+    }
 }
 
 #[derive(Args)]
@@ -85,6 +95,7 @@ struct Effort {
     micro_repeat: u32,
     veth_sizes: &'static [usize],
     veth_rounds: u32,
+    listener_rounds: u32,
     /// Packets a second of the flood, or as many as go.
     floods: &'static [Option<u32>],
     calls: u32,
@@ -103,6 +114,7 @@ const QUICK: Effort = Effort {
     micro_repeat: 200_000,
     veth_sizes: &[10, 1_000, 100_000],
     veth_rounds: 30,
+    listener_rounds: 3,
     floods: &[Some(0), Some(300_000), None],
     calls: 50,
     policy_sizes: &[100_000],
@@ -118,6 +130,7 @@ const FULL: Effort = Effort {
     micro_repeat: 500_000,
     veth_sizes: &[10, 1_000, 100_000, 1_000_000],
     veth_rounds: 120,
+    listener_rounds: 20,
     floods: &[Some(0), Some(100_000), Some(300_000), Some(1_000_000), None],
     calls: 200,
     policy_sizes: &[100_000, 1_000_000],
@@ -134,7 +147,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         if let Err(error) = setup::programs(Purpose::Rivals) {
             eprintln!("{error:#}");
         }
-        if arguments.part == Some(Part::Cable) {
+        if arguments.part.is_some_and(Part::is_of_the_program) {
             builds::build()?;
         } else {
             demo::build()?;
@@ -156,7 +169,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     // Before everything else that runs here, compilers and browsers, and so is what is started from here.
     rustix::process::setpriority_process(None, -20)?;
-    let own = if arguments.part == Some(Part::Cable) {
+    let own = if arguments.part.is_some_and(Part::is_of_the_program) {
         Build::quick()
     } else {
         Build::shipped()
@@ -190,11 +203,15 @@ fn measure(
     if wanted(Part::Cable) {
         figures.veth = veth::run(sandbox, effort, builds)?;
         figures.print_veth();
+        figures.listener = listener::run(sandbox, effort, &builds[0])?;
+        figures.print_listener();
     }
     if part.is_none() {
         figures.apply = sizes::run(sandbox, effort)?;
         figures.print_apply();
-        figures.calls = calls::run(sandbox, effort)?;
+    }
+    if wanted(Part::Calls) {
+        figures.calls = calls::run(sandbox, effort, &builds[0])?;
         figures.print_calls();
     }
     if wanted(Part::Lists) {

@@ -8,7 +8,9 @@ use rustix::process::setpriority_process;
 use serde::Serialize;
 
 use super::{
-    Effort, cable,
+    Effort,
+    builds::Build,
+    cable,
     filters::Filter,
     guard::INTERFACE,
     lists::Prefix,
@@ -45,7 +47,7 @@ pub(super) struct Row {
     pub(super) media_lost: u64,
 }
 
-pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
+pub(super) fn run(sandbox: &Sandbox, effort: &Effort, build: &Build) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     let Some(places) = Places::find()? else {
         eprintln!("calls under flood: need two processors");
@@ -55,7 +57,7 @@ pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
     setpriority_process(None, 0)?;
     for &flood in effort.floods {
         for filter in FILTERS.into_iter().filter(|filter| filter.is_possible(1)) {
-            rows.push(turn(sandbox, places, filter, flood, effort.calls)?);
+            rows.push(turn(sandbox, places, (filter, build), flood, effort.calls)?);
         }
     }
     Ok(rows)
@@ -64,7 +66,7 @@ pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
 fn turn(
     sandbox: &Sandbox,
     places: Places,
-    filter: Filter,
+    (filter, build): (Filter, &Build),
     flood: Option<u32>,
     calls: u32,
 ) -> Result<Row> {
@@ -79,7 +81,7 @@ fn turn(
         length: if address.is_ipv4() { 32 } else { 128 },
     });
     // nftables' set is one of IPv4 addresses, and so are the calls.
-    let guard = filter.install(&gateway.host, &allowed[..1])?;
+    let guard = filter.install(&gateway.host, &allowed[..1], build)?;
     let _serving = place::on(places.gateway, || {
         Ok(sip::serve(&gateway.host, gateway.addresses))
     })?;

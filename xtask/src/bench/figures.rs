@@ -6,7 +6,7 @@ use anstream::println;
 use serde::Serialize;
 
 use super::{
-    bans, calls, captures, crowdsec, fleet, micro, sizes, sources,
+    bans, calls, captures, crowdsec, fleet, listener, micro, sizes, sources,
     turns::Ratio,
     veth::{self, Receives},
 };
@@ -17,6 +17,7 @@ pub(super) struct Figures {
     machine: Machine,
     pub(super) micro: Vec<micro::Row>,
     pub(super) veth: Vec<veth::Row>,
+    pub(super) listener: Option<listener::Row>,
     pub(super) calls: Vec<calls::Row>,
     pub(super) apply: Vec<sizes::Row>,
     pub(super) bans: Vec<bans::Row>,
@@ -72,6 +73,7 @@ impl Figures {
             },
             micro: Vec::new(),
             veth: Vec::new(),
+            listener: None,
             calls: Vec::new(),
             apply: Vec::new(),
             bans: Vec::new(),
@@ -158,6 +160,27 @@ impl Figures {
                 );
             }
             println!();
+        }
+    }
+
+    pub(super) fn print_listener(&self) {
+        if let Some(row) = &self.listener {
+            let Ratio {
+                median, low, high, ..
+            } = row.heard;
+            println!(
+                "drops while somebody listens: {:.1} ns a packet, {:.1} while nobody does: {median:.3} ({low:.3}–{high:.3})",
+                row.heard_ns, row.unheard_ns
+            );
+            println!(
+                "{} packets, {} events, {} left out, {} lost; the listener: {:.1}% of a processor, {:.1} MiB\n",
+                row.packets,
+                row.events,
+                row.left_out,
+                row.lost,
+                row.processor * 100.0,
+                row.peak_mib
+            );
         }
     }
 

@@ -6,6 +6,7 @@ use std::{fmt::Write as _, fs, path::Path, process::Command};
 use anyhow::{Result, ensure};
 
 use super::{
+    builds::Build,
     guard::{Guard, INTERFACE, Mode},
     lists::{self, Prefix},
 };
@@ -58,11 +59,16 @@ impl Filter {
     }
 
     /// Puts it in force on a host; what is returned is to be removed afterwards, all else ends with the host.
-    pub(super) fn install(self, host: &Host, list: &[Prefix]) -> Result<Option<Guard>> {
+    pub(super) fn install(
+        self,
+        host: &Host,
+        list: &[Prefix],
+        build: &Build,
+    ) -> Result<Option<Guard>> {
         match self {
             Self::Nothing => {}
-            Self::Native => return guard(host, list, Mode::Native).map(Some),
-            Self::Tc => return guard(host, list, Mode::Tc).map(Some),
+            Self::Native => return guard(host, list, build, Mode::Native).map(Some),
+            Self::Tc => return guard(host, list, build, Mode::Tc).map(Some),
             Self::Xdp => xdp_filter(host, list)?,
             Self::NftIngress => {
                 let hook = format!("ingress device {INTERFACE} priority 0");
@@ -81,8 +87,8 @@ impl Filter {
     }
 }
 
-fn guard(host: &Host, list: &[Prefix], mode: Mode) -> Result<Guard> {
-    let guard = Guard::new(&lists::text(list), mode)?;
+fn guard(host: &Host, list: &[Prefix], build: &Build, mode: Mode) -> Result<Guard> {
+    let guard = Guard::by(&build.binary, &lists::text(list), mode)?;
     guard.apply(host)?;
     Ok(guard)
 }

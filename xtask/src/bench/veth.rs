@@ -176,18 +176,11 @@ impl Field {
     fn others(&mut self, sandbox: &Sandbox, entries: usize, builds: &[Build]) -> Result<()> {
         let list = lists::ipv4(entries);
         for build in builds {
-            let name = build.named(Filter::Tc);
-            self.host(sandbox, name, &list, |cable| {
-                let guard = Guard::by(&build.binary, &lists::text(&list), Mode::Tc)?;
-                guard.apply(&cable.receiver).map(drop)
-            })?;
+            self.host(sandbox, Filter::Tc, build, &list)?;
         }
         for filter in OTHERS {
             if filter.is_possible(entries) {
-                let name = filter.name().to_owned();
-                self.host(sandbox, name, &list, |cable| {
-                    filter.install(&cable.receiver, &list).map(drop)
-                })?;
+                self.host(sandbox, filter, &builds[0], &list)?;
             }
         }
         Ok(())
@@ -196,15 +189,15 @@ impl Field {
     fn host(
         &mut self,
         sandbox: &Sandbox,
-        filter: String,
+        filter: Filter,
+        build: &Build,
         list: &[Prefix],
-        install: impl FnOnce(&Cable) -> Result<()>,
     ) -> Result<()> {
         sandbox.begin_anew();
         let cable = Cable::new(sandbox)?;
-        install(&cable)?;
+        filter.install(&cable.receiver, list, build)?;
         self.contenders.push(Contender {
-            filter,
+            filter: build.named(filter),
             kind: Kind::V4,
             entries: Some(list.len()),
             flood: cable.flood(Kind::V4)?,
