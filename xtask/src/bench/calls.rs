@@ -4,7 +4,6 @@
 use std::{fs, path::Path, time::Instant};
 
 use anyhow::{Context as _, Result};
-use rustix::process::setpriority_process;
 use serde::Serialize;
 
 use super::{
@@ -53,8 +52,6 @@ pub(super) fn run(sandbox: &Sandbox, effort: &Effort, build: &Build) -> Result<V
         eprintln!("calls under flood: need two processors");
         return Ok(rows);
     };
-    // As the kernel's thread that receives for the gateway.
-    setpriority_process(None, 0)?;
     for &flood in effort.floods {
         for filter in FILTERS.into_iter().filter(|filter| filter.is_possible(1)) {
             rows.push(turn(sandbox, places, (filter, build), flood, effort.calls)?);

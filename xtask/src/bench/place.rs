@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::{
     mount::{MountFlags, UnmountFlags, mount, unmount},
-    process::Pid,
+    process::{Pid, getpriority_process, setpriority_process},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
@@ -65,6 +65,8 @@ pub(super) fn receive_on(cpu: usize, host: &Host) -> Result<Pid> {
         bail!("{} threads took over {INTERFACE}, not one", new.len());
     };
     pin(Some(thread), cpu)?;
+    // As the host's programs, which are above whatever else this machine does.
+    setpriority_process(Some(thread), getpriority_process(None)?)?;
     Ok(thread)
 }
 

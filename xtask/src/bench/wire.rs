@@ -12,7 +12,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use rustix::{process::setpriority_process, thread::gettid};
+use rustix::{
+    process::{getpriority_process, setpriority_process},
+    thread::gettid,
+};
 
 use super::{
     bpf::{
@@ -32,6 +35,8 @@ const NS: u32 = 1_000_000_000;
 const ROW: u32 = 32;
 /// What can't be sent in time is not made up for, beyond this many nanoseconds.
 const LATE: i32 = 200_000;
+/// Behind what it carries packets for.
+const LESS: i32 = 5;
 const GLANCE: Duration = Duration::from_millis(1);
 /// Becomes other letters in each packet of the flood.
 const VARIED: &str = "########";
@@ -117,7 +122,7 @@ impl Wire {
             let carrier = scope.spawn(|| {
                 host.enter(|| {
                     // Who wants to send may do so at once.
-                    setpriority_process(None, 5)?;
+                    setpriority_process(None, getpriority_process(None)? + LESS)?;
                     thread.store(gettid().as_raw_nonzero().get(), Ordering::Relaxed);
                     self.program.inject(&self.frame, u32::MAX)
                 })
