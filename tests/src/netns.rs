@@ -123,12 +123,17 @@ pub type Mac = [u8; 6];
 /// Joins two hosts by a veth pair; returns the ends' Ethernet addresses. Packets flow when it returns, and arrive in the order
 /// in which they were sent.
 pub fn join(one: End<'_>, other: End<'_>) -> [Mac; 2] {
+    // Several queues would be emptied in any order.
+    join_by_queues(one, other, 1)
+}
+
+/// The same by so many queues each way. Frames that a program sends come by the queue of their processor.
+pub fn join_by_queues(one: End<'_>, other: End<'_>, queues: usize) -> [Mac; 2] {
     let macs = [mac(), mac()];
     let [first, second] = macs.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"));
     // The other namespace has no name, but this process has it open.
     let namespace = other.host.namespace();
-    // Several queues would be emptied in any order.
-    let queues = "numtxqueues 1 numrxqueues 1";
+    let queues = format!("numtxqueues {queues} numrxqueues {queues}");
     one.host.ip(&format!(
         "link add {} address {first} {queues} type veth peer name {} address {second} {queues} netns {namespace}",
         one.interface, other.interface

@@ -21,14 +21,41 @@ use crate::{
     netns::{SCRATCH, Sandbox},
 };
 
-const FILTERS: [Filter; 3] = [Filter::Nothing, Filter::NftIngress, Filter::Native];
+const GATEWAYS: [(Filter, Receiving); 5] = [
+    (Filter::Nothing, Receiving::InTurn),
+    (Filter::NftIngress, Receiving::InTurn),
+    (Filter::Native, Receiving::InTurn),
+    (Filter::Native, Receiving::First),
+    (Filter::Native, Receiving::Apart),
+];
 const CALLS_PER_SECOND: u32 = 50;
 /// How long the provider waits for an answer.
 const ANSWER_MS: &str = "4000";
 
+/// How the gateway's kernel receives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Receiving {
+    /// In a thread that waits for its turn as programs do.
+    InTurn,
+    /// In one that waits for no program.
+    First,
+    /// The same with a queue for each processor, as network cards have them, and the provider's packets in another one than the flood.
+    Apart,
+}
+
+impl Receiving {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::InTurn => "",
+            Self::First => ", received first",
+            Self::Apart => ", received first, in a queue of its own",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
-    pub(super) filter: &'static str,
+    pub(super) filter: String,
     /// Packets a second that were wanted; nothing where as many as go were.
     pub(super) wanted: Option<u32>,
     /// Packets a second that were sent to the gateway.
@@ -53,8 +80,11 @@ pub(super) fn run(sandbox: &Sandbox, effort: &Effort, build: &Build) -> Result<V
         return Ok(rows);
     };
     for &flood in effort.floods {
-        for filter in FILTERS.into_iter().filter(|filter| filter.is_possible(1)) {
-            rows.push(turn(sandbox, places, (filter, build), flood, effort.calls)?);
+        for (filter, receiving) in GATEWAYS {
+            if filter.is_possible(1) {
+                let gateway = (filter, build, receiving);
+                rows.push(turn(sandbox, places, gateway, flood, effort.calls)?);
+            }
         }
     }
     Ok(rows)
@@ -63,16 +93,24 @@ pub(super) fn run(sandbox: &Sandbox, effort: &Effort, build: &Build) -> Result<V
 fn turn(
     sandbox: &Sandbox,
     places: Places,
-    (filter, build): (Filter, &Build),
+    (filter, build, receiving): (Filter, &Build, Receiving),
     flood: Option<u32>,
     calls: u32,
 ) -> Result<Row> {
-    let network = Network::new(sandbox)?;
+    let network = match receiving {
+        Receiving::InTurn | Receiving::First => Network::new(sandbox)?,
+        // The flood comes by the queue of the processor that sends it, and what the router forwards by the first one.
+        Receiving::Apart => Network::by_queues(sandbox, places.world + 1)?,
+    };
     let (gateway, provider) = (&network.gateway, &network.provider);
     // Answers to the flood go nowhere.
     network.internet.ip("route add blackhole default");
     cable::poll(&gateway.host)?;
-    place::receive_on(places.gateway, &gateway.host)?;
+    for thread in place::receive_on(places.gateway, &gateway.host)? {
+        if receiving != Receiving::InTurn {
+            place::first(Some(thread))?;
+        }
+    }
     let allowed = provider.addresses.map(|address| Prefix {
         address,
         length: if address.is_ipv4() { 32 } else { 128 },
@@ -89,7 +127,9 @@ fn turn(
     let [target, _] = gateway.addresses;
     let out = cable::number(&network.internet, gateway.uplink)?;
     let wire = Wire::new(out, flood, macs, target)?;
-    wire.take(&network.internet, provider.uplink)?;
+    if receiving != Receiving::Apart {
+        wire.take(&network.internet, provider.uplink)?;
+    }
     // A wire carries finished checksums.
     cable::ethtool(&provider.host, ["tx", "off"])?;
 
@@ -108,7 +148,7 @@ fn turn(
         guard.down(&gateway.host)?;
     }
     Ok(Row {
-        filter: filter.name(),
+        filter: format!("{}{}", filter.name(), receiving.name()),
         wanted: flood,
         flood: (wire.flooded()? as f64 / took) as u64,
         taken: (taken as f64 / took) as u64,

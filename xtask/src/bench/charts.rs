@@ -157,8 +157,8 @@ fn calls(file: &Path, rows: &[super::calls::Row]) -> Result<()> {
             Some(rate) => format!("{} k/s", rate / 1_000),
             None => "as fast as it goes".to_owned(),
         };
-        if !filters.contains(&row.filter) {
-            filters.push(row.filter);
+        if !filters.contains(&row.filter.as_str()) {
+            filters.push(&row.filter);
         }
         if !rates.contains(&rate) {
             rates.push(rate);

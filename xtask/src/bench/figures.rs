@@ -288,7 +288,7 @@ impl Figures {
 
     pub(super) fn print_calls(&self) {
         println!(
-            "{:<20}{:>14}{:>14}{:>12}{:>9}{:>9}{:>16}",
+            "{:<56}{:>12}{:>12}{:>12}{:>9}{:>9}{:>16}",
             "calls under flood",
             "packets/s",
             "taken",
@@ -301,7 +301,7 @@ impl Figures {
             let time =
                 |time: Option<f64>| time.map_or("–".to_owned(), |time| format!("{time:.1}"));
             println!(
-                "{:<20}{:>14}{:>14}{:>12}{:>9}{:>9}{:>16}",
+                "{:<56}{:>12}{:>12}{:>12}{:>9}{:>9}{:>16}",
                 row.filter,
                 row.flood,
                 row.taken,

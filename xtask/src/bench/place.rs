@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustix::{
     mount::{MountFlags, UnmountFlags, mount, unmount},
     process::{Pid, getpriority_process, setpriority_process},
@@ -47,8 +47,9 @@ fn pin(thread: Option<Pid>, cpu: usize) -> Result<()> {
 }
 
 /// Has a thread of the kernel take what arrives at the host, on this processor, where it waits for its turn like the host's programs
-/// (Documentation/networking/napi.rst, "Threaded NAPI"). A veth's packets are else taken by the processor that sent them. Returns the thread.
-pub(super) fn receive_on(cpu: usize, host: &Host) -> Result<Pid> {
+/// (Documentation/networking/napi.rst, "Threaded NAPI"). A veth's packets are else taken by the processor that sent them. Returns the threads, one for each
+/// queue.
+pub(super) fn receive_on(cpu: usize, host: &Host) -> Result<Vec<Pid>> {
     let before = receivers()?;
     host.enter(|| -> Result<()> {
         // What it shows is of the namespace that mounts it.
@@ -61,13 +62,13 @@ pub(super) fn receive_on(cpu: usize, host: &Host) -> Result<Pid> {
     })?;
     let mut new = receivers()?;
     new.retain(|thread| !before.contains(thread));
-    let [thread] = new[..] else {
-        bail!("{} threads took over {INTERFACE}, not one", new.len());
-    };
-    pin(Some(thread), cpu)?;
-    // As the host's programs, which are above whatever else this machine does.
-    setpriority_process(Some(thread), getpriority_process(None)?)?;
-    Ok(thread)
+    ensure!(!new.is_empty(), "no thread took over {INTERFACE}");
+    for &thread in &new {
+        pin(Some(thread), cpu)?;
+        // As the host's programs, which are above whatever else this machine does.
+        setpriority_process(Some(thread), getpriority_process(None)?)?;
+    }
+    Ok(new)
 }
 
 /// Lets nothing else run on a thread's processor while it runs (this thread's, where there is none): neither other programs, nor the kernel's

@@ -112,8 +112,9 @@ pub(super) fn run(sandbox: &Sandbox, effort: &Effort, builds: &[Build]) -> Resul
     place::on(places.world, || {
         let mut rows = field.measure(effort, Receives::SameProcessor)?;
         for cable in field.cables() {
-            let thread = place::receive_on(places.gateway, &cable.receiver)?;
-            place::first(Some(thread))?;
+            for thread in place::receive_on(places.gateway, &cable.receiver)? {
+                place::first(Some(thread))?;
+            }
         }
         rows.extend(field.measure(effort, Receives::OtherProcessor)?);
         Ok(rows)

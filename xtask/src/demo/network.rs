@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::netns::{End, Host, Sandbox, join, until};
+use crate::netns::{End, Host, Sandbox, join_by_queues, until};
 
 /// What every host calls its only interface; on the gateway, sipguard guards it.
 const INTERFACE: &str = "eth0";
@@ -31,6 +31,11 @@ pub(crate) struct Site {
 
 impl Network {
     pub(crate) fn new(sandbox: &Sandbox) -> Result<Self> {
+        Self::by_queues(sandbox, 1)
+    }
+
+    /// With a gateway whose interface has so many queues.
+    pub(crate) fn by_queues(sandbox: &Sandbox, queues: usize) -> Result<Self> {
         let internet = sandbox.host();
         internet.enter(|| -> Result<()> {
             for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
@@ -38,11 +43,12 @@ impl Network {
             }
             Ok(())
         })?;
-        let site = |uplink, v4, v6| Site::new(sandbox.host(), &internet, uplink, v4, v6);
+        let site =
+            |uplink, v4, v6, queues| Site::new(sandbox.host(), &internet, uplink, v4, v6, queues);
         Ok(Self {
-            gateway: site("gateway", [192, 0, 2], 1),
-            provider: site("provider", [203, 0, 113], 2),
-            scanner: site("scanner", [198, 51, 100], 3),
+            gateway: site("gateway", [192, 0, 2], 1, queues),
+            provider: site("provider", [203, 0, 113], 2, 1),
+            scanner: site("scanner", [198, 51, 100], 3, 1),
             internet,
         })
     }
@@ -72,7 +78,14 @@ impl Network {
 }
 
 impl Site {
-    fn new(host: Host, internet: &Host, uplink: &'static str, v4: [u8; 3], v6: u16) -> Self {
+    fn new(
+        host: Host,
+        internet: &Host,
+        uplink: &'static str,
+        v4: [u8; 3],
+        v6: u16,
+        queues: usize,
+    ) -> Self {
         let [a, b, c] = v4;
         let numbered = |host: u8| -> [IpAddr; 2] {
             [
@@ -83,7 +96,7 @@ impl Site {
         let (router, addresses) = (numbered(1), numbered(2));
         let with_lengths = |[v4, v6]: [IpAddr; 2]| [format!("{v4}/24"), format!("{v6}/64")];
         let (near, far) = (with_lengths(addresses), with_lengths(router));
-        join(
+        join_by_queues(
             End {
                 host: &host,
                 interface: INTERFACE,
@@ -94,6 +107,7 @@ impl Site {
                 interface: uplink,
                 addresses: &far.each_ref().map(String::as_str),
             },
+            queues,
         );
         for (everywhere, router) in ["0.0.0.0/0", "::/0"].into_iter().zip(router) {
             host.ip(&format!("route add {everywhere} via {router}"));
