@@ -1,5 +1,5 @@
-//! What it takes to judge a capture, beside what others take to read it: processor time and memory. The file is in the page cache, all
-//! programs have their turn one after the other, and medians are told.
+//! What it takes to judge a capture, beside what others take to read it: processor time and memory. The file is in the page cache and on
+//! disk, all programs have their turn one after the other, and medians are told.
 
 use std::{
     fs::{self, File},
@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
-use super::{Effort, watched};
+use super::{Effort, turns::Turns, watched};
 use crate::machine;
 
 const PACKETS: u32 = 1_000_000;
@@ -44,6 +44,8 @@ pub(super) struct Row {
     pub(super) packets: u32,
     /// Of processor time; the median.
     pub(super) ns_per_packet: f64,
+    /// The same as a part of tcpdump's, in the median of the rounds; nothing where there is no tcpdump.
+    pub(super) of_tcpdump: Option<f64>,
     /// The most memory that it held at one time.
     pub(super) peak_mib: f64,
 }
@@ -112,25 +114,27 @@ fn beside_each_other(
         ];
         programs.push(("tshark", FOR_TSHARK, other("tshark", &words)));
     }
-    let mut times = vec![Vec::new(); programs.len()];
+    let mut times: Vec<Turns> = programs.iter().map(|_| Turns::default()).collect();
     let mut peaks = vec![0.0_f64; programs.len()];
-    for _ in 0..effort.capture_rounds {
-        for (turn, (name, _, command)) in programs.iter_mut().enumerate() {
+    for round in 0..effort.capture_rounds as usize {
+        for turn in 0..programs.len() {
+            // Each round begins with another one.
+            let place = (turn + round) % programs.len();
+            let (name, packets, command) = &mut programs[place];
             let (seconds, peak) = measure(command).context(*name)?;
-            times[turn].push(seconds);
-            peaks[turn] = peaks[turn].max(peak);
+            times[place].push(seconds * 1e9 / f64::from(*packets));
+            peaks[place] = peaks[place].max(peak);
         }
     }
-    let rows = programs.iter().zip(times).zip(peaks);
-    let rows = rows.map(|((&(program, packets, _), mut times), peak_mib)| {
-        times.sort_by(f64::total_cmp);
-        Row {
-            program,
-            sources,
-            packets,
-            ns_per_packet: times[times.len() / 2] * 1e9 / f64::from(packets),
-            peak_mib,
-        }
+    let tcpdump = programs.iter().position(|(name, ..)| *name == "tcpdump");
+    let rows = programs.iter().zip(&times).zip(peaks);
+    let rows = rows.map(|((&(program, packets, _), own), peak_mib)| Row {
+        program,
+        sources,
+        packets,
+        ns_per_packet: own.median(),
+        of_tcpdump: tcpdump.map(|tcpdump| times[tcpdump].ratio(own).median),
+        peak_mib,
     });
     Ok(rows.collect())
 }
@@ -200,6 +204,7 @@ fn write(file: &PathBuf, sources: u32) -> Result<()> {
         out.write_all(header.map(u32::to_le_bytes).as_flattened())?;
         out.write_all(&frame)?;
     }
-    out.flush()?;
+    // Not while others are measured.
+    out.into_inner()?.sync_all()?;
     Ok(())
 }

@@ -256,13 +256,18 @@ impl Figures {
 
     pub(super) fn print_captures(&self) {
         println!(
-            "\n{:<26}{:>10}{:>12}{:>10}",
-            "a capture, sources", "sources", "ns/packet", "MiB"
+            "\n{:<26}{:>10}{:>12}{:>12}{:>10}",
+            "a capture, sources", "sources", "ns/packet", "of tcpdump", "MiB"
         );
         for row in &self.captures {
+            let part = row.of_tcpdump.map(|part| format!("{part:.2}"));
             println!(
-                "{:<26}{:>10}{:>12.0}{:>10.1}",
-                row.program, row.sources, row.ns_per_packet, row.peak_mib
+                "{:<26}{:>10}{:>12.0}{:>12}{:>10.1}",
+                row.program,
+                row.sources,
+                row.ns_per_packet,
+                part.unwrap_or_default(),
+                row.peak_mib
             );
         }
     }

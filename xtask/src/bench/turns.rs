@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-/// Nanoseconds a packet, a figure for each round.
+/// Nanoseconds a packet of time or of processor time, a figure for each round.
 #[derive(Default)]
 pub(super) struct Turns(Vec<f64>);
 
