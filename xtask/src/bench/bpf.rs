@@ -8,6 +8,7 @@ use std::{
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     os::unix::ffi::OsStrExt as _,
     path::Path,
+    process::Command,
 };
 
 use anyhow::{Context as _, Result};
@@ -28,6 +29,7 @@ const MAP_TYPE_ARRAY: u32 = 2;
 const MAP_TYPE_PROG_ARRAY: u32 = 3;
 const MAP_TYPE_PERCPU_ARRAY: u32 = 6;
 const MAP_TYPE_QUEUE: u32 = 22;
+const PROG_TYPE_TC: u32 = 3;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
 const XDP_HAS_FRAGS: u32 = 1 << 5;
@@ -35,6 +37,7 @@ const XDP_LIVE_FRAMES: u32 = 1 << 1;
 // include/uapi/linux/if_link.h
 const IN_THE_DRIVER: u32 = 1 << 2;
 
+const TC_DROP: i32 = 2;
 pub(super) const XDP_DROP: i32 = 1;
 pub(super) const XDP_PASS: i32 = 2;
 pub(super) const KTIME_GET_NS: i32 = 5;
@@ -70,6 +73,15 @@ impl Program {
         Self::load(&[set(0, XDP_DROP), EXIT], None)
     }
 
+    /// The same at TC ingress, where the kernel has made its own of a frame before.
+    pub(super) fn empty_tc() -> Result<Self> {
+        let program = load(PROG_TYPE_TC, [0, 0], &[set(0, TC_DROP), EXIT])?;
+        Ok(Self {
+            program,
+            _next: None,
+        })
+    }
+
     /// Gives every frame a random source and hands it to `next`.
     pub(super) fn random_source(source: Source, next: &Self) -> Result<Self> {
         let mut instructions = vec![copy(6, 1)];
@@ -101,30 +113,37 @@ impl Program {
 
     /// Attaches it to an interface, in the driver.
     pub(super) fn attach(&self, host: &Host, interface: &str) -> Result<()> {
-        let pin = Path::new(BPFFS).join("attached");
-        let path = CString::new(pin.as_os_str().as_bytes())?;
+        self.pinned(|pin| {
+            host.ip(&format!("link set dev {interface} xdpdrv pinned {pin}"));
+        })
+    }
+
+    /// Attaches it to an interface, at TC ingress.
+    pub(super) fn attach_tc(&self, host: &Host, interface: &str) -> Result<()> {
+        self.pinned(|pin| {
+            for words in [
+                format!("qdisc add dev {interface} clsact"),
+                format!("filter add dev {interface} ingress bpf direct-action object-pinned {pin}"),
+            ] {
+                host.run(Command::new("tc").args(words.split_whitespace()))
+                    .succeeded();
+            }
+        })
+    }
+
+    /// Gives it a name for as long as others need one.
+    fn pinned(&self, attach: impl FnOnce(&str)) -> Result<()> {
+        let pin = format!("{BPFFS}/attached");
+        let path = CString::new(pin.as_str())?;
         let mut attributes = [path.as_ptr() as u64, word(self.fd(), 0)];
-        done(bpf_call(OBJ_PIN, &mut attributes))
-            .with_context(|| format!("pinning {}", pin.display()))?;
-        host.ip(&format!(
-            "link set dev {interface} xdpdrv pinned {}",
-            pin.display()
-        ));
+        done(bpf_call(OBJ_PIN, &mut attributes)).with_context(|| format!("pinning {pin}"))?;
+        attach(&pin);
         Ok(fs::remove_file(pin)?)
     }
 
     pub(super) fn load(instructions: &[u64], next: Option<OwnedFd>) -> Result<Self> {
-        let mut attributes = [0; 9];
-        let count = u32::try_from(instructions.len())?;
-        attributes[0] = word(PROG_TYPE_XDP, count);
-        attributes[1] = instructions.as_ptr() as u64;
-        attributes[2] = c"GPL".as_ptr() as u64;
-        // prog_flags behind kern_version; a program may only hand on to one that has the same.
-        attributes[5] = word(0, XDP_HAS_FRAGS);
-        // expected_attach_type behind prog_ifindex.
-        attributes[8] = word(0, ATTACH_XDP);
-        let program =
-            bpf(PROG_LOAD, &mut attributes).context("loading a program of the benchmark")?;
+        // A program may only hand on to one that has the same.
+        let program = load(PROG_TYPE_XDP, [XDP_HAS_FRAGS, ATTACH_XDP], instructions)?;
         Ok(Self {
             program,
             _next: next,
@@ -161,6 +180,19 @@ impl Program {
     fn fd(&self) -> u32 {
         self.program.as_raw_fd().cast_unsigned()
     }
+}
+
+fn load(kind: u32, [flags, attach_type]: [u32; 2], instructions: &[u64]) -> Result<OwnedFd> {
+    let mut attributes = [0; 9];
+    let count = u32::try_from(instructions.len())?;
+    attributes[0] = word(kind, count);
+    attributes[1] = instructions.as_ptr() as u64;
+    attributes[2] = c"GPL".as_ptr() as u64;
+    // prog_flags behind kern_version.
+    attributes[5] = word(0, flags);
+    // expected_attach_type behind prog_ifindex.
+    attributes[8] = word(0, attach_type);
+    bpf(PROG_LOAD, &mut attributes).context("loading a program of the benchmark")
 }
 
 /// The end of a program that gives a frame a random source, by four bytes of it, and sends it out of an interface; the context is in

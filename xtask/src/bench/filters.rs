@@ -6,6 +6,7 @@ use std::{fmt::Write as _, fs, path::Path, process::Command};
 use anyhow::{Result, ensure};
 
 use super::{
+    bpf::Program,
     builds::Build,
     guard::{Guard, INTERFACE, Mode},
     lists::{self, Prefix},
@@ -25,6 +26,8 @@ pub(super) enum Filter {
     Nothing,
     Native,
     Tc,
+    /// A program at TC ingress that drops everything without a look: the limit there.
+    EmptyTc,
     /// xdp-filter of xdp-tools.
     Xdp,
     NftIngress,
@@ -39,6 +42,7 @@ impl Filter {
             Self::Nothing => "no filter",
             Self::Native => "sipguard native",
             Self::Tc => "sipguard tc",
+            Self::EmptyTc => "empty, at TC ingress",
             Self::Xdp => "xdp-filter",
             Self::NftIngress => "nftables ingress",
             Self::NftRaw => "nftables prerouting raw",
@@ -51,7 +55,7 @@ impl Filter {
     pub(super) fn is_possible(self, entries: usize) -> bool {
         let there = |program| machine::find(program).is_some();
         match self {
-            Self::Nothing | Self::Native | Self::Tc => true,
+            Self::Nothing | Self::Native | Self::Tc | Self::EmptyTc => true,
             Self::Xdp => there("xdp-filter") && entries <= XDP_FILTER_MOST,
             Self::NftIngress | Self::NftRaw | Self::NftInput => there("nft"),
             Self::Ipset => there("ipset") && there("iptables"),
@@ -69,6 +73,7 @@ impl Filter {
             Self::Nothing => {}
             Self::Native => return guard(host, list, build, Mode::Native).map(Some),
             Self::Tc => return guard(host, list, build, Mode::Tc).map(Some),
+            Self::EmptyTc => Program::empty_tc()?.attach_tc(host, INTERFACE)?,
             Self::Xdp => xdp_filter(host, list)?,
             Self::NftIngress => {
                 let hook = format!("ingress device {INTERFACE} priority 0");

@@ -27,7 +27,8 @@ const FIRST: u32 = 20_000;
 const USUAL: usize = 1_000;
 const LONG: usize = 100_000;
 
-const OTHERS: [Filter; 5] = [
+const OTHERS: [Filter; 6] = [
+    Filter::EmptyTc,
     Filter::Xdp,
     Filter::NftIngress,
     Filter::NftRaw,
