@@ -74,6 +74,13 @@ pub(super) fn build() -> Result<()> {
 /// Builds what [`Build::against`] is.
 pub(super) fn build_against(commit: &str) -> Result<()> {
     let tree = tree();
+    // What is relative, is to this checkout.
+    let commit = machine::said(Command::new("git").current_dir(machine::workspace()).args([
+        "rev-parse",
+        "--verify",
+        &format!("{commit}^{{commit}}"),
+    ]))?;
+    let commit = commit.trim();
     let git = |folder: &Path, words: &[&str]| -> Result<()> {
         let status = Command::new("git")
             .arg("-C")
