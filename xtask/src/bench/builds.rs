@@ -9,7 +9,6 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::filters::Filter;
 use crate::machine;
 
 /// A built sipguard.
@@ -49,10 +48,10 @@ impl Build {
     }
 
     /// What a filter of this build is called.
-    pub(super) fn named(&self, filter: Filter) -> String {
+    pub(super) fn named(&self, filter: &str) -> String {
         match &self.commit {
-            Some(commit) => format!("{}, {commit}", filter.name()),
-            None => filter.name().to_owned(),
+            Some(commit) => format!("{filter}, {commit}"),
+            None => filter.to_owned(),
         }
     }
 }

@@ -172,7 +172,12 @@ impl Field {
             let guarded = Cable::new(sandbox)?;
             let guard = Guard::by(&build.binary, &lists::text(&list), Mode::Native)?;
             let program = guard.program(&guarded.receiver)?;
-            self.program(&build.named(Filter::Native), kind, Some(entries), program)?;
+            self.program(
+                &build.named(Filter::Native.name()),
+                kind,
+                Some(entries),
+                program,
+            )?;
         }
         Ok(())
     }
@@ -202,7 +207,7 @@ impl Field {
         let cable = Cable::new(sandbox)?;
         filter.install(&cable.receiver, list, build)?;
         self.contenders.push(Contender {
-            filter: build.named(filter),
+            filter: build.named(filter.name()),
             kind: Kind::V4,
             entries: Some(list.len()),
             flood: cable.flood(Kind::V4)?,
