@@ -16,6 +16,7 @@ const LINUX_COOKED: u16 = 113;
 const LINUX_COOKED_2: u16 = 276;
 const NFLOG: u16 = 239;
 const RADIOTAP: u16 = 127;
+const PFLOG: u16 = 117;
 
 const PROVIDERS: &str = r#"
 [sources]
@@ -87,6 +88,25 @@ fn behind_a_family(frame: &[u8]) -> Vec<u8> {
     [&[2, 0, 0, 0], frame].concat()
 }
 
+/// As the packet filter of pfSense and OPNsense logs it: `pf_log` of a rule with a name, of what comes in (1) or goes out (2).
+fn logged_by_pf(direction: u8, packet: &[u8]) -> Vec<u8> {
+    let mut header = [0; 72];
+    // Without the padding at its end.
+    header[..4].copy_from_slice(&[69, 2, 1, 0]);
+    header[4..8].copy_from_slice(b"igb0");
+    header[60] = direction;
+    [&header, packet].concat()
+}
+
+fn logged_by_pf_coming_in(packet: &[u8]) -> Vec<u8> {
+    logged_by_pf(1, packet)
+}
+
+/// As FreeBSD shows what IPsec is about to do or has done.
+fn decrypted(packet: &[u8]) -> Vec<u8> {
+    [&[2, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 3], packet].concat()
+}
+
 type Wrapping = (u16, fn(&[u8]) -> Vec<u8>);
 
 /// Every row of the verdict table gets its verdict out of every kind of capture.
@@ -99,7 +119,7 @@ fn every_row_in_every_form() {
         (NFLOG, logged),
         (RADIOTAP, wireless),
     ];
-    const FROM_IP: [Wrapping; 7] = [
+    const FROM_IP: [Wrapping; 9] = [
         (101, whole),
         (12, whole),
         (14, whole),
@@ -107,6 +127,8 @@ fn every_row_in_every_form() {
         (229, whole),
         (0, behind_a_family),
         (108, behind_a_family),
+        (PFLOG, logged_by_pf_coming_in),
+        (109, decrypted),
     ];
     sandbox(|sandbox| {
         let host = sandbox.host();
@@ -377,6 +399,166 @@ fn what_is_no_capture_or_not_all_of_one() {
     });
 }
 
+/// A capture that says of itself what can't be.
+struct Lie {
+    name: &'static str,
+    bytes: Vec<u8>,
+    /// How many packets are in front of the place.
+    packets: usize,
+    /// What is said of it; nothing where it is no error.
+    wanted: String,
+}
+
+fn lies() -> Vec<Lie> {
+    let request = b"OPTIONS sip:x@y SIP/2.0\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n\r\n";
+    let frame = eth().ip("198.51.100.7").udp(5060).payload(request);
+    let frame = frame.bytes();
+    let block = |kind: u32, content: &[u8]| {
+        let length = u32::try_from(content.len() + 12).expect("short");
+        let [kind, length] = [kind, length].map(u32::to_le_bytes);
+        [&kind, &length, content, &length].concat()
+    };
+    let interface = |options: &[u8]| block(1, &[&[1, 0, 0, 0, 0, 0, 0, 0], options].concat());
+    // Of the highest length that is believed.
+    let long = vec![0; (1 << 20) + 64];
+    let endless: Vec<u8> = [2_u16, 0].map(u16::to_le_bytes).concat().repeat(1 << 17);
+    let packet = |options: &[u8]| {
+        let length = u32::try_from(frame.len()).expect("short");
+        let head = [0, 0, 0, length, length].map(u32::to_le_bytes).concat();
+        let padded = frame.len().next_multiple_of(4) - frame.len();
+        block(6, &[&head, &frame[..], &vec![0; padded], options].concat())
+    };
+    let pcap = begin(Format::Micro, Order::Little, &frame);
+    let pcapng = begin(Format::Simple, Order::Little, &frame);
+    let ended = |at: usize, what: &str| format!("behind packet 1 at byte {at} is damaged: {what}");
+    let lie = |name, front: &Vec<u8>, rest: Vec<u8>, packets, wanted| Lie {
+        name,
+        bytes: [&front[..], &rest].concat(),
+        packets,
+        wanted,
+    };
+    vec![
+        lie(
+            "a packet of 4 GiB",
+            &pcap,
+            [[0; 8], [0xff; 8]].concat(),
+            1,
+            "packet 2 at byte ".to_owned(),
+        ),
+        lie(
+            "1,000,000 interfaces",
+            &pcapng,
+            interface(&[]).repeat(1_000_000),
+            1,
+            "there are more than 65,536 interfaces".to_owned(),
+        ),
+        lie(
+            "an interface of a megabyte",
+            &pcapng,
+            interface(&long),
+            1,
+            ended(pcapng.len(), "it is longer than 1 MiB"),
+        ),
+        // None of them says that it is the last; the end of the block does.
+        lie(
+            "options without an end",
+            &pcapng,
+            packet(&endless),
+            2,
+            String::new(),
+        ),
+        lie(
+            "options without an end, of an interface",
+            &pcapng,
+            interface(&endless),
+            1,
+            String::new(),
+        ),
+        lie(
+            "options that go on behind their block",
+            &pcapng,
+            packet(&[2, 0, 0xff, 0xff]),
+            1,
+            "its options are longer than it is".to_owned(),
+        ),
+        lie(
+            "a block in the other byte order",
+            &pcapng,
+            block(6, &[0; 32])
+                .chunks(4)
+                .flat_map(|word| word.iter().rev().copied())
+                .collect(),
+            1,
+            format!(
+                "it ends in the middle of the block behind packet 1, which begins at byte {}",
+                pcapng.len()
+            ),
+        ),
+        lie(
+            "a section of the other byte order",
+            &pcapng,
+            begin(Format::Enhanced, Order::Big, &frame),
+            2,
+            String::new(),
+        ),
+    ]
+}
+
+/// A capture whose length, number or order of parts is beyond reason is judged, and learned from, up to there, and the place is named.
+#[test]
+fn captures_that_lie() {
+    sandbox(|sandbox| {
+        let host = sandbox.host();
+        let config = file(sandbox, "c.toml", PROVIDERS);
+        for Lie {
+            name,
+            bytes,
+            packets,
+            wanted,
+        } in lies()
+        {
+            let path = file(sandbox, "lie.pcap", bytes);
+            let told = check(&host, &config, &path, &["--json"]);
+            assert_eq!(lines(&told).len(), packets, "{name}: {}", told.stderr);
+            let learned = host.sipguard(["learn", "--pcap", &path, "--json"]);
+            for told in [&told, &learned] {
+                assert_eq!(
+                    told.status.code(),
+                    Some((!wanted.is_empty()).into()),
+                    "{name}: {}",
+                    told.stderr
+                );
+                assert!(told.stderr.contains(&wanted), "{name}: {}", told.stderr);
+            }
+            assert!(
+                learned
+                    .stdout
+                    .contains(&format!("\"packets\":{packets},\"messages\":{packets},")),
+                "{name}: {}",
+                learned.stdout
+            );
+        }
+        // What is compressed is unpacked once.
+        let mut capture = CaptureFile::new(Format::Micro, Order::Little, ETHERNET);
+        capture.add(&eth().arp().bytes());
+        let path = file(sandbox, "c.pcap", capture.bytes());
+        shell(&host, &format!("gzip -c {path} | gzip -c > {path}.twice"));
+        let told = check(&host, &config, &format!("{path}.twice"), &[]).exited(1);
+        assert!(
+            told.stderr
+                .contains("it is neither a pcap nor a pcapng capture"),
+            "{}",
+            told.stderr
+        );
+    });
+}
+
+fn begin(format: Format, order: Order, frame: &[u8]) -> Vec<u8> {
+    let mut capture = CaptureFile::new(format, order, ETHERNET);
+    capture.add(frame);
+    capture.bytes().to_vec()
+}
+
 /// What nobody can judge is named, and everything else is judged.
 #[test]
 fn some_of_it_can_not_be_judged() {
@@ -521,6 +703,29 @@ SOURCE          SERVICE  ACTION  REASON    PACKETS
     });
 }
 
+/// What a router of BSD's logs of packets that it sends is not judged, nor what it sends through a tunnel.
+#[test]
+fn what_pf_logs_says_which_way() {
+    sandbox(|sandbox| {
+        let host = sandbox.host();
+        let config = file(sandbox, "c.toml", PROVIDERS);
+        let mut capture = CaptureFile::new(Format::Micro, Order::Little, PFLOG);
+        let packet = bare().ip("198.51.100.7").udp(5060).bytes();
+        // Both, as some rules log, says nothing.
+        for direction in [1, 2, 0] {
+            capture.add(&logged_by_pf(direction, &packet));
+        }
+        let path = file(sandbox, "pf.pcap", capture.bytes());
+        let told = lines(&check(&host, &config, &path, &["--json"]).succeeded());
+        let told: Vec<_> = told
+            .iter()
+            .map(|line| (line["direction"].as_str(), line["reason"].as_str()))
+            .collect();
+        let judged = (None, Some("unlisted"));
+        assert_eq!(told, [judged, (Some("out"), None), judged]);
+    });
+}
+
 /// Longer than anything that goes over a cable: what the kernel has put together, and what it will not judge in one piece.
 #[test]
 fn packets_of_half_a_megabyte() {
@@ -597,7 +802,7 @@ packet 1, 2023-11-14T22:13:20.999999Z, {length} bytes
     18  IPv4              203.0.113.66 → 192.0.2.1, UDP
     38  UDP               port 40000 → 5060
 sipguard (sip): drop, denied by 203.0.113.66 (config: blocked)
-Linux, without it: handed to whoever has UDP port 5060 of 192.0.2.1 open, if that is an address of this host, and routed on if it routes
+Linux, without it: handed to whoever has UDP port 5060 of 192.0.2.1 open, if that is an address of this host and there is a device for VLAN 5, and routed on if it routes
 "
         );
         assert_eq!(told, wanted);
@@ -655,66 +860,6 @@ Linux, without it: handed to whoever has UDP port 5060 of 192.0.2.1 open, if tha
     });
 }
 
-/// What would be dropped becomes a capture that other programs open, with the reason in a comment.
-#[test]
-fn drops_are_written_down() {
-    sandbox(|sandbox| {
-        let host = sandbox.host();
-        let config = file(sandbox, "c.toml", BLOCKED);
-        let section = |link, packets: &[Vec<u8>]| {
-            let mut capture = CaptureFile::new(Format::Enhanced, Order::Little, link);
-            for packet in packets {
-                capture.add(packet);
-            }
-            capture.bytes().to_vec()
-        };
-        let frame = |from: &str, to: &str| eth().ip(from).to(to).udp(5060).bytes();
-        let capture = [
-            section(
-                ETHERNET,
-                &[
-                    frame("203.0.113.66", "192.0.2.1"),
-                    frame("203.0.113.5", "192.0.2.1"),
-                    frame("192.0.2.1", "203.0.113.5"),
-                ],
-            ),
-            section(
-                LINUX_COOKED_2,
-                &[cooked_2(&frame("198.51.100.7", "192.0.2.1"))],
-            ),
-        ]
-        .concat();
-        let path = file(sandbox, "c.pcapng", capture);
-        let drops = format!("{SCRATCH}/drops.pcapng");
-        let plain = check(&host, &config, &path, &[]).succeeded().stdout;
-        let told = check(&host, &config, &path, &["--drops", &drops]).succeeded();
-        assert_eq!(told.stdout, plain, "the summary is the same");
-        let again = lines(&check(&host, &config, &drops, &["--json", "--in", "all"]).succeeded());
-        let reasons: Vec<_> = again.iter().map(|line| line["reason"].as_str()).collect();
-        assert_eq!(reasons, [Some("denied"), Some("unlisted")]);
-        let written = fs::read(&drops).expect("it was written");
-        for comment in [
-            "packet 1, sip: denied by 203.0.113.66 (config: blocked)",
-            "packet 4, sip: unlisted: no entry covers 198.51.100.7",
-        ] {
-            let found = written
-                .windows(comment.len())
-                .any(|it| it == comment.as_bytes());
-            assert!(found, "{comment}");
-        }
-        let told = shell(&host, &format!("tcpdump -nn -r {drops}")).stdout;
-        assert_eq!(told.lines().count(), 2, "{told}");
-        assert!(told.contains("IP 198.51.100.7."), "{told}");
-        shell(
-            &host,
-            &format!("editcap -F pcap {drops} {SCRATCH}/drops.pcap"),
-        );
-        let told = check(&host, &config, &path, &["--drops", &path]).exited(1);
-        let wanted = "is what is read: name another file for --drops";
-        assert!(told.stderr.contains(wanted), "{}", told.stderr);
-    });
-}
-
 #[test]
 fn compressed_ones_are_unpacked() {
     sandbox(|sandbox| {
@@ -754,190 +899,6 @@ fn compressed_ones_are_unpacked() {
 fn shell(host: &Host, script: &str) -> Finished {
     host.run(Command::new("sh").args(["-ec", script]))
         .succeeded()
-}
-
-/// What Wireshark's tools make of the captures is judged the same.
-fn convert(gateway: &Host, config: &str) {
-    let from = |name: &str| format!("{SCRATCH}/{name}.pcap");
-    for (what, command) in [
-        (
-            "editcap",
-            format!("editcap -F pcapng {} {}", from("micro"), from("new")),
-        ),
-        (
-            "editcap",
-            format!("editcap -F nsecpcap {} {}", from("micro"), from("new")),
-        ),
-        (
-            "editcap",
-            format!(
-                "editcap -C 14 -L -T rawip {} {}",
-                from("micro"),
-                from("new")
-            ),
-        ),
-        // Two interfaces of different kinds in one file.
-        (
-            "mergecap",
-            format!(
-                "mergecap -F pcapng -w {} {} {}",
-                from("new"),
-                from("micro"),
-                from("cooked2")
-            ),
-        ),
-    ] {
-        shell(gateway, &command);
-        let told = check(gateway, config, &from("new"), &["--json"]).succeeded();
-        let scans = lines(&told);
-        assert!(!scans.is_empty(), "{command}");
-        for line in scans {
-            let wanted = match line["source"].as_str() {
-                Some("203.0.113.5") => "allowed",
-                _ => "unlisted",
-            };
-            assert_eq!(line["reason"], wanted, "{what}: {line}");
-        }
-    }
-}
-
-/// What tcpdump writes while a real scanner and a real provider are at work, and what Wireshark's tools make of it.
-#[test]
-fn captures_of_real_traffic() {
-    sandbox(|sandbox| {
-        let (gateway, scanner, provider) = (sandbox.host(), sandbox.host(), sandbox.host());
-        for (host, interface, outside, inside) in [
-            (&scanner, "eth0", "198.51.100.7/24", "198.51.100.1/24"),
-            (&provider, "eth1", "203.0.113.5/24", "203.0.113.1/24"),
-        ] {
-            join(
-                End {
-                    host,
-                    interface: "eth0",
-                    addresses: &[outside],
-                },
-                End {
-                    host: &gateway,
-                    interface,
-                    addresses: &[inside],
-                },
-            );
-        }
-        let config = file(sandbox, "c.toml", PROVIDERS);
-        let mut captures = Vec::new();
-        for (name, options) in [
-            ("micro", "-i eth0"),
-            ("nano", "-i eth0 --time-stamp-precision=nano"),
-            ("cut", "-i eth0 -s 38"),
-            ("cooked", "-i any -y LINUX_SLL"),
-            ("cooked2", "-i any -y LINUX_SLL2"),
-        ] {
-            let path = format!("{SCRATCH}/{name}.pcap");
-            let dump = format!(
-                "exec tcpdump -Z root --immediate-mode -U -Q in {options} -w {path} udp dst port 5060"
-            );
-            let dump = gateway.spawn(Command::new("sh").args(["-c", &dump]));
-            sipguard_tests::netns::until("tcpdump listens", || {
-                dump.stderr().contains("listening on")
-            });
-            captures.push((name, path, dump));
-        }
-        // It finds nothing, which is what it says with its exit code.
-        scanner.run(Command::new("svmap").args(["198.51.100.1", "-p", "5060"]));
-        provider.run(Command::new("sipsak").args(["-vv", "-s", "sip:gw@203.0.113.1", "-D", "1"]));
-        let both = |name: &str| name.starts_with("cooked");
-        for (name, path, dump) in captures {
-            let what = format!("{name}: both packets are captured");
-            sipguard_tests::netns::until(&what, || {
-                let told = check(&gateway, &config, &path, &["--json"]);
-                let has = |address: &str| told.stdout.contains(address);
-                has("198.51.100.7") && (!both(name) || has("203.0.113.5"))
-                    || name == "cut" && !told.stdout.is_empty()
-            });
-            dump.stop();
-            let told = check(&gateway, &config, &path, &["--json"]).succeeded();
-            for line in lines(&told) {
-                let reason = match line["source"].as_str() {
-                    Some("198.51.100.7") => "unlisted",
-                    Some("203.0.113.5") => "allowed",
-                    _ => panic!("{name}: {line}"),
-                };
-                assert_eq!(line["reason"], reason, "{name}: {line}");
-                assert_eq!(line["truncated"] == true, name == "cut", "{name}: {line}");
-            }
-        }
-        convert(&gateway, &config);
-        // Through a pipe, as from a machine that has no sipguard.
-        let pipe = format!(
-            "cat {} | {} check --config {config} --pcap - --json",
-            format_args!("{SCRATCH}/nano.pcap"),
-            sipguard_tests::netns::sipguard().display()
-        );
-        assert!(shell(&gateway, &pipe).stdout.contains("\"unlisted\""));
-    });
-}
-
-/// What tcpdump writes of all interfaces, and of what netfilter logs, says which way each packet went.
-#[test]
-fn which_way_real_packets_went() {
-    sandbox(|sandbox| {
-        let (gateway, provider) = (sandbox.host(), sandbox.host());
-        let ends = [(&gateway, "203.0.113.1/24"), (&provider, "203.0.113.5/24")];
-        let [one, other] = ends.map(|(host, address)| (host, [address]));
-        join(
-            End {
-                host: one.0,
-                interface: "eth0",
-                addresses: &one.1,
-            },
-            End {
-                host: other.0,
-                interface: "eth0",
-                addresses: &other.1,
-            },
-        );
-        let config = file(sandbox, "c.toml", PROVIDERS);
-        for chain in ["INPUT", "OUTPUT"] {
-            let rule = format!("iptables -A {chain} -p udp --dport 5060 -j NFLOG --nflog-group 5");
-            shell(&gateway, &rule);
-        }
-        let captures =
-            ["-i any -y LINUX_SLL", "-i any -y LINUX_SLL2", "-i nflog:5"].map(|options| {
-                let path = format!("{SCRATCH}/{}.pcap", options.replace(' ', ""));
-                // Of what is logged tcpdump filters nothing.
-                let filter = if options.contains("any") {
-                    "udp dst port 5060"
-                } else {
-                    ""
-                };
-                let dump = format!(
-                    "exec tcpdump -Z root --immediate-mode -U {options} -w {path} {filter}"
-                );
-                let dump = gateway.spawn(Command::new("sh").args(["-c", &dump]));
-                dump.wait_for_error("listening on");
-                (options, path, dump)
-            });
-        for (host, to) in [(&gateway, "203.0.113.5"), (&provider, "203.0.113.1")] {
-            // Nobody answers, which is what it says with its exit code.
-            host.run(Command::new("sipsak").args(["-s", &format!("sip:x@{to}"), "-D", "1"]));
-        }
-        for (options, path, dump) in captures {
-            sipguard_tests::netns::until(options, || {
-                let told = check(&gateway, &config, &path, &["--json"]).stdout;
-                told.contains("\"out\"") && told.contains("203.0.113.5")
-            });
-            dump.stop();
-            let told = check(&gateway, &config, &path, &["--json"]).succeeded();
-            for line in lines(&told) {
-                if line["direction"] == "out" {
-                    assert_eq!(line["action"], Value::Null, "{options}");
-                } else {
-                    let told = (line["source"].as_str(), line["reason"].as_str());
-                    assert_eq!(told, (Some("203.0.113.5"), Some("allowed")), "{options}");
-                }
-            }
-        }
-    });
 }
 
 /// A dry run beside a live sipguard tells what would change, and moves none of its counters.

@@ -10,6 +10,7 @@ use std::{
 use sipguard_tests::{
     capture_file::{CaptureFile, Format, Order},
     foreign::{self, Foreign},
+    frame::eth,
     netns::{BPFFS, Finished, SCRATCH, STATE, sandbox, sipguard},
     scene::{PROVIDER, SCANNER, Scene, pins},
 };
@@ -91,6 +92,96 @@ fn three_capabilities_do_for_every_command() {
         run("down");
         assert_eq!(pins(), [""; 0]);
     });
+}
+
+/// Somebody who may read a config and a capture, and nothing else, tries the one on the other and learns from it. Nothing is written.
+#[test]
+fn captures_are_for_everybody() {
+    sandbox(|sandbox| {
+        let host = sandbox.host();
+        let at = |name: &str| Path::new(SCRATCH).join(name);
+        // Where it was built nobody else may be let in.
+        fs::copy(sipguard(), at("sipguard-command")).expect("there is room");
+        fs::write(at("policy.toml"), POLICY).expect("there is room");
+        let mut packets = CaptureFile::new(Format::Micro, Order::Little, 1);
+        for source in [SCANNER, PROVIDER] {
+            packets.add(&eth().ip(source).udp(5060).bytes());
+        }
+        for (name, mode) in [("one.pcap", 0o644), ("secret.pcap", 0o600)] {
+            fs::write(at(name), packets.bytes()).expect("there is room");
+            let mode = fs::Permissions::from_mode(mode);
+            fs::set_permissions(at(name), mode).expect("it is ours");
+        }
+        let run = |program: &mut Command, line: &str| {
+            let command = program.arg(at("sipguard-command")).current_dir(SCRATCH);
+            host.run(command.args(line.split_whitespace()))
+        };
+        let nobody = |line: &str| {
+            let words = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+            run(Command::new("setpriv").args(words), line)
+        };
+        let before = tree();
+        for line in [
+            "check --config policy.toml --pcap one.pcap",
+            "check --config policy.toml --pcap one.pcap --json",
+            "check --config policy.toml --pcap one.pcap --explain 1",
+            "learn --pcap one.pcap",
+            "learn --pcap one.pcap --json",
+        ] {
+            let told = nobody(line).succeeded();
+            assert_eq!(told.stderr, "", "{line}");
+            let by_root = run(&mut Command::new("env"), line).succeeded();
+            assert_eq!(told.stdout, by_root.stdout, "{line}");
+        }
+        for (line, wanted) in [
+            (
+                "learn --interface lo --for 1s",
+                "sipguard: listening to an interface needs root (or CAP_NET_RAW); a capture of it can be read without: --pcap FILE\n",
+            ),
+            (
+                "learn --pcap secret.pcap",
+                "sipguard: cannot open secret.pcap; name a capture, or - for standard input: Permission denied (os error 13)\n",
+            ),
+            (
+                "check --config policy.toml --pcap secret.pcap",
+                "sipguard: cannot open secret.pcap; name a capture, or - for standard input: Permission denied (os error 13)\n",
+            ),
+            (
+                "check --config policy.toml --pcap one.pcap --drops secret.pcap",
+                "sipguard: cannot write secret.pcap: Permission denied (os error 13)\n",
+            ),
+        ] {
+            let told = nobody(line).exited(1);
+            assert_eq!(
+                (told.stdout.as_str(), told.stderr.as_str()),
+                ("", wanted),
+                "{line}"
+            );
+        }
+        refused(&nobody(
+            "check --config policy.toml --pcap one.pcap --kernel",
+        ));
+        assert_eq!(tree(), before, "something was written");
+    });
+}
+
+/// All files where something could be written, with their lengths.
+fn tree() -> Vec<(PathBuf, u64)> {
+    let mut folders = vec![SCRATCH.into(), BPFFS.into(), "/run/sipguard".into()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let folder: PathBuf = folder;
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.expect("a folder that can be read").path();
+            let about = fs::symlink_metadata(&path).expect("it is there");
+            if about.is_dir() {
+                folders.push(path.clone());
+            }
+            files.push((path, about.len()));
+        }
+    }
+    files.sort();
+    files
 }
 
 /// `CAP_PERFMON` is for loading programs.

@@ -46,16 +46,15 @@ pub(super) fn run(learn: &Learn, context: &Context, out: &mut dyn Write) -> Resu
                 .enable_all()
                 .build()?;
             let end = runtime.block_on(of_interface(&mut learner, interface, learn, context));
-            // Before anything was heard there is nothing to say.
-            if learner.messages() == 0 {
-                end?;
-                (Ok(()), interface.clone())
-            } else {
-                (end, interface.clone())
-            }
+            (end, interface.clone())
         }
         // One of them is required.
         (None, None) => return Ok(()),
+    };
+    // Before anything was heard there is nothing to say.
+    let end = match end {
+        Err(error) if learner.messages() == 0 => return Err(error),
+        end => end,
     };
     let findings = learner.findings();
     if context.json {

@@ -88,7 +88,10 @@ const PROGRAMS: &[Program] = &[
     program("editcap", "wireshark-common", "turns captures into the other formats that are read", &[Test]),
     program("mergecap", "wireshark-common", "puts captures of several interfaces into one", &[Test]),
     program("zstd", "zstd", "compresses captures", &[Test]),
-    program("tshark", "tshark", "reads captures beside sipguard", &[Rivals]),
+    program("dumpcap", "wireshark-common", "writes captures", &[Test]),
+    program("capinfos", "wireshark-common", "tells what is in a capture", &[Test]),
+    program("tshark", "tshark", "writes captures, and reads them beside sipguard", &[Test, Rivals]),
+    program("sngrep", "sngrep", "writes captures of SIP, and reads them", &[Test]),
     // Other filters
     program("nft", "nftables", "turns connection tracking on, translates addresses, and prints rules to import", &[Test, Rivals, Kernels]),
     program("iptables", "iptables", "makes rules to import", &[Test, Rivals]),

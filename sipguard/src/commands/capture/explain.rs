@@ -125,7 +125,7 @@ fn explained<'j>(judge: &'j mut Judge, packet: &Packet<'_>) -> Result<Explained<
     explained.service = meaning.service;
     explained.enforced = (!meaning.enforced).then_some(false);
     explained.entry = judge.entry(&judged);
-    explained.linux = Some(linux::would(&frame, packet.is_truncated(), meaning.reason));
+    explained.linux = Some(linux::would(&frame, packet.is_truncated()));
     explained.why = judge.why(&judged, meaning);
     Ok(explained)
 }
