@@ -4,6 +4,7 @@
 //! have been met before: how often at most is known. Whoever was there from the beginning is counted exactly all the same.
 
 use std::{
+    cmp::Reverse,
     hash::{BuildHasher as _, RandomState},
     hint, mem,
     net::IpAddr,
@@ -47,10 +48,10 @@ pub(super) struct Tally {
     mix: u64,
     /// How often somebody may have been met who was forgotten.
     missed: u32,
-    /// Those who were met most, in no order.
-    top: Vec<Top>,
-    /// Who of these was met least, when that was looked up last.
-    worst: (u32, Key),
+    /// Those who may be among those who were met most, in no order.
+    listed: Vec<Listed>,
+    /// Whoever was met so often is listed.
+    bar: u32,
     /// Those who were met and are not counted yet.
     waiting: Vec<Waiting>,
 }
@@ -65,9 +66,8 @@ struct Waiting {
 /// So many are looked up together: their slots are far from each other and from the processor, which waits once for all of them.
 const TOGETHER: usize = 32;
 
-struct Top {
+struct Listed {
     key: Key,
-    count: u32,
     slot: usize,
 }
 
@@ -76,14 +76,17 @@ struct Top {
 const IDENTITY: u64 = (1 << 56) - 1;
 const V6: u64 = 1 << 55;
 const NOBODY: u64 = 1 << 54;
-/// The place among those who were met most, counted from 1.
-const PLACE: u64 = 0x3f << PLACE_SHIFT;
-const PLACE_SHIFT: u32 = 56;
+/// It is listed.
+const LISTED: u64 = 1 << 56;
 /// It may have been met before it was counted.
-const LATE: u64 = 1 << 62;
+const LATE: u64 = 1 << 57;
 
-/// How many of those who were met most are known at any time: more than are told, because some of them may be this gateway itself.
+/// How many of those who were met most are known: more than are told, because some of them may be this gateway itself.
 const TOP: usize = 62;
+/// So many are listed at most; then those go who were met least, until so many are left. Seldom, where they are many more than are told, however
+/// the packets of different sources follow each other.
+const MOST_LISTED: usize = 4096;
+const LEFT: usize = MOST_LISTED / 2;
 /// Longer than any row of slots in use gets, whatever comes.
 const BEHIND: usize = 4096;
 
@@ -112,14 +115,8 @@ impl Tally {
             mix: seed.hash_one(0),
             seed,
             missed: 0,
-            top: Vec::with_capacity(TOP),
-            worst: (
-                0,
-                Key {
-                    source: None,
-                    words: 0,
-                },
-            ),
+            listed: Vec::with_capacity(MOST_LISTED),
+            bar: 1,
             waiting: Vec::with_capacity(TOGETHER),
         }
     }
@@ -154,7 +151,7 @@ impl Tally {
 
     fn count_one(&mut self, it: &Waiting) {
         let mut at = it.home;
-        let count = loop {
+        let (count, is_listed) = loop {
             let found = self.slots[at];
             let [.., count] = found;
             if count == 0 {
@@ -166,23 +163,18 @@ impl Tally {
                 self.used += 1;
                 let late = if self.missed > 0 { LATE } else { 0 };
                 self.slots[at] = slot(it.identity | late, 1);
-                break 1;
+                break (1, false);
             }
             let word = word(found);
             if word & IDENTITY == it.identity {
                 let count = count.saturating_add(1);
                 self.slots[at][2] = count;
-                let place = (word & PLACE) >> PLACE_SHIFT;
-                if place > 0 {
-                    self.top[place as usize - 1].count = count;
-                    return;
-                }
-                break count;
+                break (count, word & LISTED != 0);
             }
             at += 1;
         };
-        if self.top.len() < TOP || is_more((count, it.key), self.worst) {
-            self.promote(it.key, count, at);
+        if count >= self.bar && !is_listed {
+            self.list(it.key, at);
         }
     }
 
@@ -205,11 +197,11 @@ impl Tally {
     /// Those who were met most, these first; in an order that is the same every time.
     pub(super) fn rows(&self) -> Vec<Row> {
         let mut rows: Vec<_> = self
-            .top
+            .listed
             .iter()
-            .map(|top| Row {
-                key: top.key,
-                count: self.told(self.slots[top.slot]),
+            .map(|listed| Row {
+                key: listed.key,
+                count: self.told(self.slots[listed.slot]),
             })
             .collect();
         rows.sort_unstable_by(|one, other| {
@@ -219,6 +211,7 @@ impl Tally {
                 .cmp(&one.count.least)
                 .then(one.key.cmp(&other.key))
         });
+        rows.truncate(TOP);
         rows
     }
 
@@ -271,50 +264,30 @@ impl Tally {
         at
     }
 
-    /// Takes somebody among those who were met most, if he was.
+    /// Lists somebody, and where that makes too many, no longer those who were met least. Nobody of these was met more often than one of so many
+    /// who are left, and whoever is, later, is listed then.
     #[cold]
-    fn promote(&mut self, key: Key, count: u32, at: usize) {
-        let place = if self.top.len() < TOP {
-            self.top.len()
-        } else {
-            let (place, worst) = self.look_up_worst();
-            self.worst = worst;
-            if !is_more((count, key), worst) {
-                return;
-            }
-            let out = self.top[place].slot;
-            self.set_place(out, 0);
-            place
-        };
-        let top = Top {
-            key,
-            count,
-            slot: at,
-        };
-        if place == self.top.len() {
-            self.top.push(top);
-        } else {
-            self.top[place] = top;
+    fn list(&mut self, key: Key, at: usize) {
+        self.listed.push(Listed { key, slot: at });
+        self.mark(at, LISTED);
+        if self.listed.len() < MOST_LISTED {
+            return;
         }
-        self.set_place(at, place + 1);
-        let (_, worst) = self.look_up_worst();
-        self.worst = worst;
+        let slots = &self.slots;
+        let rank = |listed: &Listed| (Reverse(slots[listed.slot][2]), listed.key);
+        let (_, last, _) = self
+            .listed
+            .select_nth_unstable_by(LEFT - 1, |one, other| rank(one).cmp(&rank(other)));
+        self.bar = slots[last.slot][2].saturating_add(1);
+        for place in LEFT..self.listed.len() {
+            self.mark(self.listed[place].slot, 0);
+        }
+        self.listed.truncate(LEFT);
     }
 
-    fn look_up_worst(&self) -> (usize, (u32, Key)) {
-        let mut worst = (0, (self.top[0].count, self.top[0].key));
-        for (place, top) in self.top.iter().enumerate() {
-            if is_more(worst.1, (top.count, top.key)) {
-                worst = (place, (top.count, top.key));
-            }
-        }
-        worst
-    }
-
-    fn set_place(&mut self, at: usize, place: usize) {
+    fn mark(&mut self, at: usize, listed: u64) {
         let [.., count] = self.slots[at];
-        let word = word(self.slots[at]) & !PLACE | (place as u64) << PLACE_SHIFT;
-        self.slots[at] = slot(word, count);
+        self.slots[at] = slot(word(self.slots[at]) & !LISTED | listed, count);
     }
 
     /// Forgets those who were met least: half of all, or more where many were met equally often.
@@ -329,9 +302,8 @@ impl Tally {
         let middle = counts.len() / 2;
         let (_, &mut most, _) = counts.select_nth_unstable(middle);
         drop(counts);
-        for place in 0..self.top.len() {
-            self.set_place(self.top[place].slot, 0);
-        }
+        let mut listed = mem::take(&mut self.listed);
+        listed.retain(|listed| self.slots[listed.slot][2] > most);
         let mut at = 0;
         while at < self.slots.len() {
             let [.., count] = self.slots[at];
@@ -343,15 +315,13 @@ impl Tally {
             }
         }
         self.missed = self.missed.saturating_add(most);
-        self.top.retain(|top| top.count > most);
-        for place in 0..self.top.len() {
-            let at = self.find(self.identity(self.top[place].key));
-            self.top[place].slot = at;
-            self.set_place(at, place + 1);
+        for listed in &mut listed {
+            listed.slot = self.find(self.identity(listed.key));
         }
-        if let Some(first) = self.top.first() {
-            self.worst = (first.count, first.key);
-            self.worst = self.look_up_worst().1;
+        self.listed = listed;
+        // All who are left are listed.
+        if self.bar <= most.saturating_add(1) {
+            self.bar = 1;
         }
     }
 
@@ -370,11 +340,6 @@ impl Tally {
         }
         self.slots[hole] = [0; 3];
     }
-}
-
-/// Whether one was met more than the other; of equals the first in their order counts as more.
-fn is_more((count, key): (u32, Key), (other_count, other): (u32, Key)) -> bool {
-    count > other_count || count == other_count && key < other
 }
 
 #[cfg(test)]
@@ -468,6 +433,28 @@ mod tests {
         assert!(exact >= 20, "{exact}");
         for (row, (key, count)) in rows.iter().zip(&wanted).take(20) {
             assert_eq!((row.key, row.count.least), (*key, *count));
+        }
+    }
+
+    /// More than are listed, one after the other again and again: those who come once more often are found among them.
+    #[test]
+    fn the_most_frequent_are_found_among_many_that_take_turns() {
+        for many in [100, 5000, 20_000] {
+            let mut tally = Tally::new(30_000);
+            for turn in 0..20 {
+                for number in 0..many {
+                    tally.add(key(number));
+                    if number.is_multiple_of(many / 50) && turn > 10 {
+                        tally.add(key(number));
+                    }
+                }
+            }
+            tally.settle();
+            let rows = tally.rows();
+            let found: Vec<_> = rows.iter().filter(|row| row.count.least == 29).collect();
+            assert_eq!(found.len(), 50, "{many}");
+            assert_eq!(rows.len(), TOP);
+            assert!(rows.iter().all(|row| row.count.least == row.count.most));
         }
     }
 
