@@ -250,8 +250,8 @@ impl<'a> Comparison<'a> {
             after,
             boot_ns,
             names,
-            known4: vec![false; after.tables.entries4.keys.len()],
-            known6: vec![false; after.tables.entries6.keys.len()],
+            known4: vec![false; after.tables.entries4.said.len()],
+            known6: vec![false; after.tables.entries6.said.len()],
             changes: EntryChanges::default(),
         }
     }
@@ -302,7 +302,7 @@ impl<'a> Comparison<'a> {
     }
 
     fn new_ones<A: Family>(&mut self, entries: &Entries<A>, known: &[bool]) {
-        for ((key, value), known) in entries.keys.iter().zip(&entries.values).zip(known) {
+        for ((key, value), known) in entries.said.iter().zip(known) {
             if !known
                 && key.layer() == Layer::Hand
                 && let Some(name) = self.names[usize::from(key.service())]
@@ -320,7 +320,7 @@ fn known<A: Family>(
 ) -> Option<Value> {
     let place = entries.place(key)?;
     known[place] = true;
-    Some(entries.values[place])
+    Some(entries.said[place].1)
 }
 
 /// What can be said of a prefix, each by itself: the action, and whether it ends.

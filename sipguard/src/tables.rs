@@ -17,6 +17,7 @@ use sipguard_ebpf::{
 };
 use thiserror::Error;
 
+use self::entries::config_word;
 pub use self::{
     entries::{Entries, Family},
     host::HostTables,
@@ -75,25 +76,36 @@ impl Tables {
                 number.ok_or_else(|| CompileError::NoSlot(service.name.clone()))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let mut own: Vec<_> = own
-            .iter()
-            .filter_map(|entry| {
-                let index = policy
-                    .services
-                    .iter()
-                    .position(|service| service.name == entry.service)?;
-                let value = own::alone(entry, now)?;
-                Some((entry.prefix, numbers[index], Layer::Hand, value))
-            })
-            .collect();
         let used = Used::best(&live);
         let is_spread = live
             .iter()
             .any(|word| used.place(word.prefix) != word.prefix.prefix_len());
+        let room = policy.entries.len() + live.len() * numbers.len();
+        let (mut entries4, mut entries6) = (
+            Entries::<V4>::with_room(room),
+            Entries::<V6>::with_room(room),
+        );
+        let mut add = |prefix, number, layer, word| {
+            entries4.add(prefix, number, layer, word);
+            entries6.add(prefix, number, layer, word);
+        };
+        for entry in &policy.entries {
+            let number = numbers[usize::from(entry.service)];
+            add(entry.prefix, number, Layer::Hand, config_word(entry));
+        }
+        for entry in own {
+            let mut services = policy.services.iter();
+            let index = services.position(|service| service.name == entry.service);
+            if let (Some(index), Some(word)) = (index, own::alone(entry, now)) {
+                add(entry.prefix, numbers[index], Layer::Hand, word);
+            }
+        }
         let services: Vec<_> = numbers.iter().map(|&number| (number, used)).collect();
-        own.extend(values(live, &policy.live, &services));
-        let entries4 = Entries::<V4>::merge(&policy.entries, &numbers, &own);
-        let entries6 = Entries::<V6>::merge(&policy.entries, &numbers, &own);
+        values(live, &policy.live, &services, |prefix, number, word| {
+            add(prefix, number, Layer::Live, word);
+        });
+        entries4.merge();
+        entries6.merge();
         let mut lengths = [Lengths::default(); SERVICES];
         entries4.mark_lengths(&mut lengths);
         entries6.mark_lengths(&mut lengths);

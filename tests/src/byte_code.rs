@@ -230,14 +230,10 @@ fn set_constants(object: &mut Object, tables: &Tables, link: LinkKind) {
 }
 
 fn hash<A: Prefix>(memory: &mut Memory, entries: &Entries<A>) -> Named {
-    let values = entries
-        .keys
-        .iter()
-        .zip(&entries.values)
-        .map(|(key, value)| {
-            let value = memory.place(Piece::constant(bytes(slice::from_ref(value))));
-            (bytes(slice::from_ref(key)), value)
-        });
+    let values = entries.said.iter().map(|(key, value)| {
+        let value = memory.place(Piece::constant(bytes(slice::from_ref(value))));
+        (bytes(slice::from_ref(key)), value)
+    });
     Named::Hash {
         key: size_of::<Key<A>>(),
         values: values.collect(),

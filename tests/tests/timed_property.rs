@@ -227,8 +227,8 @@ impl Machine {
         } = &mut self.tables;
         let mut region = Region::new(constants.prefilter_shift);
         let of_service = |service| service == slot;
-        let keys4 = entries4.keys.iter();
-        let keys6 = entries6.keys.iter();
+        let keys4 = entries4.keys();
+        let keys6 = entries6.keys();
         keys4
             .filter(|key| of_service(key.service()))
             .for_each(|key| region.add(key));
@@ -255,17 +255,11 @@ fn set<A: Family>(
         let service = usize::from(key.service());
         A::mark_length(&mut tables.lengths[service], &key);
     }
-    let Entries { keys, values } = entries(tables);
-    match (keys.binary_search(&key), value) {
-        (Ok(place), Some(value)) => values[place] = value,
-        (Ok(place), None) => {
-            keys.remove(place);
-            values.remove(place);
-        }
-        (Err(place), Some(value)) => {
-            keys.insert(place, key);
-            values.insert(place, value);
-        }
+    let said = &mut entries(tables).said;
+    match (said.binary_search_by_key(&key, |&(key, _)| key), value) {
+        (Ok(place), Some(value)) => said[place].1 = value,
+        (Ok(place), None) => drop(said.remove(place)),
+        (Err(place), Some(value)) => said.insert(place, (key, value)),
         (Err(_), None) => {}
     }
 }

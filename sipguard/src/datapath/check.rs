@@ -7,7 +7,7 @@ use sipguard_ebpf::{
 };
 
 use super::{
-    Description, Error, Generation, Place, Revisions,
+    Description, Error, Generation, Place,
     load::{self, Plan, Whose},
     object::Object,
     pins,
@@ -61,8 +61,7 @@ impl Checker {
     /// What the kernel refused.
     pub fn of(tables: &Tables, description: Description, link: LinkKind) -> Result<Self, Error> {
         let whose = Whose::nobody(link);
-        let (generation, object) =
-            Generation::load(tables, description, whose, Revisions::default(), Vec::new())?;
+        let (generation, object) = Generation::load(tables, description, whose)?;
         Self::start(object, generation, Place::Xdp, link, &tables.constants)
     }
 
@@ -73,8 +72,7 @@ impl Checker {
     pub fn at_tc(tables: &Tables, description: Description) -> Result<Self, Error> {
         let link = LinkKind::Ethernet;
         let whose = Whose::nobody(link);
-        let (generation, object) =
-            Generation::load(tables, description, whose, Revisions::default(), Vec::new())?;
+        let (generation, object) = Generation::load(tables, description, whose)?;
         Self::start(object, generation, Place::Tc, link, &tables.constants)
     }
 

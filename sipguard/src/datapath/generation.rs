@@ -110,15 +110,21 @@ impl Generation {
             );
             let shared = targets.first().map(shared_pins).transpose()?;
             let shared = shared.unwrap_or_default();
-            let (made, mut object) = Self::load(tables, description, whose, revisions, shared)?;
+            let (made, mut object) =
+                Self::make(tables, description, whose, revisions.sources.len(), shared)?;
             made.pin(&folder)?;
-            for (at, target) in targets.iter().enumerate() {
-                if at > 0 {
-                    object = made.object(number, &tables.constants, target)?;
+            // The kernel verifies programs without a look at what is in their maps.
+            let pin_all = || {
+                for (at, target) in targets.iter().enumerate() {
+                    if at > 0 {
+                        object = made.object(number, &tables.constants, target)?;
+                    }
+                    pin_programs(&mut object, number, target)?;
                 }
-                pin_programs(&mut object, number, target)?;
-            }
-            Ok(made)
+                Ok(())
+            };
+            let (filled, pinned) = side_by_side(|| made.fill(tables, revisions), pin_all);
+            filled.and(pinned).map(|()| made)
         };
         let made = load();
         if made.is_err() {
@@ -134,13 +140,24 @@ impl Generation {
         tables: &Tables,
         description: Description,
         whose: Whose,
-        revisions: Revisions,
+    ) -> Result<(Self, Object), Error> {
+        let (made, object) = Self::make(tables, description, whose, 0, Vec::new())?;
+        made.fill(tables, Revisions::default())?;
+        Ok((made, object))
+    }
+
+    /// Makes the maps, which have nothing in them yet.
+    fn make(
+        tables: &Tables,
+        description: Description,
+        whose: Whose,
+        sources: usize,
         pins: Vec<(&'static str, PathBuf)>,
     ) -> Result<(Self, Object), Error> {
         let size = |used: usize| u32::try_from(used + ROOM).unwrap_or(u32::MAX);
         let sizes = Sizes {
-            entries4: size(tables.entries4.keys.len()),
-            entries6: size(tables.entries6.keys.len()),
+            entries4: size(tables.entries4.said.len()),
+            entries6: size(tables.entries6.said.len()),
             prefilter: u32::try_from(tables.prefilter.len()).unwrap_or(u32::MAX),
         };
         let mut object = load::object(&Plan {
@@ -157,27 +174,23 @@ impl Generation {
             lengths: load::take(&mut object, "LENGTHS")?,
             revisions: Table::array(
                 "revision",
-                Revisions::SOURCES + u32::try_from(revisions.sources.len()).unwrap_or_default(),
+                Revisions::SOURCES + u32::try_from(sources).unwrap_or_default(),
             )?,
         };
-        made.fill(tables, revisions)
-            .map_err(|error| Error::io("can't fill the maps", &error))?;
         Ok((made, object))
     }
 
-    fn fill(&self, tables: &Tables, revisions: Revisions) -> io::Result<()> {
-        let words: Vec<u32> = (0..).take(tables.prefilter.len()).collect();
-        let slots: Vec<u32> = (0..).take(tables.lengths.len()).collect();
-        self.prefilter.update(&words, &tables.prefilter)?;
-        self.lengths.update(&slots, &tables.lengths)?;
-        self.entries4
-            .update(&tables.entries4.keys, &tables.entries4.values)?;
-        self.entries6
-            .update(&tables.entries6.keys, &tables.entries6.values)?;
+    fn fill(&self, tables: &Tables, revisions: Revisions) -> Result<(), Error> {
         let mut all = vec![revisions.own, revisions.bans, revisions.compared];
         all.extend(revisions.sources);
-        let places: Vec<u32> = (0..).take(all.len()).collect();
-        self.revisions.update(&places, &all)
+        let fill = || {
+            self.prefilter.fill(&tables.prefilter)?;
+            self.lengths.fill(&tables.lengths)?;
+            self.entries4.update_all(&tables.entries4.said)?;
+            self.entries6.update_all(&tables.entries6.said)?;
+            self.revisions.fill(&all)
+        };
+        fill().map_err(|error: io::Error| Error::io("can't fill the maps", &error))
     }
 
     fn pin(&self, folder: &Path) -> Result<(), Error> {
@@ -185,9 +198,8 @@ impl Generation {
             .map_err(|error| Error::kernel("can't write the description", &error))?;
         let description =
             Table::<u32, u8>::array("description", u32::try_from(text.len()).unwrap_or(u32::MAX))?;
-        let places: Vec<u32> = (0..).take(text.len()).collect();
         description
-            .update(&places, &text)
+            .fill(&text)
             .map_err(|error| Error::io("can't write the description", &error))?;
         description.pin(&folder.join("description"))?;
         self.entries4.pin(&folder.join("entries4"))?;
@@ -542,10 +554,18 @@ fn pin_programs(object: &mut Object, number: u64, target: &Target) -> Result<(),
         let path = pins::program(number, place, Role::Filter, interface);
         filter.pin(&path).map_err(|error| failed(&error))
     };
+    let (xdp, tc) = side_by_side(|| pin(xdp), || pin(tc));
+    xdp.and(tc)
+}
+
+/// Does both at once.
+fn side_by_side<A: Send, B>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
     thread::scope(|scope| {
-        let tc = scope.spawn(|| pin(tc));
-        let xdp = pin(xdp);
-        let tc = tc.join().unwrap_or_else(|panic| resume_unwind(panic));
-        xdp.and(tc)
+        let one = scope.spawn(one);
+        let other = other();
+        (
+            one.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            other,
+        )
     })
 }

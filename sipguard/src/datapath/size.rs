@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sipguard_ebpf::abi::LinkKind;
 
 use super::{
-    Description, Error, Generation, Revisions,
+    Description, Error, Generation,
     load::{self, Whose},
 };
 use crate::tables::Tables;
@@ -44,8 +44,7 @@ fn sizes(
     frags: bool,
 ) -> Result<BTreeMap<String, ProgramSize>, Error> {
     let whose = Whose::nobody(link);
-    let (_generation, object) =
-        Generation::load(tables, description, whose, Revisions::default(), Vec::new())?;
+    let (_generation, object) = Generation::load(tables, description, whose)?;
     let programs = object.programs().filter(|program| {
         let judges = !program.name.starts_with("pending");
         judges && program.name.ends_with(load::FRAGS) == frags

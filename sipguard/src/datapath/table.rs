@@ -20,8 +20,8 @@ const FREEZE: libc::c_int = 22;
 const LOOKUP_BATCH: libc::c_int = 24;
 const UPDATE_BATCH: libc::c_int = 26;
 
-/// How many elements are read at a time, at most.
-const READ: usize = 16_384;
+/// How many elements are read or written at a time, at most.
+const AT_ONCE: usize = 16_384;
 
 /// For the element commands, include/uapi/linux/bpf.h, union bpf_attr.
 #[repr(C)]
@@ -225,11 +225,20 @@ impl<K: Plain, V: Plain> Table<K, V> {
         unsafe { call(UPDATE_BATCH, &mut batch) }.map(drop)
     }
 
+    /// Sets as many elements as there are pairs.
+    pub(super) fn update_all(&self, pairs: &[(K, V)]) -> io::Result<()> {
+        for pairs in pairs.chunks(AT_ONCE) {
+            let (keys, values): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+            self.update(&keys, &values)?;
+        }
+        Ok(())
+    }
+
     /// Hands every element to `each`, in no order. Elements that others add or remove meanwhile may or may not be among them.
     pub(super) fn for_each(&self, mut each: impl FnMut(K, V)) -> io::Result<()> {
         // Elements may be large, and few.
         let capacity = self.capacity().map_err(io::Error::other)?;
-        let read = READ.min(capacity as usize).max(1);
+        let read = AT_ONCE.min(capacity as usize).max(1);
         let (mut keys, mut values) = (vec![K::zero(); read], vec![V::zero(); read]);
         // The kernel's place marks: a hash's is the number of a bucket, an array's an index.
         let (mut from, mut to) = (0u64, 0u64);
@@ -265,5 +274,17 @@ impl<K: Plain, V: Plain> Table<K, V> {
             first = false;
             from = to;
         }
+    }
+}
+
+impl<V: Plain> Table<u32, V> {
+    /// Gives an array's elements their values, from the first one on.
+    pub(super) fn fill(&self, values: &[V]) -> io::Result<()> {
+        let mut places = 0..;
+        for values in values.chunks(AT_ONCE) {
+            let places: Vec<u32> = places.by_ref().take(values.len()).collect();
+            self.update(&places, values)?;
+        }
+        Ok(())
     }
 }

@@ -43,12 +43,11 @@ pub fn keep_text(text: Text, bytes: &[u8]) -> Result<(), Error> {
     whole.extend(bytes);
     whole.resize(whole.len().next_multiple_of(CHUNK), 0);
     let (chunks, _) = whole.as_chunks::<CHUNK>();
-    let places: Vec<u32> = (0..).take(chunks.len()).collect();
     let length = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
     let table = Table::<u32, [u8; CHUNK]>::array(text.name(), length)?;
     let pin = text.pin();
     table
-        .update(&places, chunks)
+        .fill(chunks)
         .map_err(|error| Error::io(format!("can't write {}", pin.display()), &error))?;
     // What a crash leaves there, the next one overwrites.
     let new = pins::root().join(format!("{}-new", text.name()));

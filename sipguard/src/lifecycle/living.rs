@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use sipguard_ebpf::abi::{Layer, Value};
+use sipguard_ebpf::abi::Layer;
 
 use super::{ban_log::read as read_bans, error::Error, live::Live, session::Session};
 use crate::{
@@ -208,10 +208,10 @@ impl Session<'_> {
             Ok((found.slot, used.with(&said)))
         });
         let services = services.collect::<Result<Vec<_>, Error>>()?;
-        let mut missing: BTreeMap<(IpNet, u8), Value> = values(said, sources, &services)
-            .into_iter()
-            .map(|(prefix, service, _, value)| ((prefix, service), value))
-            .collect();
+        let mut missing = BTreeMap::new();
+        values(said, sources, &services, |prefix, service, value| {
+            missing.insert((prefix, service), value);
+        });
         let mut gone = Vec::new();
         generation.for_each(|entry| {
             if entry.layer != Layer::Live {

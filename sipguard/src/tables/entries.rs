@@ -100,69 +100,67 @@ impl Family for V6 {
     }
 }
 
-/// The entries of one family, as the batch call of the kernel takes them.
+/// The entries of one family. There may be a million, and this is the only form in which all of them are there at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entries<A: Prefix> {
-    /// In rising order, each once.
-    pub keys: Vec<Key<A>>,
-    /// In the order of the keys.
-    pub values: Vec<Value>,
+    /// In rising order of the keys, each once.
+    pub said: Vec<(Key<A>, Value)>,
 }
 
 impl<A: Family> Entries<A> {
-    /// Merges the config file's entries and what is said besides; `numbers` are the services' slots.
-    pub(super) fn merge(
-        entries: &[Entry],
-        numbers: &[u8],
-        said: &[(IpNet, u8, Layer, Value)],
-    ) -> Self {
-        let config = entries.iter().filter_map(|entry| {
-            let number = numbers[usize::from(entry.service)];
-            let key = A::key(A::of(entry.prefix)?, number, Layer::Hand);
-            Some((key, config_word(entry)))
-        });
-        let said = said.iter().filter_map(|&(prefix, service, layer, word)| {
-            Some((A::key(A::of(prefix)?, service, layer), word))
-        });
-        let mut words: Vec<_> = config.chain(said).collect();
+    /// With room for so many, of which memory is taken as they come.
+    pub(super) fn with_room(room: usize) -> Self {
+        Self {
+            said: Vec::with_capacity(room),
+        }
+    }
+
+    /// Adds what is said of a prefix, where it is of this family; [`Self::merge`] puts it in its place.
+    pub(super) fn add(&mut self, prefix: IpNet, service: u8, layer: Layer, word: Value) {
+        if let Some(prefix) = A::of(prefix) {
+            self.said.push((A::key(prefix, service, layer), word));
+        }
+    }
+
+    /// Makes one value of all that is said of a prefix.
+    pub(super) fn merge(&mut self) {
         // List files are often sorted, and then this is all.
-        if !words.is_sorted_by_key(|&(key, _)| key) {
-            words.sort_unstable_by_key(|&(key, _)| key);
+        if !self.said.is_sorted_by_key(|&(key, _)| key) {
+            self.said.sort_unstable_by_key(|&(key, _)| key);
         }
-        let mut merged = Self {
-            keys: Vec::with_capacity(words.len()),
-            values: Vec::with_capacity(words.len()),
-        };
-        for (key, word) in words {
-            match merged.values.last_mut() {
-                Some(value) if merged.keys.last() == Some(&key) => *value = merge(*value, word),
-                _ => {
-                    merged.keys.push(key);
-                    merged.values.push(word);
-                }
+        self.said.dedup_by(|(key, word), (known, value)| {
+            let same = key == known;
+            if same {
+                *value = merge(*value, *word);
             }
-        }
-        merged
+            same
+        });
+    }
+
+    /// Their keys, in rising order.
+    pub fn keys(&self) -> impl Iterator<Item = &Key<A>> {
+        self.said.iter().map(|(key, _)| key)
     }
 
     pub(super) fn mark_lengths(&self, lengths: &mut [Lengths; SERVICES]) {
-        for key in &self.keys {
+        for key in self.keys() {
             A::mark_length(&mut lengths[usize::from(key.service())], key);
         }
     }
 
     /// What is said of one prefix in one service.
     pub fn get(&self, key: &Key<A>) -> Option<Value> {
-        Some(self.values[self.place(key)?])
+        Some(self.said[self.place(key)?].1)
     }
 
     /// The place of a key, and of its value.
     pub(crate) fn place(&self, key: &Key<A>) -> Option<usize> {
-        self.keys.binary_search(key).ok()
+        self.said.binary_search_by_key(key, |&(key, _)| key).ok()
     }
 }
 
-fn config_word(entry: &Entry) -> Value {
+/// The word that an entry of the config file is.
+pub(super) fn config_word(entry: &Entry) -> Value {
     Value {
         permanent: match entry.action {
             Action::Allow => ALLOW_CONFIG,

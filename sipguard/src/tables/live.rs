@@ -4,7 +4,7 @@ mod lengths;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use sipguard_ebpf::abi::{ALLOW_CONFIG, DENY_CONFIG, DENY_OWN, Layer, Value};
+use sipguard_ebpf::abi::{ALLOW_CONFIG, DENY_CONFIG, DENY_OWN, Value};
 use sipguard_lists::task::Kind;
 
 pub use self::lengths::{Used, spread};
@@ -150,14 +150,14 @@ pub fn value_of<'w>(
     (!says_nothing).then_some(value)
 }
 
-/// The values of all that is said, by prefix: in each service, whose numbers in the kernel these are, with the lengths that are to be in use
-/// there.
+/// Hands over the values of all that is said, by prefix: in each service, whose numbers in the kernel these are, with the lengths that are to be
+/// in use there.
 pub fn values(
     mut words: Vec<Word>,
     sources: &[LiveSource],
     services: &[(u8, Used)],
-) -> Vec<(IpNet, u8, Layer, Value)> {
-    let mut all = Vec::new();
+    mut each: impl FnMut(IpNet, u8, Value),
+) {
     let mut spread_words = Vec::new();
     for (index, &(number, used)) in (0u8..).zip(services) {
         let words = if words
@@ -179,9 +179,8 @@ pub fn values(
         };
         for said in words.chunk_by(|one, other| one.prefix == other.prefix) {
             if let Some(value) = value_of(said, index, sources) {
-                all.push((said[0].prefix, number, Layer::Live, value));
+                each(said[0].prefix, number, value);
             }
         }
     }
-    all
 }

@@ -164,7 +164,7 @@ struct Needed {
 
 fn count<A: Family>(entries: &Entries<A>, needed: &mut [Needed; SERVICES]) {
     let mut last = [None; SERVICES];
-    for key in &entries.keys {
+    for key in entries.keys() {
         let service = usize::from(key.service());
         let needed = &mut needed[service];
         let touched = cells::<A>(key.length());
@@ -192,7 +192,7 @@ fn set<A: Family>(
     full: &[bool; SERVICES],
     prefilter: &mut [u64],
 ) {
-    for key in &entries.keys {
+    for key in entries.keys() {
         if !full[usize::from(key.service())] {
             prefilter_words(key, shift).for_each(|(word, bits)| prefilter[word as usize] |= bits);
         }

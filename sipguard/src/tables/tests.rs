@@ -67,10 +67,10 @@ fn a_region_made_anew_is_what_a_compilation_makes() {
     let tables = compile(&with_entries(sip.to_vec()), &[]);
     let shift = tables.constants.prefilter_shift;
     let mut region = Region::new(shift);
-    for key in &tables.entries4.keys {
+    for key in tables.entries4.keys() {
         region.add(key);
     }
-    for key in &tables.entries6.keys {
+    for key in tables.entries6.keys() {
         region.add(key);
     }
     assert_eq!(region.words, tables.prefilter[..region.words.len()]);
@@ -202,8 +202,8 @@ fn words_on_one_prefix_become_one_value_whatever_their_order() {
     assert_eq!(value("203.0.113.128/25", 0).unwrap().permanent, ALLOW_OWN);
     assert_eq!(value("203.0.113.128/25", 1), None);
     assert_eq!(value("2001:db8::/32", 0), None);
-    assert_eq!(tables.entries4.keys.len(), 4);
-    assert!(tables.entries4.keys.is_sorted());
+    assert_eq!(tables.entries4.said.len(), 4);
+    assert!(tables.entries4.keys().is_sorted());
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn the_farthest_end_does_not_overflow() {
     let mut entry = own("203.0.113.1/32", Action::Allow, None);
     entry.until = Some(Timestamp::MAX);
     let tables = compile(&Policy::default(), &[entry]);
-    assert_eq!(tables.entries4.values[0].allow_until, u64::MAX);
+    assert_eq!(tables.entries4.said[0].1.allow_until, u64::MAX);
 }
 
 #[test]
@@ -530,12 +530,9 @@ fn a_prefix_changed_in_place_is_found() {
             tables.prefilter[word as usize] |= bits;
         }
         V4::mark_length(&mut tables.lengths[1], &key);
-        tables.entries4.keys.push(key);
         let entry = own(prefix, Action::Allow, None);
-        tables
-            .entries4
-            .values
-            .push(with_own(None, [&entry], NOW).unwrap());
+        let value = with_own(None, [&entry], NOW).unwrap();
+        tables.entries4.said.push((key, value));
         let address = key.address.masked(key.length()).0;
         let address = std::net::Ipv4Addr::from_bits(address).to_string();
         let verdict = ask(&tables, 0, &address, 80);
