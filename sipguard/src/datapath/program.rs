@@ -24,6 +24,7 @@ use crate::kernel;
 const PROG_LOAD: libc::c_int = 5;
 const OBJ_PIN: libc::c_int = 6;
 const PROG_TEST_RUN: libc::c_int = 10;
+const PROG_GET_FD_BY_ID: libc::c_int = 13;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 
 /// What the verifier says of a program that it refuses (`BPF_LOG_LEVEL1` and `BPF_LOG_STATS` of include/linux/bpf_verifier.h), and how much of it
@@ -219,7 +220,26 @@ struct Info {
     to: u64,
 }
 
+/// For [`PROG_GET_FD_BY_ID`].
+#[repr(C)]
+struct Numbered {
+    number: u32,
+    next: u32,
+    flags: u32,
+}
+
 impl Loaded {
+    /// The program that has this number in the kernel.
+    pub(super) fn numbered(number: u32) -> io::Result<Self> {
+        let mut attributes = Numbered {
+            number,
+            next: 0,
+            flags: 0,
+        };
+        // SAFETY: these are the command's attributes, and the descriptor is ours.
+        unsafe { made(PROG_GET_FD_BY_ID, &mut attributes) }.map(Self)
+    }
+
     pub(super) fn descriptor(&self) -> u32 {
         self.0.as_raw_fd().cast_unsigned()
     }

@@ -5,12 +5,9 @@
 
 use std::{thread, time::Duration};
 
-use aya::{
-    programs::loaded_programs,
-    sys::{Stats, enable_stats},
-};
+use aya::sys::{Stats, enable_stats};
 
-use super::Error;
+use super::{Error, program::Loaded};
 use crate::device::{self, Device, Hook};
 
 /// How often is looked, and how long in between. Drivers may count a burst some time after it went through the program, so that one
@@ -21,6 +18,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 const ENOUGH: usize = 2;
 /// Before these pauses neighbours are asked, so that their answers come in as many as it takes.
 const ASKED: [usize; ENOUGH] = [1, 4];
+/// Before all that, looks for a program that runs, which takes no more than a packet or a neighbour's answer: most do, and whoever asks need not
+/// wait. Milliseconds. Before the second one neighbours are asked.
+const FIRST_LOOKS: [u64; 4] = [1, 2, 4, 8];
 
 /// What became of a program while it was watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +39,9 @@ pub enum Proof {
 struct Watched {
     /// The interface's number.
     index: u32,
-    /// The program's number.
-    program: u32,
+    /// The program's number, and the program, if it is still there.
+    number: u32,
+    program: Option<Loaded>,
     /// Whether the interface may run it for some packets and not for others.
     in_part: bool,
     /// At the last look: how often it had run, what the interface had received.
@@ -77,9 +78,10 @@ pub fn watch(programs: &[(u32, u32)]) -> Result<Vec<Proof>, Error> {
     let _counting = enable_stats(Stats::RunTime).map_err(|error| failed(&error))?;
     let mut watched: Vec<_> = programs
         .iter()
-        .map(|&(index, program)| Watched {
+        .map(|&(index, number)| Watched {
             index,
-            program,
+            number,
+            program: Loaded::numbered(number).ok(),
             in_part: false,
             runs: 0,
             received: 0,
@@ -88,26 +90,51 @@ pub fn watch(programs: &[(u32, u32)]) -> Result<Vec<Proof>, Error> {
         })
         .collect();
     look(&mut watched, |_, _, _| ())?;
+    for (turn, pause) in FIRST_LOOKS.into_iter().enumerate() {
+        if turn == 1 {
+            ask_neighbours(&watched);
+        }
+        thread::sleep(Duration::from_millis(pause));
+        look(&mut watched, Watched::note_runs)?;
+        if all_run(&watched) {
+            break;
+        }
+    }
     for turn in 0..LOOKS {
+        if all_run(&watched) {
+            break;
+        }
         if ASKED.contains(&turn) {
-            for quiet in watched
-                .iter()
-                .filter(|it| !it.has_run && it.missed < ENOUGH)
-            {
-                // Only helps where it can.
-                let _ = device::probe(quiet.index);
-            }
+            ask_neighbours(&watched);
         }
         thread::sleep(PAUSE);
         look(&mut watched, Watched::compare)?;
-        if watched.iter().all(|it| it.has_run && !it.in_part) {
-            break;
-        }
     }
     Ok(watched.iter().map(Watched::proof).collect())
 }
 
+/// Whether nothing more can come of watching.
+fn all_run(watched: &[Watched]) -> bool {
+    watched.iter().all(|it| it.has_run && !it.in_part)
+}
+
+/// Has something arrive where nothing has.
+fn ask_neighbours(watched: &[Watched]) {
+    let quiet = watched
+        .iter()
+        .filter(|it| !it.has_run && it.missed < ENOUGH);
+    for quiet in quiet {
+        // Only helps where it can.
+        let _ = device::probe(quiet.index);
+    }
+}
+
 impl Watched {
+    /// Whether it has run; of what arrived meanwhile nothing follows yet.
+    fn note_runs(&mut self, _received: u64, runs: u64) {
+        self.has_run |= runs > self.runs;
+    }
+
     /// What the interface had received before the program's runs were asked for, and what these were.
     fn compare(&mut self, received: u64, runs: u64) {
         let (arrived, ran) = (received.saturating_sub(self.received), runs - self.runs);
@@ -134,14 +161,11 @@ fn look(watched: &mut [Watched], then: fn(&mut Watched, u64, u64)) -> Result<(),
     };
     // In this order: what arrives in between is counted as run, and not as arrived.
     let before = devices()?;
-    let mut runs: Vec<_> = watched.iter().map(|it| it.runs).collect();
-    for program in loaded_programs().filter_map(Result::ok) {
-        for (it, runs) in watched.iter().zip(&mut runs) {
-            if program.id() == it.program {
-                *runs = program.run_count();
-            }
-        }
-    }
+    let runs = watched.iter().map(|it| {
+        let info = it.program.as_ref().and_then(|program| program.info().ok());
+        info.map_or(it.runs, |info| info.run_cnt)
+    });
+    let runs: Vec<_> = runs.collect();
     let after = devices()?;
     for (it, runs) in watched.iter_mut().zip(runs) {
         let index = it.index;
@@ -150,7 +174,7 @@ fn look(watched: &mut [Watched], then: fn(&mut Watched, u64, u64)) -> Result<(),
             then(it, device.received, runs);
         }
         if let Some(device) = after.iter().find(is_its) {
-            it.in_part = may_run_in_part(device) && is_native(device, it.program);
+            it.in_part = may_run_in_part(device) && is_native(device, it.number);
             it.received = device.received;
         }
         it.runs = runs;
