@@ -4,8 +4,11 @@
 use std::{
     io,
     marker::PhantomData,
+    num::NonZero,
     os::fd::{AsFd as _, AsRawFd as _},
+    panic::resume_unwind,
     path::Path,
+    thread,
 };
 
 use aya::maps::MapData;
@@ -225,13 +228,33 @@ impl<K: Plain, V: Plain> Table<K, V> {
         unsafe { call(UPDATE_BATCH, &mut batch) }.map(drop)
     }
 
-    /// Sets as many elements as there are pairs.
-    pub(super) fn update_all(&self, pairs: &[(K, V)]) -> io::Result<()> {
-        for pairs in pairs.chunks(AT_ONCE) {
-            let (keys, values): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
-            self.update(&keys, &values)?;
+    /// Sets as many elements as there are pairs. Of many, where each goes is nowhere near the one before, so that a processor waits for memory
+    /// most of the time: all of them do it then.
+    pub(super) fn update_all(&self, pairs: &[(K, V)]) -> io::Result<()>
+    where
+        K: Sync,
+        V: Sync,
+    {
+        /// Fewer are not worth a thread.
+        const EACH: usize = 65_536;
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = (pairs.len() / EACH).clamp(1, processors);
+        let set = |pairs: &[(K, V)]| {
+            pairs.chunks(AT_ONCE).try_for_each(|pairs| {
+                let (keys, values): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+                self.update(&keys, &values)
+            })
+        };
+        if threads == 1 {
+            return set(pairs);
         }
-        Ok(())
+        thread::scope(|scope| {
+            let parts = pairs.chunks(pairs.len().div_ceil(threads));
+            let parts: Vec<_> = parts.map(|part| scope.spawn(|| set(part))).collect();
+            parts
+                .into_iter()
+                .try_for_each(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        })
     }
 
     /// Hands every element to `each`, in no order. Elements that others add or remove meanwhile may or may not be among them.

@@ -128,7 +128,7 @@ fn by_kernel_names(
     devices: &[Device],
 ) -> Result<Policy, lifecycle::Error> {
     let mut policy = policy.map_err(|error| lifecycle::Error::Config(Arc::new(error)))?;
-    lifecycle::use_kernel_names(&mut policy, devices)?;
+    lifecycle::use_kernel_names(&mut policy.interfaces, devices)?;
     Ok(policy)
 }
 

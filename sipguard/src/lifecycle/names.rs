@@ -7,7 +7,7 @@ use crate::{
     datapath::{Attachment, attachments},
     device::{self, Device},
     host::{Host, Trouble},
-    policy::Policy,
+    policy::Interface,
 };
 
 /// An interface that has another name than when it was attached to; what is attached stays with it.
@@ -25,23 +25,23 @@ impl fmt::Display for Renamed {
     }
 }
 
-/// Calls the policy's interfaces as the kernel does, where the config uses another name that they have (`altname` in `ip link`).
+/// Calls a policy's interfaces as the kernel does, where the config uses another name that they have (`altname` in `ip link`).
 ///
 /// # Errors
 /// [`Error::SameInterface`].
-pub fn use_kernel_names(policy: &mut Policy, devices: &[Device]) -> Result<(), Error> {
-    for index in 0..policy.interfaces.len() {
-        let name = &policy.interfaces[index].name;
+pub fn use_kernel_names(interfaces: &mut [Interface], devices: &[Device]) -> Result<(), Error> {
+    for index in 0..interfaces.len() {
+        let name = &interfaces[index].name;
         let Some(device) = devices.iter().find(|it| it.alt_names.contains(name)) else {
             continue;
         };
-        if policy.interfaces.iter().any(|it| it.name == device.name) {
+        if interfaces.iter().any(|it| it.name == device.name) {
             return Err(Error::SameInterface {
                 name: device.name.clone(),
                 other: name.clone(),
             });
         }
-        policy.interfaces[index].name.clone_from(&device.name);
+        interfaces[index].name.clone_from(&device.name);
     }
     Ok(())
 }

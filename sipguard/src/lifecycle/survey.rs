@@ -86,7 +86,12 @@ impl Survey {
             return Err(Error::NothingToConfirm);
         }
         let devices = device::all().map_err(Error::Devices)?;
-        use_kernel_names(Arc::make_mut(&mut policy), &devices)?;
+        let mut interfaces = policy.interfaces.clone();
+        use_kernel_names(&mut interfaces, &devices)?;
+        // There may be a million entries beside them, of which this would make a copy.
+        if interfaces != policy.interfaces {
+            Arc::make_mut(&mut policy).interfaces = interfaces;
+        }
         let (targets, refused) = targets(&policy.interfaces, &devices, &links);
         let absent = absent(&policy, &devices);
         if !absent.is_empty() && absent.len() == policy.interfaces.len() {

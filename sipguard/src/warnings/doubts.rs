@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    policy::{Action, Mode, Policy, Service},
+    policy::{Action, MAX_SERVICES, Mode, Policy, Service},
     prose::{Grouped, count},
     state::State,
 };
@@ -112,18 +112,17 @@ pub(crate) fn nobody_allowed<'p>(
     state: &State,
     now: Timestamp,
 ) -> impl Iterator<Item = &'p Service> {
-    let allowed: BTreeSet<_> = policy
-        .entries
-        .iter()
-        .filter(|entry| entry.action == Action::Allow)
-        .map(|entry| usize::from(entry.service))
-        // Whom live sources let in is found out by others.
-        .chain(policy.live.iter().flat_map(|source| {
-            let uses = source.uses.iter();
-            let uses = uses.filter(|it| it.action == Action::Allow);
-            uses.map(|it| usize::from(it.service))
-        }))
-        .collect();
+    let mut allowed = [false; MAX_SERVICES];
+    let entries = policy.entries.iter();
+    let entries = entries.map(|entry| (entry.action, entry.service));
+    // Whom live sources let in is found out by others.
+    let uses = policy.live.iter().flat_map(|source| &source.uses);
+    let uses = uses.map(|it| (it.action, it.service));
+    for (action, service) in entries.chain(uses) {
+        if action == Action::Allow {
+            allowed[usize::from(service)] = true;
+        }
+    }
     let by_hand: BTreeSet<_> = state
         .entries
         .iter()
@@ -135,7 +134,7 @@ pub(crate) fn nobody_allowed<'p>(
         .filter(move |(index, service)| {
             service.default == Action::Deny
                 && service.mode == Mode::Enforce
-                && !allowed.contains(index)
+                && !allowed[*index]
                 && !by_hand.contains(&service.name)
         })
         .map(|(_, service)| service)
