@@ -70,7 +70,7 @@ impl Part {
 pub(crate) struct Arguments {
     /// Only this part [default: all]
     part: Option<Part>,
-    /// Fewer sizes and rounds: done within 90 s, for a first impression
+    /// Fewer sizes and rounds, for a first impression
     #[arg(long)]
     quick: bool,
     /// Another commit, whose program has its turns on the cable, too

@@ -59,3 +59,25 @@ fn quantile(sorted: &[f64], part: f64) -> f64 {
         .copied()
         .unwrap_or(f64::NAN)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Turns;
+
+    /// A machine that is half as fast in every other round changes neither what a program takes at full speed nor its part of another one.
+    #[test]
+    fn what_slows_down_a_round_is_seen_through() {
+        let rounds = |ns: f64| {
+            let slow = (0..20).map(|round| if round % 2 == 0 { ns } else { 2.0 * ns });
+            Turns(slow.collect())
+        };
+        let (limit, own) = (rounds(90.0), rounds(100.0));
+        let ratio = own.ratio(&limit);
+        let parts = [ratio.fast, ratio.low, ratio.median, ratio.high];
+        assert!(
+            parts.iter().all(|part| (part - 0.9).abs() < 1e-9),
+            "{parts:?}"
+        );
+        assert!((own.fast() - 100.0).abs() < 1e-9);
+    }
+}
