@@ -5,8 +5,10 @@
 mod event;
 pub mod hand_on;
 mod listener;
+mod source;
 
 pub use self::{
     event::{Event, Names},
     listener::{BYTES, ListenError, Listener, Wanted},
+    source::{Source, SourceError},
 };

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::happened::Happened;
 use crate::{
@@ -18,8 +18,8 @@ use crate::{
     tables::Now,
 };
 
-/// A source that changes all the time is told of as often as this.
-const EVERY: SignedDuration = SignedDuration::from_mins(10);
+/// A source that changes all the time is told of as often as this, nanoseconds.
+const EVERY: u64 = 10 * 60 * 1_000_000_000;
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -47,7 +47,8 @@ enum Unfiltered {
 struct Source {
     /// Since when it has been what it was when that was told of last.
     changed: Option<Timestamp>,
-    told: Option<Timestamp>,
+    /// When it was, nanoseconds of the boot clock.
+    told: Option<u64>,
     trouble: Option<Trouble>,
 }
 
@@ -205,11 +206,11 @@ impl InForce {
             let changed = copy.ok().flatten().and_then(|copy| copy.head().changed);
             let is_due = known
                 .told
-                .is_none_or(|told| now.wall.duration_since(told) >= EVERY);
+                .is_none_or(|told| now.boot_ns.saturating_sub(told) >= EVERY);
             if !self.looked {
                 known.changed = changed;
             } else if changed != known.changed && is_due {
-                (known.changed, known.told) = (changed, Some(now.wall));
+                (known.changed, known.told) = (changed, Some(now.boot_ns));
                 happened.push(Happened::SourceChanged {
                     source: name.clone(),
                     entries: host.copies().count(&source.task).unwrap_or_default(),

@@ -5,17 +5,19 @@
 use std::{
     collections::BTreeMap,
     fmt::Display,
+    fs::File,
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, PoisonError,
+        atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::Duration,
 };
 
+use jiff::Timestamp;
 use rustix::fs::inotify;
 use sipguard_ebpf::abi::{Action, NO_SERVICE, Protocol, Reason};
 use sipguard_lists::notice;
@@ -30,6 +32,7 @@ use super::{
     journal::{Journal, SOCKET},
     knocks::{self, Knocks},
     notices::Notices,
+    process::Shared,
     tried::Tried,
 };
 use crate::{
@@ -40,6 +43,7 @@ use crate::{
     policy::Hide,
     report::{AgentReport, CountersReport, Metrics, StatusReport, TEXTFILE},
     sources,
+    tables::Now,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -88,9 +92,9 @@ pub(super) struct Keeper {
     alarms: Alarms,
     knocks: Knocks,
     tried: Tried,
-    /// Events that were lost, which the fast half counts.
-    lost: Arc<AtomicU64>,
-    /// How many of them were not told of yet.
+    /// What the fast half leaves.
+    shared: Arc<Shared>,
+    /// How many events were lost and not told of yet.
     untold: u64,
     /// What can't be done at the moment, and why, so that it is told of once.
     failing: BTreeMap<String, String>,
@@ -101,6 +105,8 @@ pub(super) struct Keeper {
     due: Due,
     /// What the entries in force were made of when they were looked at.
     seen: Option<Revision>,
+    /// The time as it was reckoned to be when it was looked last. What is kept goes by that, and not by a wall clock that jumps.
+    reckoned: Now,
 }
 
 /// When something is to be done next, nanoseconds of the boot clock.
@@ -132,7 +138,7 @@ fn is_due(due: &mut u64, every: u64, now: u64) -> bool {
 
 impl Keeper {
     /// One with what was kept before.
-    pub(super) fn begin(host: Host, config: PathBuf, run: &Path, lost: Arc<AtomicU64>) -> Self {
+    pub(super) fn begin(host: Host, config: PathBuf, run: &Path, shared: Arc<Shared>) -> Self {
         let now = host.now().boot_ns;
         let mut keeper = Self {
             run: run.to_owned(),
@@ -148,7 +154,7 @@ impl Keeper {
             alarms: Alarms::read(run),
             knocks: Knocks::new(Hide::default()),
             tried: Tried::default(),
-            lost,
+            shared,
             untold: 0,
             failing: BTreeMap::new(),
             troubles: BTreeMap::new(),
@@ -160,6 +166,7 @@ impl Keeper {
                 ..Due::default()
             },
             seen: None,
+            reckoned: lifecycle::now(&host, &lifecycle::state(&host)),
             host,
         };
         let read = Allowed::read(keeper.host.store.folder());
@@ -178,30 +185,44 @@ impl Keeper {
         self.tick();
         loop {
             match events.recv_timeout(TICK) {
-                Ok(event) => self.hear(&event),
+                Ok(event) => self.hear(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.tick();
         }
         self.save();
+        forget_metrics();
     }
 
-    fn hear(&mut self, event: &Event) {
+    fn hear(&mut self, mut event: Event) {
         self.counted.events += 1;
         self.counted.left_out += event.left_out;
-        if let Some(knock) = self.knocks.note(event) {
+        event.time = self.time();
+        if let Some(knock) = self.knocks.note(&event) {
             for attempted in attempts::new(knock) {
                 self.tried.note(knock, attempted);
             }
         }
-        if let Some(knock) = unlisted(event)
+        if let Some(knock) = unlisted(&event)
             && let Some(moved) = self.alarms.note(&knock, &self.allowed)
         {
             self.tell(&moved);
             // It is to be seen at once.
             self.write_alarms();
         }
+    }
+
+    /// What time it is reckoned to be.
+    fn time(&self) -> Timestamp {
+        let passed = self
+            .host
+            .now()
+            .boot_ns
+            .saturating_sub(self.reckoned.boot_ns);
+        let then = self.reckoned.wall;
+        then.checked_add(Duration::from_nanos(passed))
+            .unwrap_or(then)
     }
 
     /// Does what is due.
@@ -230,6 +251,9 @@ impl Keeper {
         if is_due(&mut self.due.look, LOOK, now) || found {
             self.write_alarms();
             self.look(now);
+            let deaf = self.shared.deaf.lock();
+            let deaf = deaf.unwrap_or_else(PoisonError::into_inner).clone();
+            self.done("listening to the kernel", deaf.map_or(Ok(()), Err));
         }
         if is_due(&mut self.due.metrics, METRICS, now) {
             // What the disk did not take before.
@@ -242,7 +266,7 @@ impl Keeper {
         for happened in self.tried.due(now) {
             self.tell(&happened);
         }
-        let lost = self.lost.swap(0, Ordering::Relaxed);
+        let lost = self.shared.lost.swap(0, Ordering::Relaxed);
         self.counted.lost += lost;
         self.untold += lost;
         if self.untold > 0 && is_due(&mut self.due.lost, LOST, now) {
@@ -280,18 +304,18 @@ impl Keeper {
         }
         let counters = CountersReport::take(&self.host);
         let counters = self.done("reading the counters", counters);
-        if let Some(counters) = counters
-            && let Some(status) = &self.status
-        {
-            let metrics = Metrics {
-                counters: &counters,
-                status,
-                agent: Some(&self.counted),
-            };
-            let file = Path::new(TEXTFILE);
-            let written = metrics.replace(file);
-            self.kept(file, written);
-        }
+        let (Some(counters), Some(status)) = (counters, &self.status) else {
+            forget_metrics();
+            return;
+        };
+        let metrics = Metrics {
+            counters: &counters,
+            status,
+            agent: Some(&self.counted),
+        };
+        let file = Path::new(TEXTFILE);
+        let written = metrics.replace(file);
+        self.kept(file, written);
     }
 
     /// Whether a file was written.
@@ -366,6 +390,7 @@ impl Keeper {
                 looked.live = again.live;
             }
         }
+        self.reckoned = looked.now;
         if let Some(live) = &looked.live {
             self.noticed = live.notify().is_some();
             self.knocks.hide(live.generation.description.hide);
@@ -471,11 +496,21 @@ impl Keeper {
     /// What is kept goes to disk.
     fn save(&mut self) {
         self.write_alarms();
-        self.knocks.forget_old(self.host.now().wall);
+        let clock = lifecycle::state(&self.host).clock;
+        // A clock that is ahead, and not sure yet, makes nobody forgotten.
+        let least = clock.least(self.host.now().boot_ns);
+        self.knocks.forget_old(least);
         let folder = self.host.store.folder();
         let (file, written) = (folder.join(knocks::FILE), self.knocks.write(folder));
         self.kept(&file, written);
     }
+}
+
+/// Leaves the file of metrics empty: what it says is not true any more. It is not taken away, because node_exporter follows a link to it, and
+/// would tell of an error at each look.
+fn forget_metrics() {
+    // Where there is none, there is nothing to forget; and who reads it sees how old it is.
+    let _ = File::options().write(true).truncate(true).open(TEXTFILE);
 }
 
 /// What an event says of somebody who is not listed. Whoever is denied is none: somebody has said so.

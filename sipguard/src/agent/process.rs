@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
@@ -27,7 +27,7 @@ use super::{
     systemd::{ALIVE, READY, STOPPING, Systemd},
 };
 use crate::{
-    events::{Event, Listener, Wanted, hand_on::Server},
+    events::{Event, ListenError, Listener, Wanted, hand_on::Server},
     host::Host,
     sip,
 };
@@ -42,6 +42,18 @@ const QUEUE: usize = 1024;
 const SOCKET: &str = "events";
 /// How often it is tried to listen where that is not possible: somebody else listens.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How often in a row it may fail before it is told of: a command that listens gives way to an agent, but not at once.
+const PATIENCE: u32 = 5;
+
+/// What the fast half leaves for the slow one.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Events that were lost, and not told of yet.
+    pub(super) lost: AtomicU64,
+    /// Why it hears nothing.
+    pub(super) deaf: Mutex<Option<String>>,
+}
 
 /// What the agent itself wants to be told: no packet that passes, and as much of a frame as SIP needs to say who knocks and what he dials.
 const OWN: Wanted = Wanted {
@@ -81,9 +93,9 @@ pub fn run(host: &Host, config: &Path) -> Result<(), AgentError> {
     // Before the other thread, which must not be interrupted, either.
     let signals = Signals::take()?;
     let systemd = Systemd::find();
-    let lost = Arc::new(AtomicU64::new(0));
+    let shared = Arc::new(Shared::default());
     let (events, queue) = sync_channel(QUEUE);
-    let keeper = Keeper::begin(host.clone(), config.to_owned(), folder, lost.clone());
+    let keeper = Keeper::begin(host.clone(), config.to_owned(), folder, shared.clone());
     let keeper = thread::Builder::new()
         .name("keeper".to_owned())
         .spawn(move || keeper.run(&queue))?;
@@ -92,9 +104,10 @@ pub fn run(host: &Host, config: &Path) -> Result<(), AgentError> {
     let mut ears = Ears {
         host,
         events,
-        lost,
+        shared,
         server,
         listener: None,
+        refused: 0,
         read: 0,
     };
     ears.begin();
@@ -137,9 +150,11 @@ fn lock(folder: &Path) -> Result<File, AgentError> {
 struct Ears<'a> {
     host: &'a Host,
     events: SyncSender<Event>,
-    lost: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     server: Server,
     listener: Option<Listener>,
+    /// How often in a row it could not listen.
+    refused: u32,
     /// How many events it has lost by its own count.
     read: u64,
 }
@@ -196,7 +211,22 @@ impl Ears<'_> {
     /// Begins to listen, where nobody else does.
     fn begin(&mut self) {
         // Another command may listen for a while, and what is in force may be another version's: it is tried again.
-        self.listener = Listener::open(self.host, OWN).ok();
+        let why = match Listener::open(self.host, OWN) {
+            Ok(listener) => {
+                self.listener = Some(listener);
+                None
+            }
+            // That is told by itself.
+            Err(ListenError::Nothing) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        self.refused = why.as_ref().map_or(0, |_| self.refused.saturating_add(1));
+        let is_told = why.is_none() || self.refused >= PATIENCE;
+        // The other half is as quick with it.
+        let deaf = self.shared.deaf.lock();
+        if is_told {
+            *deaf.unwrap_or_else(PoisonError::into_inner) = why;
+        }
         self.read = 0;
     }
 
@@ -207,7 +237,7 @@ impl Ears<'_> {
         let Some(listener) = &mut self.listener else {
             return;
         };
-        let (server, events, lost) = (&mut self.server, &self.events, &self.lost);
+        let (server, events, lost) = (&mut self.server, &self.events, &self.shared.lost);
         listener.read(self.host.now(), |event| {
             server.send(&event);
             // The slow half has no use for the frame.
@@ -221,7 +251,7 @@ impl Ears<'_> {
         });
         let new = listener.lost() - self.read;
         self.read += new;
-        self.lost.fetch_add(new, Ordering::Relaxed);
+        self.shared.lost.fetch_add(new, Ordering::Relaxed);
         let others = self.server.wanted().unwrap_or(OWN);
         listener.want(Wanted {
             passes: OWN.passes || others.passes,

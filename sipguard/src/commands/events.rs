@@ -24,7 +24,7 @@ use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sipguard::{
     capture::{Begins, Frame, Writer},
-    events::{BYTES, Event, Listener, Wanted, hand_on},
+    events::{BYTES, Event, Source, Wanted},
     policy::protocol_name,
     sip::Summary,
 };
@@ -47,7 +47,7 @@ const EVERY: Duration = Duration::from_millis(100);
 
 pub(super) fn run(events: &Events, context: &Context, out: &mut dyn Write) -> Result<()> {
     needs_root()?;
-    let mut source = Source::open(wanted(events), context)?;
+    let mut source = Source::open(&context.host, wanted(events))?;
     let mut shown = Shown {
         events,
         context,
@@ -101,7 +101,7 @@ async fn follow(source: &mut Source, shown: &mut Shown<'_, '_>) -> Result<()> {
             _ = hung_up.recv() => return Ok(()),
         }
         let mut wrong = None;
-        source.read(shown.context, |event| {
+        source.read(|event| {
             if wrong.is_none() && !shown.is_done() {
                 wrong = shown.show(&event).err();
             }
@@ -122,45 +122,6 @@ fn nobody_reads() -> bool {
     let mut polled = [PollFd::new(&out, PollFlags::empty())];
     let now = Timespec::default();
     poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().contains(PollFlags::ERR)
-}
-
-/// Where events come from: the agent, or where none runs the kernel.
-enum Source {
-    Agent(hand_on::Client),
-    Kernel(Box<Listener>),
-}
-
-impl Source {
-    fn open(wanted: Wanted, context: &Context) -> Result<Self> {
-        let path = Path::new(hand_on::PATH);
-        let agent = hand_on::Client::connect(path, wanted);
-        if let Some(agent) = agent.with_context(|| format!("can't reach {}", path.display()))? {
-            return Ok(Self::Agent(agent));
-        }
-        let listener = Listener::open(&context.host, wanted)?;
-        Ok(Self::Kernel(Box::new(listener)))
-    }
-
-    fn read(&mut self, context: &Context, each: impl FnMut(Event)) -> Result<()> {
-        match self {
-            Self::Agent(agent) => {
-                let there = agent.read(each).context("can't read from the agent")?;
-                anyhow::ensure!(there, "the agent, which hands events on, has ended");
-            }
-            Self::Kernel(listener) => {
-                listener.read(context.host.now(), each);
-                listener.grant()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn lost(&self) -> u64 {
-        match self {
-            Self::Agent(agent) => agent.lost(),
-            Self::Kernel(listener) => listener.lost(),
-        }
-    }
 }
 
 /// What is shown, and what has been.

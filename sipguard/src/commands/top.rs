@@ -138,8 +138,7 @@ impl Top<'_> {
                 }
             }
             if ready.feed {
-                let now = self.context.host.now();
-                changed |= self.feed.read(&mut self.view, now);
+                changed |= self.feed.read(&mut self.view);
             }
         }
     }

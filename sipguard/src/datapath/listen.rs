@@ -10,7 +10,7 @@ use std::{
 use aya::{
     maps::{
         Map, MapData, PerfEventArray,
-        perf::{PerfEvent, PerfEventArrayBuffer},
+        perf::{PerfBufferError, PerfEvent, PerfEventArrayBuffer},
     },
     util::online_cpus,
 };
@@ -97,16 +97,29 @@ impl Rings {
         Ok(rings)
     }
 
-    /// Makes rings for processors that have none yet: more may come.
+    /// Makes rings for processors that have none yet: more may come. Where there is no room for such large ones, all are made anew, half as large: what
+    /// they may take is counted for all processes of a user together, unless their limits are lifted.
     fn follow_processors(&mut self) -> Result<(), Error> {
         let online = online_cpus().map_err(|(what, error)| Error::io(what, &error))?;
+        while let Err(error) = self.make_rings(&online) {
+            let is_room = matches!(&error, PerfBufferError::MMapError { io_error }
+                if io_error.kind() == io::ErrorKind::PermissionDenied);
+            if !is_room || self.pages * page_size() <= LEAST {
+                return Err(Error::kernel("can't make a ring", &error));
+            }
+            self.open.clear();
+            self.pages /= 2;
+        }
+        Ok(())
+    }
+
+    fn make_rings(&mut self, online: &[u32]) -> Result<(), PerfBufferError> {
         for processor in online {
-            if self.open.iter().any(|(other, _)| *other == processor) {
+            if self.open.iter().any(|(other, _)| other == processor) {
                 continue;
             }
-            let ring = self.events.open(processor, Some(self.pages));
-            let ring = ring.map_err(|error| Error::kernel("can't make a ring", &error))?;
-            self.open.push((processor, ring));
+            let ring = self.events.open(*processor, Some(self.pages))?;
+            self.open.push((*processor, ring));
         }
         Ok(())
     }
