@@ -108,15 +108,8 @@ impl Agent {
                 }
             }
         });
-        let mut command = Command::new("setpriv");
-        // As the package's service has them.
+        let mut command = Self::command();
         command
-            .args([
-                "--bounding-set=-all,+bpf,+net_admin,+perfmon",
-                "--inh-caps=-all",
-            ])
-            .arg(sipguard())
-            .arg("agent")
             .env("NOTIFY_SOCKET", path)
             .env("WATCHDOG_USEC", "1000000");
         let agent = Self {
@@ -125,6 +118,20 @@ impl Agent {
         };
         agent.says("READY=1");
         agent
+    }
+
+    /// The program, with the capabilities that the package's service has.
+    #[must_use]
+    pub fn command() -> Command {
+        let mut command = Command::new("setpriv");
+        command
+            .args([
+                "--bounding-set=-all,+bpf,+net_admin,+perfmon",
+                "--inh-caps=-all",
+            ])
+            .arg(sipguard())
+            .arg("agent");
+        command
     }
 
     /// Waits until it says this to systemd.

@@ -163,6 +163,8 @@ fn what_happens_is_counted_and_is_a_notice() {
             read(&notices).contains(&told["MESSAGE"]) && read(&notices).contains("\"monitoring\"")
         });
         agent.process.stop().succeeded();
+        // Nobody knows any more whether it is so; a link to the file leads somewhere all the same.
+        assert_eq!(fs::read_to_string(metrics).expect("it is there"), "");
     });
 }
 

@@ -3,15 +3,25 @@
 use std::{
     fs::{self, File},
     net::IpAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
 };
 
-use rustix::process::Signal;
+use rustix::{
+    process::Signal,
+    thread::{CpuSet, sched_setaffinity},
+};
 use serde_json::Value;
-use sipguard::capture;
+use sipguard::{capture, host::Host, lifecycle};
 use sipguard_tests::{
+    agent::{Agent, Journal},
+    flood::flooded,
+    frame::bare,
     netns::{Process, SCRATCH, Sandbox, sandbox, sipguard, until},
     scene::{PROVIDER, SCANNER, Scene},
+    tun::Tun,
 };
 
 const CONFIG: &str = r#"
@@ -255,6 +265,232 @@ fn nothing_silences_a_listener() {
     });
 }
 
+/// A program of another version, as an upgrade brings it: the same one with another number in it.
+fn another_build() -> PathBuf {
+    let build = Path::new(SCRATCH).join("sipguard-of-another-version");
+    let mut program = fs::read(sipguard()).expect("it was built");
+    let (version, other) = (env!("CARGO_PKG_VERSION").as_bytes(), b"9.8.7");
+    let mut found = 0;
+    for place in 0..program.len() - version.len() {
+        if &program[place..place + version.len()] == version {
+            program[place..place + version.len()].copy_from_slice(other);
+            found += 1;
+        }
+    }
+    assert!(found > 0, "it says its version");
+    fs::write(&build, program).expect("the scratch folder is writable");
+    let runs = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&build, runs).expect("it is ours");
+    build
+}
+
+/// What another build puts in force tells the same listener, and so does what comes back.
+#[test]
+fn an_upgrade_silences_no_listener() {
+    with_scene(|scene, _| {
+        let listener = listen(scene, &[]);
+        let old = sipguard();
+        let new = another_build();
+        for (port, program) in [(6001, &new), (6002, &old), (6003, &new)] {
+            scene.configure(&CONFIG.replace("[5060]", &format!("[5060, {port}]")));
+            let mut apply = Command::new(program);
+            apply.arg("--config").arg(scene.config()).arg("apply");
+            scene.gateway.run(&mut apply).succeeded();
+            is_told(scene, &listener);
+            let live = scene.gateway.enter(|| lifecycle::live(&Host::system()));
+            let live = live.expect("the kernel answers").expect("it is in force");
+            let made = live.generation.description.version;
+            assert_eq!(made == "9.8.7", *program == new, "{made}");
+        }
+        listener.stop().succeeded();
+    });
+}
+
+/// It begins at the IP header, and what is told of begins at an Ethernet header all the same.
+#[test]
+fn a_tun_device_tells_too() {
+    sandbox(|sandbox| {
+        let mut scene = Scene::new(sandbox, &[]);
+        let wire = scene.gateway.tun("tun0", Tun::Ip);
+        scene.lead("tun0", bare(), wire);
+        scene.configure(&CONFIG.replace("eth0", "tun0"));
+        scene.sipguard(["apply"]).succeeded();
+        let file = format!("{SCRATCH}/tun.pcapng");
+        let mut command = Command::new(sipguard());
+        command.arg("--config").arg(scene.config());
+        command.args(["events", "--count", "2", "--pcap", &file]);
+        let listener = scene.gateway.spawn(&mut command);
+        let sip = b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n";
+        let sources = [SCANNER, "2001:db8:66::7"];
+        let sent = sources.map(|source| {
+            let frame = scene.frame("tun0", source).udp(5060);
+            frame.payload(sip).bytes()
+        });
+        let state = format!("/proc/{}/stat", listener.pid().as_raw_nonzero());
+        until("it has seen both", || {
+            for frame in &sent {
+                scene.wire("tun0").send(frame);
+            }
+            // Ended, and not waited for yet.
+            fs::read_to_string(&state).is_ok_and(|state| state.contains(") Z "))
+        });
+        listener.wait().succeeded();
+        let mut told = Vec::new();
+        let file = File::open(&file).expect("a capture");
+        capture::read(file, |packet| -> Result<(), capture::CaptureError> {
+            let frame = packet.frame.expect("Ethernet").bytes.to_vec();
+            // No addresses, for there were none, and the EtherType of what follows.
+            told.push((frame[..14].to_vec(), frame[14..].to_vec()));
+            Ok(())
+        })
+        .expect("a whole capture");
+        let wanted = sent.into_iter().zip([[0x08, 0x00], [0x86, 0xdd]]);
+        let wanted: Vec<_> = wanted
+            .map(|(frame, kind)| ([&[0; 12][..], &kind].concat(), frame))
+            .collect();
+        told.sort();
+        assert_eq!(told, wanted);
+    });
+}
+
+/// Stopped, or with somebody behind it who is: what it was granted is used up, the rest is left out and counted, and nobody else notices.
+#[test]
+fn a_listener_that_stops_reading_holds_up_nobody() {
+    with_scene(|scene, _| {
+        let listener = listen(scene, &[]);
+        scene.settle("eth0");
+        let before = drops(scene);
+        let heard = sum(&listener);
+        listener.signal(Signal::STOP);
+        let sources: Vec<_> = (0..10_000_u32)
+            .map(|number| format!("198.19.{}.{}", number >> 8, number & 255))
+            .collect();
+        let sources: Vec<_> = sources.iter().map(String::as_str).collect();
+        let (mut flow, mut flood) = (0, 0);
+        // More than it was granted, and than there is room for.
+        while flood < 40_000 {
+            let traffic = flooded(scene, &sources[flood / 4_000 * 1_000..], 1, |_| {
+                let then = drops(scene);
+                until("the flood goes on", || drops(scene) > then + 1_000);
+            });
+            assert_eq!((traffic.leaked, traffic.arrived), (0, traffic.flow));
+            flow += traffic.flow;
+            flood += usize::try_from(traffic.flood).expect("few");
+        }
+        assert!(flow > 0);
+        let sent = flood as u64;
+        assert_eq!(drops(scene) - before, sent);
+        // An apply is none of its business, either.
+        scene.configure(&CONFIG.replace("[5060]", "[5060, 5061]"));
+        scene.sipguard(["apply"]).succeeded();
+        listener.signal(Signal::CONT);
+        until("all is told of or left out", || {
+            from_each_processor(|| is_told(scene, &listener));
+            sum(&listener) - heard >= sent
+        });
+        assert!(sum(&listener) <= drops(scene));
+        let told = listener.stdout().lines().count() as u64;
+        assert!(told < sent / 2, "{told} of {sent} were told of");
+    });
+}
+
+/// An agent that comes later is what has to notice things: who listens already lets it have the kernel, and goes on with what it hands on.
+#[test]
+fn a_listener_gives_way_to_an_agent() {
+    with_scene(|scene, sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let listener = listen(scene, &[]);
+        let agent = Agent::start(&scene.gateway);
+        let neighbour = scene.frame("eth0", "198.51.100.8").udp(5060);
+        let neighbour = neighbour.payload(b"INVITE sip:1@192.0.2.1 SIP/2.0\r\n\r\n");
+        scene
+            .sipguard(["allow", "198.51.100.9", "--service", "sip"])
+            .succeeded();
+        until("the agent hears", || {
+            scene.wire("eth0").send(&neighbour.bytes());
+            journal.read();
+            !journal.of("provider_moved").is_empty()
+        });
+        is_told(scene, &listener);
+        agent.process.stop().succeeded();
+        listener.wait_for_error("the agent, which hands events on, has ended");
+    });
+}
+
+/// Live, into what people look at captures with.
+#[test]
+fn captures_go_on_into_other_programs() {
+    with_scene(|scene, _| {
+        let frame = scene.frame("eth0", SCANNER).udp(5060).from_port(5071);
+        let sip = b"OPTIONS sip:100@192.0.2.1 SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\
+            Content-Length: 0\r\n\r\n";
+        let frame = frame.payload(sip).bytes();
+        let pipe = format!("{SCRATCH}/pipe");
+        let mut made = Command::new("mkfifo");
+        scene.gateway.run(made.arg(&pipe)).succeeded();
+        for (program, wanted) in [
+            (
+                "tcpdump -n -l -r -",
+                "198.51.100.7.5071 > 192.0.2.1.5060: SIP: OPTIONS",
+            ),
+            (
+                "tshark -n -l -r - -T fields -e ip.src -e sip.Method -e sip.User-Agent -e frame.comment",
+                "198.51.100.7\tOPTIONS\tfriendly-scanner\tinterface eth0 reason unlisted service sip",
+            ),
+        ] {
+            let events = format!(
+                "{} --config {} events --source {SCANNER} --pcap - > {pipe}",
+                sipguard().display(),
+                scene.config().display()
+            );
+            let [events, reader] = [events, format!("{program} < {pipe}")].map(|line| {
+                let mut shell = Command::new("sh");
+                // tshark reads its settings at home.
+                shell.args(["-c", &format!("exec {line}")]);
+                scene.gateway.spawn(shell.env("HOME", SCRATCH))
+            });
+            until(&format!("{program} shows it while it goes on"), || {
+                scene.wire("eth0").send(&frame);
+                reader.stdout().contains(wanted)
+            });
+            events.stop().succeeded();
+            reader.wait().succeeded();
+        }
+    });
+}
+
+/// What was left out is told with the next event from the same processor, which is the one that sends.
+fn from_each_processor(each: impl Fn() + Sync) {
+    let processors = thread::available_parallelism().expect("there are some");
+    for processor in 0..processors.get() {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut one = CpuSet::new();
+                one.set(processor);
+                sched_setaffinity(None, &one).expect("one of ours");
+                each();
+            });
+        });
+    }
+}
+
+fn drops(scene: &Scene) -> u64 {
+    let stats = scene.sipguard(["stats", "--json"]).succeeded().stdout;
+    let stats: Value = serde_json::from_str(&stats).expect("JSON");
+    let drops = &stats["totals"]["drop"]["packets"];
+    drops.as_u64().expect("a number")
+}
+
+/// What was told of and what was left out, so far.
+fn sum(listener: &Process) -> u64 {
+    let text = listener.stdout();
+    let events = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let left_out = events.map(|event| event["left_out"].as_u64().expect("a number") + 1);
+    left_out.sum()
+}
+
 /// What is told and what is left out are what is counted.
 #[test]
 fn what_is_left_out_is_counted() {
@@ -267,19 +503,8 @@ fn what_is_left_out_is_counted() {
         scene.settle("eth0");
         is_told(scene, &listener);
         until("all is told of or left out", || {
-            // What was left out is told with the next event from that processor.
-            is_told(scene, &listener);
-            let stats = scene.sipguard(["stats", "--json"]).succeeded().stdout;
-            let stats: Value = serde_json::from_str(&stats).expect("JSON");
-            let dropped = stats["totals"]["drop"]["packets"]
-                .as_u64()
-                .expect("a number");
-            let text = listener.stdout();
-            let sum: u64 = text
-                .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .map(|event| event["left_out"].as_u64().expect("a number") + 1)
-                .sum();
+            from_each_processor(|| is_told(scene, &listener));
+            let (dropped, sum) = (drops(scene), sum(&listener));
             assert!(sum <= dropped, "{sum} of {dropped}");
             // Before it listened, some were dropped.
             sum >= 2000

@@ -21,6 +21,7 @@ use sipguard_tests::{
     dnsmasq::dnsmasq,
     fetcher::{Fetcher, SOURCE, memory},
     netns::{End, Finished, Host, Process, Sandbox, join, sandbox, sipguard_fetch, until},
+    nginx::nginx,
 };
 use tempfile::TempDir;
 
@@ -125,23 +126,16 @@ impl World {
 
     /// A web server: TLS on 443, plain on 80, compression for whoever takes it.
     fn nginx(&self) -> Process {
-        let folder = self.files.path().display();
-        let config = format!(
-            "daemon off; master_process off; user root; pid {folder}/pid; error_log {folder}/error.log;\nevents {{}}\nhttp {{\n \
-             access_log {folder}/access.log;\n client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2;\n \
-             fastcgi_temp_path {folder}/t3; uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;\n \
-             gzip on; gzip_types text/plain; gzip_min_length 1; default_type text/plain;\n server {{\n  \
-             listen 80; listen 443 ssl; ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key;\n  \
-             root {folder}/www;\n  location = /moved {{ return 302 /list.txt; }}\n  \
+        let folder = self.files.path();
+        let server = format!(
+            "listen 80; root {}/www;\n  gzip on; gzip_types text/plain; gzip_min_length 1; default_type text/plain;\n  \
+             location = /moved {{ return 302 /list.txt; }}\n  \
              location = /plain {{ return 302 http://{SERVER}/list.txt; }}\n  location = /round {{ return 302 /round; }}\n  \
              location = /gone {{ return 410; }}\n  location = /down {{ return 503; }}\n  \
-             location = /page {{ return 200 '<!DOCTYPE html>\\n<title>Sign in</title>\\n'; }}\n }}\n}}\n"
+             location = /page {{ return 200 '<!DOCTYPE html>\\n<title>Sign in</title>\\n'; }}",
+            folder.display()
         );
-        let file = self.files.path().join("nginx.conf");
-        fs::write(&file, config).expect("a folder of ours");
-        let server = self.server.spawn(Command::new("nginx").arg("-c").arg(file));
-        self.server.wait_until_bound("tcp", 443);
-        server
+        nginx(&self.server, folder, &server)
     }
 
     /// Another web server, in the plain: it compresses for whoever takes that, has a page for what it has not, and a program that writes one.

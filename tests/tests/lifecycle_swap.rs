@@ -5,8 +5,6 @@ use std::{
     env, fs,
     net::{IpAddr, Ipv4Addr},
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -23,9 +21,10 @@ use sipguard::{
 };
 use sipguard_ebpf::abi::Reason;
 use sipguard_tests::{
+    flood::{Traffic, flooded},
     found::Found,
     netns::{BPFFS, sandbox},
-    scene::{PROVIDER, SCANNER, Scene, bind, link_id, pins},
+    scene::{PROVIDER, SCANNER, Scene, link_id, pins},
 };
 
 fn apply(scene: &Scene) -> Applied {
@@ -189,11 +188,6 @@ fn applies_under_a_flood_at_tc_ingress() {
     under_a_flood(20, Hook::Tc);
 }
 
-/// How many frames of the flood go before each one of the flow, and how many of the flow's may be on their way. All of them together
-/// fit into a veth's ring (256 frames), which is where they would be lost otherwise.
-const FLOOD: usize = 16;
-const FLOW: usize = 4;
-
 /// `SIPGUARD_APPLIES` says how many times something is changed where each takes long.
 fn times(otherwise: usize) -> usize {
     env::var("SIPGUARD_APPLIES").map_or(otherwise, |times| {
@@ -227,7 +221,7 @@ fn under_a_flood(applies: usize, hook: Hook) {
             arrived,
             flood,
             leaked,
-        } = flooded(&scene, applies, |turn| {
+        } = flooded(&scene, &[SCANNER], applies, |turn| {
             scene.configure(&policies[turn % 2]);
             assert!(apply(&scene).changed);
             let now = (sum(Reason::Unlisted), sum(Reason::Allowed));
@@ -267,7 +261,7 @@ fn an_upgrade_is_one_swap_under_a_flood() {
             arrived,
             flood,
             leaked,
-        } = flooded(&scene, 5, |turn| {
+        } = flooded(&scene, &[SCANNER], 5, |turn| {
             // A description that nobody can read, and maps of other sizes.
             let generations = Path::new(BPFFS).join("sipguard/generations");
             let generation = generations.join(live(&scene).number.to_string());
@@ -341,7 +335,7 @@ fn entries_come_and_go_under_a_flood() {
                 lifecycle::remove(&Host::system(), &prefix, Some(service)).expect("removed")
             });
         };
-        let traffic = flooded(&scene, times(40), |round| {
+        let traffic = flooded(&scene, &[SCANNER], times(40), |round| {
             // Each is taken back at once, or behind the next, or the one after that. Every other round they have an end.
             let until = (round % 2 == 0).then(|| Timestamp::now() + Duration::from_hours(1));
             let overlap = round % 3;
@@ -394,7 +388,7 @@ fn a_live_list_changes_under_a_flood() {
         list(0);
         scene.sipguard(["apply", "--offline"]).succeeded();
         let number = live(&scene).number;
-        let traffic = flooded(&scene, times(10), |turn| {
+        let traffic = flooded(&scene, &[SCANNER], times(10), |turn| {
             list(u32::try_from(turn).expect("few"));
             let refreshed = scene.sipguard(["refresh", "--offline"]).succeeded();
             assert!(
@@ -410,82 +404,4 @@ fn a_live_list_changes_under_a_flood() {
         assert_eq!(traffic.leaked, 0, "unlisted frames were let through");
         assert_eq!(traffic.arrived, traffic.flow, "listed frames were lost");
     });
-}
-
-/// Ends the traffic, also where a change fails.
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Lets `change` change something so many times while [`traffic`] flows.
-fn flooded(scene: &Scene, times: usize, mut change: impl FnMut(usize)) -> Traffic {
-    let ended = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let traffic = scope.spawn(|| traffic(scene, &ended));
-        let end = End(&ended);
-        for turn in 1..=times {
-            change(turn);
-            if traffic.is_finished() {
-                break;
-            }
-        }
-        drop(end);
-        traffic.join().expect("the traffic")
-    })
-}
-
-/// What was sent, and what became of it.
-struct Traffic {
-    flow: u64,
-    arrived: u64,
-    flood: u64,
-    leaked: u64,
-}
-
-/// Sends unlisted frames as fast as it can, and between them a flow from a provider; each round waits until its part of the flow has
-/// arrived. Ends early where something goes wrong.
-fn traffic(scene: &Scene, ended: &AtomicBool) -> Traffic {
-    let frame = |source: &str, text: &[u8]| {
-        let frame = scene.frame("eth0", source).udp(5060);
-        frame.payload(text).bytes()
-    };
-    let (unlisted, wire) = (frame(SCANNER, b"scan"), scene.wire("eth0"));
-    let listed = [b"call".as_slice(); FLOW].map(|text| frame(PROVIDER, text));
-    let socket = scene.gateway.enter(|| bind(5060));
-    let patience = Some(Duration::from_secs(5));
-    socket.set_read_timeout(patience).expect("a timeout");
-    let mut done = Traffic {
-        flow: 0,
-        arrived: 0,
-        flood: 0,
-        leaked: 0,
-    };
-    let mut buffer = [0; 64];
-    while !ended.load(Ordering::Relaxed) && done.leaked == 0 && done.arrived == done.flow {
-        for listed in &listed {
-            for _ in 0..FLOOD {
-                wire.send(&unlisted);
-            }
-            wire.send(listed);
-        }
-        done.flow += FLOW as u64;
-        done.flood += (FLOW * FLOOD) as u64;
-        while done.arrived < done.flow {
-            match socket.recv(&mut buffer) {
-                Ok(length) if &buffer[..length] == b"scan" => done.leaked += 1,
-                Ok(_) => done.arrived += 1,
-                Err(_) => break,
-            }
-        }
-    }
-    scene.settle("eth0");
-    socket.set_nonblocking(true).expect("an option of sockets");
-    while socket.recv(&mut buffer).is_ok() {
-        done.leaked += 1;
-    }
-    done
 }

@@ -3,16 +3,13 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener},
+    net::Ipv4Addr,
     path::Path,
     process::Command,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
-        mpsc,
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -33,10 +30,9 @@ use sipguard::{
 };
 use sipguard_tests::{
     agent::{Agent, Journal},
-    fetcher::Fetcher,
     found::Found,
     frame::Frame,
-    netns::{End, Host, SCRATCH, STATE, Sandbox, join, sandbox, until},
+    netns::{STATE, Sandbox, sandbox, until},
     scene::Scene,
 };
 
@@ -52,8 +48,6 @@ allow = ["trunk"]
 
 /// Where the trunk calls from by now.
 const MOVED: &str = "198.51.100.9";
-/// Where notices go.
-const HOOK: u16 = 8080;
 /// Next door to nobody.
 const STRANGER: &str = "192.0.2.66";
 
@@ -85,130 +79,6 @@ fn while_it_knocks(scene: &Scene, frame: &Frame, what: &str, mut done: impl FnMu
             sent = Some(Instant::now());
         }
         done()
-    });
-}
-
-/// A gateway with a program that takes calls, and its provider on the same cable, who has two addresses.
-fn with_a_provider(sandbox: &Sandbox) -> (Host, Host) {
-    let (gateway, provider) = (sandbox.host(), sandbox.host());
-    let end = |host, address| End {
-        host,
-        interface: "eth0",
-        addresses: address,
-    };
-    join(
-        end(&gateway, &["198.51.100.1/24"]),
-        end(&provider, &["198.51.100.7/24"]),
-    );
-    provider.ip(&format!("address add {MOVED}/24 dev eth0"));
-    provider.ip(&format!("address add {STRANGER}/24 dev eth0"));
-    gateway.ip("route add 192.0.2.0/24 dev eth0");
-    let config = Path::new(SCRATCH).join("sipguard.toml");
-    let notify = format!("[notify]\nwebhook = \"http://127.0.0.1:{HOOK}/\"\n");
-    fs::write(&config, POLICY.to_owned() + &notify).expect("the scratch folder is writable");
-    gateway
-        .sipguard(["--config", config.to_str().expect("plain"), "apply"])
-        .succeeded();
-    (gateway, provider)
-}
-
-fn sipp(from: &str) -> Command {
-    let mut sipp = Command::new("sipp");
-    sipp.args(["-t", "u1", "-i", from, "-p", "5060", "-nostdin"]);
-    sipp
-}
-
-/// A web server of as few words as there can be; hands over what is posted to it.
-fn posted(host: &Host) -> mpsc::Receiver<String> {
-    let listener = host.enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, HOOK)));
-    let listener = listener.expect("a port that is free");
-    let (sender, posted) = mpsc::channel();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.expect("somebody connects");
-            let (mut text, mut buffer) = (String::new(), [0; 4096]);
-            // The whole of it is one JSON object.
-            while !text.ends_with('}') {
-                let Ok(length @ 1..) = stream.read(&mut buffer) else {
-                    break;
-                };
-                text.push_str(&String::from_utf8_lossy(&buffer[..length]));
-            }
-            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
-            // Who does not wait any more has failed.
-            let _ = sender.send(text);
-        }
-    });
-    posted
-}
-
-/// One call; whether it was answered.
-fn calls(provider: &Host, from: &str) -> bool {
-    let mut call = sipp(from);
-    call.args(["-sn", "uac", "-m", "1", "-timeout", "5", "-timeout_error"]);
-    let call = provider.run(call.arg("198.51.100.1:5060"));
-    call.status.success()
-}
-
-/// With real programs: a provider moves in mid-day, and the gateway's administrator is told who it is, and what to do.
-#[test]
-fn a_provider_that_moves_is_told_of_with_the_command_that_lets_it_in() {
-    sandbox(|sandbox| {
-        let mut journal = Journal::listen(sandbox);
-        let (gateway, provider) = with_a_provider(sandbox);
-        let _serving = gateway.spawn(sipp("198.51.100.1").args(["-sn", "uas"]));
-        gateway.wait_until_bound("udp", 5060);
-        let posted = posted(&gateway);
-        let _fetcher = Fetcher::new().service(&gateway);
-        let agent = Agent::start(&gateway);
-        assert!(calls(&provider, "198.51.100.7"), "from where it was");
-
-        // A scanner next door to nobody is dropped, and that is all.
-        let mut svmap = Command::new("svmap");
-        svmap.args(["-b", STRANGER, "-x", STRANGER, "198.51.100.1"]);
-        provider.run(&mut svmap);
-
-        let began = Instant::now();
-        let mut call = sipp(MOVED);
-        call.args(["-sn", "uac", "-m", "1"]);
-        let calling = provider.spawn(call.arg("198.51.100.1:5060"));
-        let told = journal.wait_for("provider_moved", 0);
-        println!("told after {:?}", began.elapsed());
-        assert_eq!(told["SIPGUARD_SOURCE"], "trunk");
-        assert_eq!(told["SIPGUARD_ADDRESS"], MOVED);
-        assert_eq!(told["SIPGUARD_NEIGHBOUR"], "198.51.100.7");
-        assert_eq!(told["SIPGUARD_METHOD"], "INVITE");
-        assert_eq!(told["PRIORITY"], "3");
-        let mend = format!("sipguard allow {MOVED} --service sip");
-        assert_eq!(told["SIPGUARD_MEND"], mend);
-        let sentence = &told["MESSAGE"];
-        assert!(
-            sentence.starts_with("trunk seems to have moved: 198.51.100.9, next to 198.51.100.7, has knocked with INVITE since "),
-            "{sentence}"
-        );
-        drop(calling);
-        let post = posted
-            .recv_timeout(Duration::from_mins(1))
-            .expect("it is posted");
-        println!("posted after {:?}", began.elapsed());
-        assert!(
-            post.contains("\"kind\":\"provider_moved\"") && post.contains(&mend),
-            "{post}"
-        );
-
-        until("status says it", || {
-            let said = gateway.sipguard(["status"]).succeeded().stdout;
-            said.contains("trunk seems to have moved: 198.51.100.9") && said.contains(&mend)
-        });
-        let mend = told["SIPGUARD_MEND"].strip_prefix("sipguard ");
-        let words = mend.expect("the command").split(' ');
-        gateway.sipguard(words).succeeded();
-        assert!(calls(&provider, MOVED), "let in");
-        let said = gateway.sipguard(["status"]).succeeded().stdout;
-        assert!(!said.contains("moved"), "{said}");
-        journal.read();
-        assert_eq!(journal.of("provider_moved").len(), 1, "once");
-        drop(agent);
     });
 }
 

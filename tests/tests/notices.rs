@@ -2,11 +2,10 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
+    io::Write as _,
+    net::{Ipv4Addr, TcpListener},
     path::Path,
     process::Command,
-    sync::{Arc, Mutex},
     thread,
 };
 
@@ -29,6 +28,8 @@ use sipguard_tests::{
     netns::{
         End, Finished, Host, Process, SCRATCH, STATE, Sandbox, join, sandbox, sipguard_fetch, until,
     },
+    nginx::nginx,
+    posted::Posted,
     scene::Scene,
 };
 use tempfile::TempDir;
@@ -38,87 +39,6 @@ const SERVER: &str = "192.0.2.53";
 const STRICT: &str = "handler.Handler";
 /// What a stranger may write into a SIP message, to be shown somewhere.
 const HOSTILE: &str = "x\r\nSubject: all is well\u{1b}[2J\u{202e}<!channel> <b>&amp;\"'`{{";
-
-/// A web server of as few words as there can be, which remembers what was posted. Nothing else answers with what a test wants just then.
-#[derive(Clone)]
-struct Posted {
-    bodies: Arc<Mutex<Vec<Value>>>,
-    answer: Arc<Mutex<&'static str>>,
-}
-
-impl Posted {
-    const TAKEN: &str = "204 No Content";
-
-    fn on(host: &Host, port: u16) -> Self {
-        let posted = Self {
-            bodies: Arc::default(),
-            answer: Arc::new(Mutex::new(Self::TAKEN)),
-        };
-        let listener = host
-            .enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a port that is free"));
-        let server = posted.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                server.serve(stream.expect("somebody connects"));
-            }
-        });
-        posted
-    }
-
-    fn serve(&self, mut stream: TcpStream) {
-        let mut request = Vec::new();
-        let mut buffer = [0; 4_096];
-        let body = loop {
-            let Ok(count @ 1..) = stream.read(&mut buffer) else {
-                return;
-            };
-            request.extend_from_slice(&buffer[..count]);
-            let text = String::from_utf8_lossy(&request).into_owned();
-            if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                let lower = head.to_ascii_lowercase();
-                assert!(
-                    lower.starts_with("post ") && lower.contains("content-type: application/json"),
-                    "{head}"
-                );
-                let length = lower.split("content-length: ").nth(1).expect("a length");
-                let length: usize = length
-                    .lines()
-                    .next()
-                    .and_then(|it| it.trim().parse().ok())
-                    .expect("a number");
-                if body.len() >= length {
-                    break body.to_owned();
-                }
-            }
-        };
-        let answer = *self.answer.lock().expect("nobody broke");
-        if answer == Self::TAKEN {
-            let body = serde_json::from_str(&body).expect("it is JSON");
-            self.bodies.lock().expect("nobody broke").push(body);
-        }
-        let answer = format!(
-            "HTTP/1.1 {answer}\r\nLocation: /elsewhere\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        );
-        // Who has hung up does not want it.
-        let _ = stream.write_all(answer.as_bytes());
-        let _ = stream.shutdown(Shutdown::Write);
-    }
-
-    fn answers(&self, answer: &'static str) {
-        *self.answer.lock().expect("nobody broke") = answer;
-    }
-
-    fn bodies(&self) -> Vec<Value> {
-        self.bodies.lock().expect("nobody broke").clone()
-    }
-
-    fn wait_for(&self, count: usize) -> Vec<Value> {
-        until("it was posted", || self.bodies().len() >= count);
-        let bodies = self.bodies();
-        assert_eq!(bodies.len(), count, "{bodies:?}");
-        bodies
-    }
-}
 
 /// A gateway with the fetcher and an agent's spool, and a host that takes notices.
 struct World {
@@ -241,19 +161,8 @@ impl World {
 
     /// A web server with TLS, in front of one that remembers.
     fn web_server(&self) -> (Process, Posted) {
-        let posted = Posted::on(&self.server, 8_080);
-        let folder = self.files.path().display();
-        let config = format!(
-            "daemon off; master_process off; user root; pid {folder}/pid; error_log {folder}/error.log;\nevents {{}}\nhttp {{\n \
-             access_log off;\n client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2;\n \
-             fastcgi_temp_path {folder}/t3; uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;\n server {{\n  \
-             listen 443 ssl; ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key;\n  \
-             location / {{ proxy_pass http://127.0.0.1:8080; }}\n }}\n}}\n"
-        );
-        let file = self.files.path().join("nginx.conf");
-        fs::write(&file, config).expect("a folder of ours");
-        let server = self.server.spawn(Command::new("nginx").arg("-c").arg(file));
-        self.server.wait_until_bound("tcp", 443);
+        let posted = Posted::on(&self.server);
+        let server = nginx(&self.server, self.files.path(), Posted::BEHIND);
         (server, posted)
     }
 
@@ -562,7 +471,7 @@ fn who_wants_notices_is_in_the_config_and_notify_tells_how_he_fares() {
             nobody.stderr
         );
 
-        let posted = Posted::on(&scene.gateway, 8_080);
+        let posted = Posted::on(&scene.gateway);
         scene.configure(&format!(
             "{policy}[notify]\nwebhook = \"http://127.0.0.1:8080/\"\n\
              mail = {{ to = \"noc@example.com\", from = \"sipguard@gw1.example\", smtp = \"smtp://127.0.0.1:2525\" }}\n"

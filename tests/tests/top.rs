@@ -9,6 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use sipguard_tests::{
+    agent::{Agent, Journal},
     netns::{Process, SCRATCH, Sandbox, sandbox, sipguard, until},
     scene::{SCANNER, Scene},
 };
@@ -32,12 +33,12 @@ struct Terminal<'s> {
 
 impl<'s> Terminal<'s> {
     fn open(scene: &'s Scene) -> Self {
-        let mut server = tmux();
         // Not in the background, so that it ends with the test.
-        let server = scene.gateway.spawn(server.args(["-f", "/dev/null", "-D"]));
+        let mut server = tmux(&["-f", "/dev/null", "-D"]);
+        let server = scene.gateway.spawn(&mut server);
         let terminal = Self { scene, server };
         until("tmux listens", || {
-            let mut asked = tmux();
+            let mut asked = tmux(ASK);
             asked.args(["start-server", ";", "display-message", "-p", "up"]);
             scene.gateway.run(&mut asked).stdout.contains("up")
         });
@@ -48,14 +49,14 @@ impl<'s> Terminal<'s> {
     }
 
     fn run(&self, arguments: &str) -> String {
-        let mut command = tmux();
+        let mut command = tmux(ASK);
         command.args(arguments.split(' '));
         self.scene.gateway.run(&mut command).succeeded().stdout
     }
 
     /// Types a line.
     fn enter(&self, line: &str) {
-        let mut command = tmux();
+        let mut command = tmux(ASK);
         command.args(["send-keys", "-l", line]);
         self.scene.gateway.run(&mut command).succeeded();
         self.run("send-keys Enter");
@@ -118,9 +119,14 @@ impl<'s> Terminal<'s> {
     }
 }
 
-fn tmux() -> Command {
+/// What is asked of a server that is there: without this, one would be started that goes on behind the test's back.
+const ASK: &[&str] = &["-N"];
+
+fn tmux(flags: &[&str]) -> Command {
     let mut tmux = Command::new("tmux");
-    tmux.arg("-S").arg(Path::new(SCRATCH).join("tmux"));
+    tmux.args(flags)
+        .arg("-S")
+        .arg(Path::new(SCRATCH).join("tmux"));
     tmux.env("TERM", "xterm-256color");
     tmux
 }
@@ -235,6 +241,43 @@ fn it_ends_with_its_terminal() {
             let state = fs::read_to_string(format!("{process}/stat"));
             state.map_or(true, |state| state.contains(") Z "))
         });
+    });
+}
+
+/// What it shows comes from the agent, which hears all the while; one that is started again, or that comes later, has the kernel again.
+#[test]
+fn an_agent_hands_on_to_it_whenever_it_comes() {
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let scene = applied(sandbox);
+        let terminal = Terminal::open(&scene);
+        terminal.top();
+        terminal.shows_while(SCANNER, || knock(&scene));
+        // Each of them is asked for something that nobody can tell who is not told by the kernel.
+        let mut hears = |terminal: &Terminal<'_>, number: usize| {
+            let source = format!("198.18.0.{}", number + 1);
+            let frame = scene.frame("eth0", &source).udp(5060).payload(INVITE);
+            let knock = || scene.wire("eth0").send(&frame.bytes());
+            keys(terminal, "/");
+            keys(terminal, &source);
+            keys(terminal, "Enter");
+            terminal.shows_while("INVITE  +442079460123 (GB)", knock);
+            keys(terminal, "Escape");
+            until("the agent hears", || {
+                knock();
+                journal.read();
+                journal.of("scan_tried").len() > number
+            });
+        };
+        let agent = Agent::start(&scene.gateway);
+        hears(&terminal, 0);
+        agent.process.signal(Signal::KILL);
+        agent.process.wait();
+        let agent = Agent::start(&scene.gateway);
+        hears(&terminal, 1);
+        agent.process.stop().succeeded();
+        keys(&terminal, "q");
+        terminal.is_given_back("q");
     });
 }
 

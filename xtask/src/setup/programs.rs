@@ -90,7 +90,7 @@ const PROGRAMS: &[Program] = &[
     program("zstd", "zstd", "compresses captures", &[Test]),
     program("dumpcap", "wireshark-common", "writes captures", &[Test]),
     program("capinfos", "wireshark-common", "tells what is in a capture", &[Test]),
-    program("tshark", "tshark", "writes captures, and reads them beside sipguard", &[Test, Rivals]),
+    program("tshark", "tshark", "writes captures, and reads them, live ones too", &[Test, Rivals]),
     program("sngrep", "sngrep", "writes captures of SIP, and reads them", &[Test]),
     // Other filters
     program("nft", "nftables", "turns connection tracking on, translates addresses, and prints rules to import", &[Test, Rivals, Kernels]),
