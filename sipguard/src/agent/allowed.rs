@@ -33,9 +33,14 @@ const VERSION: u32 = 1;
 pub struct Allowed {
     /// By service and prefix, so that neighbours stand together.
     entries: BTreeMap<(u8, IpNet), Seen>,
+    /// Which prefix lengths there are or were, of both families: a bit each. Whoever is looked for is looked for in these only, with each event.
+    lengths: [Lengths; 2],
     services: Vec<String>,
     sources: Vec<String>,
 }
+
+/// From 0 to 128.
+type Lengths = [u64; 3];
 
 /// An entry that allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,15 +95,18 @@ impl Allowed {
         let entries = entries.filter(|&(service, _, source, _)| {
             usize::from(service) < services && usize::from(source) < sources
         });
-        Ok(Self {
+        let mut read = Self {
             entries: entries
                 .map(|(service, prefix, source, last)| {
                     ((service, prefix.trunc()), Seen { source, last })
                 })
                 .collect(),
+            lengths: Default::default(),
             services: written.services,
             sources: written.sources,
-        })
+        };
+        read.note_lengths();
+        Ok(read)
     }
 
     /// Writes it.
@@ -189,19 +197,31 @@ impl Allowed {
                 stays
             });
         }
+        self.note_lengths();
+    }
+
+    fn note_lengths(&mut self) {
+        self.lengths = Default::default();
+        for (_, prefix) in self.entries.keys() {
+            let length = usize::from(prefix.prefix_len());
+            self.lengths[family(*prefix)][length / 64] |= 1 << (length % 64);
+        }
     }
 
     /// What is known of an address in a service: that it was allowed itself, by the most specific entry that says so.
     pub fn itself(&self, service: &str, address: IpNet) -> Option<Known<'_>> {
         let service = self.service(service)?;
-        let mut covering = Some(address);
-        while let Some(net) = covering {
-            if let Some(seen) = self.entries.get(&(service, net)) {
-                return self.known(net, *seen);
-            }
-            covering = net.supernet();
-        }
-        None
+        let lengths = self.lengths[family(address)];
+        let covering = (0..=address.prefix_len()).rev().filter(|length| {
+            let length = usize::from(*length);
+            lengths[length / 64] >> (length % 64) & 1 == 1
+        });
+        let mut covering = covering.filter_map(|length| IpNet::new(address.addr(), length).ok());
+        covering.find_map(|net| {
+            let net = net.trunc();
+            let seen = self.entries.get(&(service, net))?;
+            self.known(net, *seen)
+        })
     }
 
     /// Its neighbour, in the same /24 (IPv6: /64), that is or was allowed.
@@ -240,6 +260,11 @@ impl Allowed {
             last: Timestamp::from_second(seen.last).ok()?,
         })
     }
+}
+
+/// Which of the two.
+fn family(net: IpNet) -> usize {
+    usize::from(matches!(net, IpNet::V6(_)))
 }
 
 /// Whether it is the command line that allows: the config file's words have no end.

@@ -63,6 +63,8 @@ const AGAIN: u64 = 24 * 60 * 60 * SECOND;
 const METRICS: u64 = 10 * SECOND;
 /// How often everything is looked at for them, which takes longer.
 const STATUS: u64 = 60 * SECOND;
+/// And so many times longer than that took, at least, nothing is done: a fifth of a per cent of the time is what it may take.
+const RESTS: u64 = 500;
 /// How often events that were lost are told of.
 const LOST: u64 = 10 * 60 * SECOND;
 /// As often as this something is looked at if no event comes.
@@ -182,23 +184,25 @@ impl Keeper {
     /// Does its work until no event can come any more.
     pub(super) fn run(mut self, events: &Receiver<Event>) {
         // What is in force is known before anybody knocks.
-        self.tick();
+        self.tick(self.host.now().boot_ns);
         loop {
-            match events.recv_timeout(TICK) {
-                Ok(event) => self.hear(event),
+            let event = events.recv_timeout(TICK);
+            let now = self.host.now().boot_ns;
+            match event {
+                Ok(event) => self.hear(event, now),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.tick();
+            self.tick(now);
         }
         self.save();
         forget_metrics();
     }
 
-    fn hear(&mut self, mut event: Event) {
+    fn hear(&mut self, mut event: Event, now: u64) {
         self.counted.events += 1;
         self.counted.left_out += event.left_out;
-        event.time = self.time();
+        event.time = self.time(now);
         if let Some(knock) = self.knocks.note(&event) {
             for attempted in attempts::new(knock) {
                 self.tried.note(knock, attempted);
@@ -213,21 +217,16 @@ impl Keeper {
         }
     }
 
-    /// What time it is reckoned to be.
-    fn time(&self) -> Timestamp {
-        let passed = self
-            .host
-            .now()
-            .boot_ns
-            .saturating_sub(self.reckoned.boot_ns);
+    /// What time it is reckoned to be at a moment of the boot clock.
+    fn time(&self, boot_ns: u64) -> Timestamp {
+        let passed = boot_ns.saturating_sub(self.reckoned.boot_ns);
         let then = self.reckoned.wall;
         then.checked_add(Duration::from_nanos(passed))
             .unwrap_or(then)
     }
 
     /// Does what is due.
-    fn tick(&mut self) {
-        let now = self.host.now().boot_ns;
+    fn tick(&mut self, now: u64) {
         // Not for each event.
         if !is_due(&mut self.due.tick, TICK_NS, now) {
             return;
@@ -297,10 +296,16 @@ impl Keeper {
     }
 
     fn write_metrics(&mut self, now: u64) {
-        if is_due(&mut self.due.status, STATUS, now) {
+        if now >= self.due.status {
+            let began = self.host.now().boot_ns;
             let status = StatusReport::take(&self.host, &self.config);
             // Better none than one that is not true any more.
             self.status = self.done("looking at everything", status);
+            give_back_memory();
+            // The config's lists are read for it: where they are long, less often.
+            let ended = self.host.now().boot_ns;
+            let rest = ended.saturating_sub(began).saturating_mul(RESTS);
+            self.due.status = now + STATUS.max(rest);
         }
         let counters = CountersReport::take(&self.host);
         let counters = self.done("reading the counters", counters);
@@ -422,6 +427,7 @@ impl Keeper {
         let state = lifecycle::state(&self.host);
         let others = self.allowed.look(live, &state, looked.now);
         let others = self.done("looking at who is allowed", others);
+        give_back_memory();
         if others.is_some_and(|others| others || is_old) {
             let folder = self.host.store.folder();
             let (file, written) = (folder.join(allowed::FILE), self.allowed.write(folder));
@@ -503,6 +509,15 @@ impl Keeper {
         let folder = self.host.store.folder();
         let (file, written) = (folder.join(knocks::FILE), self.knocks.write(folder));
         self.kept(&file, written);
+    }
+}
+
+/// Gives back to the system what was needed for a moment, to look at lists of a million entries, say: the allocator would keep it for the next time.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it may be called at any time, by any thread; what is in use stays where it is.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -116,13 +116,25 @@ impl Knocks {
         }
         self.left_out = self.left_out.saturating_add(event.left_out);
         let source = event.source?;
-        let mut knock = self
-            .take(source)
-            .unwrap_or_else(|| Box::new(Knock::new(source, event.time)));
-        knock.note(event, self.hide);
-        self.put(knock);
-        self.make_room(Some(source));
         self.changed = true;
+        let Some(knock) = self.sources.get_mut(&source) else {
+            let mut knock = Box::new(Knock::new(source, event.time));
+            knock.note(event, self.hide);
+            self.put(knock);
+            self.make_room(Some(source));
+            return self.sources.get_mut(&source).map(Box::as_mut);
+        };
+        // Most are known already, and nothing but their rank moves.
+        let (rank, bytes, was_newcomer) = (Rank::of(knock), knock.bytes(), knock.is_newcomer());
+        knock.note(event, self.hide);
+        let now = Rank::of(knock);
+        if now != rank {
+            self.ranks.remove(&rank);
+            self.ranks.insert(now);
+        }
+        self.bytes = self.bytes - bytes + knock.bytes();
+        self.newcomers -= usize::from(was_newcomer && !knock.is_newcomer());
+        self.make_room(Some(source));
         self.sources.get_mut(&source).map(Box::as_mut)
     }
 
