@@ -3,12 +3,12 @@
 //! Every integer is in host byte order; addresses are turned into host order when they are read from a frame. Structures are
 //! `repr(C)` with all padding spelled out, because they are copied into maps byte by byte.
 
-use core::mem::size_of;
+use core::{mem::size_of, num::NonZeroU8};
 
 pub use crate::lengths::{Layer, LayerLengths, Lengths};
 use crate::prefix::{Prefix, V4, V6};
 
-/// Changes with every change of what is in this file; pinned maps of another version are never adopted.
+/// Changes with every change of what is in pinned maps; those of another version are never adopted.
 pub const VERSION: u32 = 4;
 
 /// Changes with [`Counter`] and what [`counter`] says: counters outlive generations, and those of another layout are never adopted.
@@ -25,9 +25,6 @@ pub const REASONS: usize = 16;
 
 /// How many counters an interface has: one for every service (and none) and every reason.
 pub const COUNTERS: usize = (SERVICES + 1) * REASONS;
-
-/// How many pages of 256 ports can be guarded, which is also how many ports always can.
-pub const PORT_PAGES: usize = 64;
 
 /// A protocol that has ports where UDP has them: in the first four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,6 +125,128 @@ pub enum Action {
     /// Forget it.
     Drop = 1,
 }
+
+/// All that the policy says of a guarded port, in one byte that is read once: the service in the upper half; in the lower one [`MONITORED`] and
+/// the reason of an unlisted source's verdict. Nothing of a port that no service guards is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Guard(NonZeroU8);
+
+/// Set where the service drops nothing.
+const MONITORED: u8 = 1 << 3;
+
+// The reasons of verdicts that a service gives fit below it; what they pass is odd, and what they drop is even.
+const _: () = {
+    let reasons = [
+        Reason::Denied,
+        Reason::Allowed,
+        Reason::Unlisted,
+        Reason::Open,
+    ];
+    let mut at = 0;
+    while at < reasons.len() {
+        let reason = reasons[at];
+        assert!((reason as u8) < MONITORED);
+        assert!(matches!(reason.action(), Action::Drop) == (reason as u8 & 1 == 0));
+        at += 1;
+    }
+};
+
+impl Guard {
+    /// Of a service that lets unlisted sources pass, or does not, and drops nothing if it is `monitored`.
+    #[must_use]
+    pub const fn new(service: u8, default: Action, monitored: bool) -> Self {
+        let unlisted = match default {
+            Action::Drop => Reason::Unlisted,
+            Action::Pass => Reason::Open,
+        };
+        let monitored = if monitored { MONITORED } else { 0 };
+        let byte = service << 4 | monitored | unlisted as u8;
+        Self(NonZeroU8::new(byte).expect("the reason is not 0"))
+    }
+
+    /// What [`Guard::byte`] has told; nothing where no service guards the port.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match NonZeroU8::new(byte) {
+            Some(byte) => Some(Self(byte)),
+            None => None,
+        }
+    }
+
+    /// As a number.
+    #[must_use]
+    #[inline(always)]
+    pub const fn byte(self) -> u8 {
+        self.0.get()
+    }
+
+    /// The service's number.
+    #[must_use]
+    #[inline(always)]
+    pub const fn service(self) -> u8 {
+        self.byte() >> 4
+    }
+
+    /// The service's number in the upper half of a word.
+    #[must_use]
+    #[inline(always)]
+    pub const fn service_above(self) -> u64 {
+        ((self.byte() & 0xf0) as u64) << 28
+    }
+
+    /// Why a source gets its verdict that no entry covers.
+    #[must_use]
+    #[inline(always)]
+    pub const fn unlisted(self) -> Reason {
+        if self.byte() & 1 == 0 {
+            Reason::Unlisted
+        } else {
+            Reason::Open
+        }
+    }
+}
+
+/// The bytes of all ports' guards: by the number of a [`Protocol`], and by the port as it stands in the frame, taken for a number of this machine's.
+pub type Guards = [[u8; 1 << 16]; Protocol::ALL.len()];
+
+/// What becomes of a packet to a guarded port, and why: a [`Guard`] whose reason is the packet's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Fate(u8);
+
+impl Fate {
+    /// Of a source that no entry covers.
+    #[must_use]
+    #[inline(always)]
+    pub const fn unlisted(guard: Guard) -> Self {
+        Self(guard.byte())
+    }
+
+    /// Of a source that an entry allows or denies: `reason` is one of these two.
+    #[must_use]
+    #[inline(always)]
+    pub const fn listed(guard: Guard, reason: Reason) -> Self {
+        Self(guard.byte() & (0xf0 | MONITORED) | reason as u8)
+    }
+
+    /// Which counter counts it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn counter(self) -> u32 {
+        (self.0 & !MONITORED) as u32
+    }
+
+    /// Whether the packet is dropped; not in monitor mode.
+    #[must_use]
+    #[inline(always)]
+    pub const fn drops(self) -> bool {
+        self.0 & (MONITORED | 1) == 0
+    }
+}
+
+const _: () = assert!(REASONS == 16 && SERVICES == 16);
 
 /// What an interface's frames begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -270,13 +389,6 @@ const _: () = assert!(size_of::<Counter>() == 16);
 #[must_use]
 #[inline(always)]
 pub const fn counter(service: u8, reason: Reason) -> u32 {
-    counter_of(service, reason as u8)
-}
-
-/// The same for a reason's number.
-#[must_use]
-#[inline(always)]
-pub const fn counter_of(service: u8, reason: u8) -> u32 {
     service as u32 * REASONS as u32 + reason as u32
 }
 
@@ -307,6 +419,38 @@ const _: () = assert!(size_of::<Answer>() == 24);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prefix::{REGION_MAX, REGION_MIN, cell_bit, cell_bit_in_region, region};
+
+    #[test]
+    fn a_byte_says_all_of_a_guarded_port() {
+        assert_eq!(Guard::from_byte(0), None);
+        for service in 0..SERVICES as u8 {
+            for default in [Action::Drop, Action::Pass] {
+                for monitored in [false, true] {
+                    let guard = Guard::new(service, default, monitored);
+                    assert_eq!(Guard::from_byte(guard.byte()), Some(guard));
+                    assert_eq!(guard.service(), service);
+                    assert_eq!(guard.unlisted().action(), default);
+                    for shift in 32 - REGION_MAX..=32 - REGION_MIN {
+                        let cell = 0xcb00_7100;
+                        assert_eq!(
+                            cell_bit_in_region(guard.service_above(), cell, shift),
+                            region(service, shift) | cell_bit(cell, shift)
+                        );
+                    }
+                    for (fate, reason) in [
+                        (Fate::unlisted(guard), guard.unlisted()),
+                        (Fate::listed(guard, Reason::Allowed), Reason::Allowed),
+                        (Fate::listed(guard, Reason::Denied), Reason::Denied),
+                    ] {
+                        assert_eq!(fate.counter(), counter(service, reason));
+                        let drops = reason.action() == Action::Drop && !monitored;
+                        assert_eq!(fate.drops(), drops, "{guard:?} {reason:?}");
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn what_is_timed_ends_at_its_end() {

@@ -3,7 +3,7 @@
 
 use core::mem::size_of;
 
-use crate::abi::{Action, Reason};
+use crate::abi::{Action, REASONS, Reason};
 
 /// Changes with every change of what is in this file: what is said here goes between generations and a listener, which outlive each other.
 pub const EVENTS_VERSION: u32 = 1;
@@ -101,6 +101,16 @@ pub struct Told {
 }
 
 impl Told {
+    /// Of the verdict that this [`counter`](crate::abi::counter) counts.
+    #[must_use]
+    #[inline(always)]
+    pub const fn counted(counter: u32) -> Self {
+        Self {
+            reason: (counter % REASONS as u32) as u8,
+            service: (counter / REASONS as u32) as u8,
+        }
+    }
+
     /// As one number.
     #[must_use]
     #[inline(always)]

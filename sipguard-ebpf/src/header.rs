@@ -153,6 +153,36 @@ impl Header {
     }
 }
 
+/// The number of the [`Protocol`] with this number among those of next headers, or [`OTHER`].
+static PROTOCOLS: [u8; 256] = {
+    let mut protocols = [OTHER; 256];
+    let mut number = 0;
+    while number < protocols.len() {
+        if let Some(protocol) = HEADERS[number].protocol() {
+            protocols[number] = protocol as u8;
+        }
+        number += 1;
+    }
+    protocols
+};
+
+/// More than any protocol's number.
+const OTHER: u8 = u8::MAX;
+
+/// As [`Header::protocol`] of the header with this number, where nothing else is asked of it: from a table of its own, in half the instructions.
+#[must_use]
+#[inline(always)]
+pub fn protocol(number: u8) -> Option<Protocol> {
+    // SAFETY: the address of an element of a table.
+    match unsafe { (&raw const PROTOCOLS[usize::from(number)]).read_volatile() } {
+        0 => Some(Protocol::Udp),
+        1 => Some(Protocol::Tcp),
+        2 => Some(Protocol::Sctp),
+        3 => Some(Protocol::UdpLite),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +198,7 @@ mod tests {
             assert_eq!(header.extends(Family::V6), of_v6, "{number}");
             assert_eq!(header.is_fragment(), number == 44, "{number}");
             assert_eq!(header.protocol().is_some(), ports, "{number}");
+            assert_eq!(protocol(number), header.protocol(), "{number}");
         }
     }
 }

@@ -11,8 +11,8 @@ use network_types::{
 use crate::{
     abi::{LinkKind, Protocol, Reason},
     frame::{self, Frame, Said},
-    header::{Family, Header},
-    prefix::{V4, V6},
+    header::{self, Family, Header},
+    prefix::{Prefix as _, V4, V6},
 };
 
 /// How many VLAN tags are followed.
@@ -37,8 +37,9 @@ pub struct Packet {
     pub source: Source,
     /// A guarded protocol.
     pub protocol: Protocol,
-    /// Destination port, as it stands in the frame.
-    pub port: [u8; 2],
+    /// Destination port, as it stands in the frame, taken for a number of this machine's. Not as two bytes: kernels before 6.9 don't know how large a
+    /// number is that is put together of two.
+    pub port: u16,
     /// Where the packet's last byte is in the frame, as its IP header says; far away where that does not say. For the counters;
     /// a verdict follows from it in a first fragment only, which has to hold its ports. There it is farther away than in any other packet.
     pub last: usize,
@@ -64,6 +65,18 @@ pub struct Source {
     pub family: Family,
     /// As in [`V6`]; an IPv4 address stands in the second word.
     pub words: [u64; 2],
+}
+
+impl Source {
+    /// The [`Prefix::cell`] of the address.
+    #[must_use]
+    #[inline(always)]
+    pub fn cell(self) -> u32 {
+        match self.family {
+            Family::V4 => V4(self.words[1] as u32).cell(),
+            Family::V6 => V6(self.words).cell(),
+        }
+    }
 }
 
 impl From<V4> for Source {
@@ -97,9 +110,11 @@ pub fn parse(
     link: LinkKind,
     protocols: u32,
 ) -> Result<Packet, Reason> {
-    match plain(frame, link, protocols) {
-        Some(packet) => Ok(packet),
-        None => general(frame, link, protocols),
+    let guarded = |protocol: Protocol, _| (protocols & protocol.bit() != 0).then_some(());
+    match plain(frame, link, guarded) {
+        Plain::Guarded(packet, ()) => Ok(packet),
+        Plain::Unguarded => Err(Reason::None),
+        Plain::Not => general(frame, link, protocols),
     }
 }
 
@@ -127,14 +142,14 @@ pub fn general(
         reassembled(&ip, first, offset + 4)?;
         return Err(Reason::None);
     };
-    let [_, _, high, low] = frame
-        .read::<[u8; 4]>(offset & OFFSETS)
+    let [_, port] = frame
+        .read::<[u16; 2]>(offset & OFFSETS)
         .ok_or(Reason::Malformed)?;
     reassembled(&ip, first, offset + 4)?;
     Ok(Packet {
         source: ip.source,
         protocol,
-        port: [high, low],
+        port,
         last: ip.last | usize::from(first & MORE) << FIRST.trailing_zeros(),
     })
 }
@@ -193,10 +208,10 @@ fn inside(frame: &(impl Frame + ?Sized), end: usize) -> Result<(), Reason> {
         .ok_or(Reason::Malformed)
 }
 
-/// What most frames begin with.
+/// What most frames begin with. Packed, so that it need not be aligned.
 #[derive(Clone, Copy)]
-#[repr(C)]
-struct Plain<const TAGS: usize, I> {
+#[repr(C, packed)]
+struct Front<const TAGS: usize, I> {
     ethernet: EthHdr,
     tags: [VlanHdr; TAGS],
     ip: I,
@@ -204,110 +219,155 @@ struct Plain<const TAGS: usize, I> {
 
 /// And behind that.
 #[derive(Clone, Copy)]
-#[repr(C)]
-struct PlainIp<I> {
+#[repr(C, packed)]
+struct FrontIp<I> {
     header: I,
-    ports: [u8; 4],
+    source_port: u16,
+    port: u16,
 }
 
-const _: () = assert!(size_of::<Plain<0, PlainIp<Ipv4Hdr>>>() == 38);
-const _: () = assert!(size_of::<Plain<1, PlainIp<Ipv4Hdr>>>() == 42);
-const _: () = assert!(size_of::<Plain<0, PlainIp<Ipv6Hdr>>>() == 58);
-const _: () = assert!(size_of::<Plain<1, PlainIp<Ipv6Hdr>>>() == 62);
+const _: () = assert!(size_of::<Front<0, FrontIp<Ipv4Hdr>>>() == 38);
+const _: () = assert!(size_of::<Front<1, FrontIp<Ipv4Hdr>>>() == 42);
+const _: () = assert!(size_of::<Front<0, FrontIp<Ipv6Hdr>>>() == 58);
+const _: () = assert!(size_of::<Front<1, FrontIp<Ipv6Hdr>>>() == 62);
 
 // SAFETY: headers without padding between them.
-unsafe impl<const TAGS: usize, I: frame::Header> frame::Header for Plain<TAGS, I> {}
+unsafe impl<const TAGS: usize, I: frame::Header> frame::Header for Front<TAGS, I> {}
 // SAFETY: as above.
-unsafe impl<I: frame::Header> frame::Header for PlainIp<I> {}
+unsafe impl<I: frame::Header> frame::Header for FrontIp<I> {}
 
-/// IPv4 without options, or IPv6 without extension headers, behind no more than one tag, that is no fragment, of a guarded protocol, its bounds
-/// checked once: half the cost of the [`general`] way, which all other frames take.
+/// What [`plain`] makes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plain<G> {
+    /// Another frame: [`general`] takes it.
+    Not,
+    /// One to a port that nothing guards.
+    Unguarded,
+    /// One to a guarded port, and what guards that.
+    Guarded(Packet, G),
+}
+
+/// IPv4 without options, or IPv6 without extension headers, behind no more than one tag, that is no fragment, its bounds checked once: half the
+/// cost of the [`general`] way, which all other frames take. What guards a port is asked before the rest is read: of most frames nothing is.
 #[inline(always)]
-pub fn plain(frame: &(impl Frame + ?Sized), link: LinkKind, protocols: u32) -> Option<Packet> {
+pub fn plain<G>(
+    frame: &(impl Frame + ?Sized),
+    link: LinkKind,
+    guard: impl Fn(Protocol, u16) -> Option<G>,
+) -> Plain<G> {
     match (frame.said(), link) {
-        (Some(said), _) => plain_behind(frame, said.kind, protocols),
-        (None, LinkKind::Ethernet) => {
-            plain_ethernet::<0>(frame, protocols).or_else(|| plain_ethernet::<1>(frame, protocols))
-        }
-        (None, LinkKind::Ip) => None,
+        (Some(said), _) => plain_behind(frame, said.kind, guard),
+        (None, LinkKind::Ethernet) => match plain_ethernet::<0, G>(frame, &guard) {
+            Plain::Not => plain_ethernet::<1, G>(frame, guard),
+            seen => seen,
+        },
+        (None, LinkKind::Ip) => Plain::Not,
     }
 }
 
 #[inline(always)]
-fn plain_ethernet<const TAGS: usize>(
+fn plain_ethernet<const TAGS: usize, G>(
     frame: &(impl Frame + ?Sized),
-    protocols: u32,
-) -> Option<Packet> {
+    guard: impl Fn(Protocol, u16) -> Option<G>,
+) -> Plain<G> {
     // The shorter of the two: the longer one is asked for where it is that.
-    let Plain { ethernet, tags, ip } = frame.first::<Plain<TAGS, PlainIp<Ipv4Hdr>>>()?;
-    let mut kind = ethernet.ether_type;
-    for tag in tags {
+    let Some(front) = frame.first::<Front<TAGS, FrontIp<Ipv4Hdr>>>() else {
+        return Plain::Not;
+    };
+    let mut kind = front.ethernet.ether_type;
+    for tag in front.tags {
         if !is_tag(kind) {
-            return None;
+            return Plain::Not;
         }
         kind = tag.ether_type;
     }
-    let offset = size_of::<EthHdr>() + size_of_val(&tags);
+    let offset = size_of::<EthHdr>() + TAGS * size_of::<VlanHdr>();
     if kind == EtherType::Ipv4 as u16 {
-        return plain_ipv4(ip, offset, protocols);
+        return plain_ipv4(&front.ip, offset, guard);
     }
-    if kind == EtherType::Ipv6 as u16 {
-        let Plain { ip, .. } = frame.first::<Plain<TAGS, PlainIp<Ipv6Hdr>>>()?;
-        return plain_ipv6(ip, offset, protocols);
+    if kind == EtherType::Ipv6 as u16
+        && let Some(front) = frame.first::<Front<TAGS, FrontIp<Ipv6Hdr>>>()
+    {
+        return plain_ipv6(&front.ip, offset, guard);
     }
-    None
+    Plain::Not
 }
 
 /// The same where the kernel has said what the frame begins with.
 #[inline(always)]
-fn plain_behind(frame: &(impl Frame + ?Sized), kind: u16, protocols: u32) -> Option<Packet> {
-    if kind == EtherType::Ipv4 as u16 {
-        return plain_ipv4(frame.first()?, 0, protocols);
+fn plain_behind<G>(
+    frame: &(impl Frame + ?Sized),
+    kind: u16,
+    guard: impl Fn(Protocol, u16) -> Option<G>,
+) -> Plain<G> {
+    if kind == EtherType::Ipv4 as u16
+        && let Some(ip) = frame.first()
+    {
+        return plain_ipv4(&ip, 0, guard);
     }
-    if kind == EtherType::Ipv6 as u16 {
-        return plain_ipv6(frame.first()?, 0, protocols);
+    if kind == EtherType::Ipv6 as u16
+        && let Some(ip) = frame.first()
+    {
+        return plain_ipv6(&ip, 0, guard);
     }
-    None
+    Plain::Not
 }
 
 #[inline(always)]
-fn plain_ipv4(ip: PlainIp<Ipv4Hdr>, offset: usize, protocols: u32) -> Option<Packet> {
-    let PlainIp { header: ip, ports } = ip;
-    if ip.vihl != 0x45 || ip.frag_offset() != 0 || more_fragments(&ip) != 0 {
-        return None;
+fn plain_ipv4<G>(
+    ip: &FrontIp<Ipv4Hdr>,
+    offset: usize,
+    guard: impl Fn(Protocol, u16) -> Option<G>,
+) -> Plain<G> {
+    let (port, ip) = (ip.port, &ip.header);
+    if ip.vihl != 0x45 || ip.frag_offset() != 0 || more_fragments(ip) != 0 {
+        return Plain::Not;
     }
-    Some(Packet {
-        source: V4(u32::from_be_bytes(ip.src_addr)).into(),
-        protocol: guarded(ip.proto, protocols)?,
-        port: destination(ports),
-        last: last_byte(offset, ip.tot_len),
+    guarded(ip.proto, port, guard, || {
+        let source = V4(u32::from_be_bytes(ip.src_addr)).into();
+        (source, last_byte(offset, ip.tot_len))
     })
 }
 
 #[inline(always)]
-fn plain_ipv6(ip: PlainIp<Ipv6Hdr>, offset: usize, protocols: u32) -> Option<Packet> {
-    let PlainIp { header: ip, ports } = ip;
+fn plain_ipv6<G>(
+    ip: &FrontIp<Ipv6Hdr>,
+    offset: usize,
+    guard: impl Fn(Protocol, u16) -> Option<G>,
+) -> Plain<G> {
+    let (port, ip) = (ip.port, &ip.header);
     if ip.version() != 6 {
-        return None;
+        return Plain::Not;
     }
-    Some(Packet {
-        source: V6::from(u128::from_be_bytes(ip.src_addr)).into(),
-        protocol: guarded(ip.next_hdr, protocols)?,
-        port: destination(ports),
-        last: last_byte(offset + size_of::<Ipv6Hdr>(), ip.payload_len),
+    guarded(ip.next_hdr, port, guard, || {
+        let source = V6::from(u128::from_be_bytes(ip.src_addr)).into();
+        let end = offset + size_of::<Ipv6Hdr>();
+        (source, last_byte(end, ip.payload_len))
     })
 }
 
-/// The protocol with this number, if it is a guarded one.
+/// What is asked of both families, once the header with this number is known to have this port: `rest` are the source and the last byte.
 #[inline(always)]
-fn guarded(number: u8, protocols: u32) -> Option<Protocol> {
-    let protocol = Header::numbered(number).protocol()?;
-    (protocols & protocol.bit() != 0).then_some(protocol)
-}
-
-#[inline(always)]
-fn destination([_, _, high, low]: [u8; 4]) -> [u8; 2] {
-    [high, low]
+fn guarded<G>(
+    number: u8,
+    port: u16,
+    guard: impl Fn(Protocol, u16) -> Option<G>,
+    rest: impl FnOnce() -> (Source, usize),
+) -> Plain<G> {
+    let Some(protocol) = header::protocol(number) else {
+        return Plain::Not;
+    };
+    let Some(guard) = guard(protocol, port) else {
+        return Plain::Unguarded;
+    };
+    let (source, last) = rest();
+    let packet = Packet {
+        source,
+        protocol,
+        port,
+        last,
+    };
+    Plain::Guarded(packet, guard)
 }
 
 /// Whether an EtherType, as it stands in the frame, says that a VLAN tag follows.

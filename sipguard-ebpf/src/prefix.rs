@@ -164,6 +164,13 @@ pub const fn cell_bit(cell: u32, shift: u32) -> u64 {
     (cell as u64).wrapping_mul(SPREAD) >> ((32 + shift) & 63)
 }
 
+/// Both at once, with the service's number in the upper half of a word, in half the instructions.
+#[must_use]
+#[inline(always)]
+pub const fn cell_bit_in_region(service: u64, cell: u32, shift: u32) -> u64 {
+    (service | (cell as u64).wrapping_mul(SPREAD) >> 32) >> (shift & 63)
+}
+
 /// Where the marker of an entry with this address and [`tag`](crate::abi::Key::tag) is in a region of 2^(32 - `shift`) bits.
 #[inline(always)]
 pub fn marker_bit<A: Prefix>(address: A, tag: u64, shift: u32) -> u64 {

@@ -1,13 +1,13 @@
 //! The decision: from what a frame is about to pass or drop, and why. No map, no pointer, no clock of its own.
 
 use crate::{
-    abi::{Action, Key, Layer, Lengths, LinkKind, NO_SERVICE, Protocol, Reason, Value},
+    abi::{Action, Guard, Key, Layer, Lengths, LinkKind, NO_SERVICE, Protocol, Reason, Value},
     datagram::Datagram,
     frame::Frame,
     header::Family,
     lengths::from_lowest,
     parse::{Packet, Source, general, parse},
-    prefix::{Prefix, V4, V6, cell_bit, marker_bit, region},
+    prefix::{Prefix, V4, V6, cell_bit_in_region, marker_bit, region},
 };
 
 /// The policy as the decision asks for it: maps and read-only constants in the kernel, memory on the host.
@@ -16,11 +16,9 @@ pub trait Tables: Entries<V4> + Entries<V6> {
     fn link(&self) -> LinkKind;
     /// The mask of guarded protocols, see [`Protocol::bit`].
     fn protocols(&self) -> u32;
-    /// The service that guards this port for this protocol. As it stands in the frame: the compiler then swaps none, and the verifier of kernels
-    /// that forget how large a swapped number can be (seen on 5.10 and 6.1) knows that these are bytes.
-    fn service(&self, protocol: Protocol, port: [u8; 2]) -> Option<u8>;
-    /// Whether the service lets unlisted sources pass.
-    fn allows_by_default(&self, service: u8) -> bool;
+    /// What guards this port for this protocol. As [`Packet::port`] has it: the compiler then swaps none, and the verifier of kernels
+    /// that forget how large a swapped number can be (seen on 5.10 and 6.1) knows that it is half a word.
+    fn guard(&self, protocol: Protocol, port: u16) -> Option<Guard>;
     /// 32 less the size of a service's region of the prefilter, in bits as a power of two.
     fn prefilter_shift(&self) -> u32;
     /// One bit of the prefilter, counted from the first service's region on.
@@ -113,19 +111,31 @@ impl Verdict {
 /// The verdict on a frame by itself, with what was found in it.
 #[inline(always)]
 pub fn judge(frame: &(impl Frame + ?Sized), tables: &impl Tables) -> (Option<Packet>, Verdict) {
-    judged(parse(frame, tables.link(), tables.protocols()), tables)
+    match parse(frame, tables.link(), tables.protocols()) {
+        Ok(packet) => (Some(packet), decide(&packet, tables)),
+        Err(reason) => (None, Verdict::without_service(reason)),
+    }
 }
 
 /// The verdict on a frame that [`crate::parse::plain`] leaves. That on a fragment depends on what became of others: what is left of a datagram whose
 /// first fragment was dropped would fill the room that the kernel has for those that can be put together. Row 4's first half.
+///
+/// Nothing where the frame is no business of ours.
 #[inline(always)]
 pub fn judge_general(
     frame: &(impl Frame + ?Sized),
     tables: &impl Tables,
     memory: &impl Memory,
-) -> (Option<Packet>, Verdict) {
-    let parsed = general(frame, tables.link(), tables.protocols());
-    let (packet, verdict) = judged(parsed, tables);
+) -> Option<(Option<Packet>, Verdict)> {
+    // Those leave first: they pay for nothing that the others need.
+    let (packet, verdict) = match general(frame, tables.link(), tables.protocols()) {
+        Ok(packet) => {
+            let guard = tables.guard(packet.protocol, packet.port)?;
+            (Some(packet), decide_guarded(packet.source, guard, tables))
+        }
+        Err(Reason::None) => return None,
+        Err(reason) => (None, Verdict::without_service(reason)),
+    };
     let first = packet.is_some_and(Packet::is_first_fragment) && verdict.action() == Action::Drop;
     let later = verdict.reason == Reason::Fragment;
     if (first || later)
@@ -139,64 +149,65 @@ pub fn judge_general(
                 service,
                 ..Verdict::without_service(Reason::Orphan)
             };
-            return (None, orphan);
+            return Some((None, orphan));
         }
     }
-    (packet, verdict)
-}
-
-/// The verdict on what was found in a frame.
-#[inline(always)]
-fn judged(parsed: Result<Packet, Reason>, tables: &impl Tables) -> (Option<Packet>, Verdict) {
-    match parsed {
-        Ok(packet) => (Some(packet), decide(&packet, tables)),
-        Err(reason) => (None, Verdict::without_service(reason)),
-    }
+    Some((packet, verdict))
 }
 
 /// Rows 7 to 11 of the verdict table.
 #[inline(always)]
 pub fn decide(packet: &Packet, tables: &impl Tables) -> Verdict {
-    let Some(service) = tables.service(packet.protocol, packet.port) else {
-        return Verdict::without_service(Reason::None);
-    };
-    let Source { family, words } = packet.source;
-    let found = match family {
-        Family::V4 => look_up(tables, service, V4(words[1] as u32)),
-        Family::V6 => look_up(tables, service, V6(words)),
-    };
+    match tables.guard(packet.protocol, packet.port) {
+        Some(guard) => decide_guarded(packet.source, guard, tables),
+        None => Verdict::without_service(Reason::None),
+    }
+}
+
+/// Rows 8 to 11, for what goes to a guarded port.
+#[inline(always)]
+fn decide_guarded(source: Source, guard: Guard, tables: &impl Tables) -> Verdict {
     let Decided {
         reason,
         length,
         layer,
-    } = found.unwrap_or_else(|| Decided {
-        reason: if tables.allows_by_default(service) {
-            Reason::Open
-        } else {
-            Reason::Unlisted
-        },
+    } = listed(source, guard, tables).unwrap_or_else(|| Decided {
+        reason: guard.unlisted(),
         length: 0,
         layer: Layer::Hand,
     });
     Verdict {
         reason,
-        service,
+        service: guard.service(),
         length,
         layer,
     }
 }
 
-/// What the entries say of an address: those by hand are asked first.
+/// Rows 8 and 9: what the entries say of a source; those by hand are asked first. Nothing of an unlisted one, which is most often seen by one bit
+/// that says so for both families.
+#[inline(always)]
+pub fn listed(source: Source, guard: Guard, tables: &impl Tables) -> Option<Decided> {
+    let shift = tables.prefilter_shift();
+    let bit = cell_bit_in_region(guard.service_above(), source.cell(), shift);
+    if !tables.prefilter(bit) {
+        return None;
+    }
+    let service = guard.service();
+    let Source { family, words } = source;
+    match family {
+        Family::V4 => look_up(tables, service, V4(words[1] as u32)),
+        Family::V6 => look_up(tables, service, V6(words)),
+    }
+}
+
+/// The same where the prefilter does not rule it out.
 #[inline(always)]
 fn look_up<A: Prefix>(
     tables: &(impl Tables + Entries<A>),
     service: u8,
     address: A,
 ) -> Option<Decided> {
-    let shift = tables.prefilter_shift();
-    if !tables.prefilter(region(service, shift) | cell_bit(address.cell(), shift)) {
-        return None;
-    }
     match tables.most_specific(service, Layer::Hand, address) {
         Some((reason, length)) => Some(Decided {
             reason,

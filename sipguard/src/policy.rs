@@ -9,7 +9,7 @@ use std::{
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use sipguard_ebpf::abi::{PORT_PAGES, Protocol, SERVICES};
+use sipguard_ebpf::abi::{Protocol, SERVICES};
 use sipguard_lists::{
     notify::Notify,
     task::{self, Dns, Task, Tasks},
@@ -18,7 +18,7 @@ use sipguard_lists::{
 /// The most services a policy may have.
 pub const MAX_SERVICES: usize = SERVICES;
 /// The most ports that may be guarded in all. A port counts once, whatever protocols and services guard it.
-pub const MAX_PORTS: usize = PORT_PAGES;
+pub const MAX_PORTS: usize = 64;
 /// The most sources a policy may have: entries name theirs by a 16-bit number.
 pub const MAX_SOURCES: usize = 1 << 16;
 

@@ -68,7 +68,7 @@ pub struct Asked {
     source: Source,
     /// A guarded protocol.
     pub protocol: Protocol,
-    port: [u8; 2],
+    port: u16,
 }
 
 impl Asked {
@@ -89,7 +89,7 @@ impl Asked {
     /// The destination port.
     #[must_use]
     pub const fn port(&self) -> u16 {
-        u16::from_be_bytes(self.port)
+        u16::from_be(self.port)
     }
 }
 
@@ -144,7 +144,7 @@ impl std::convert::From<Answer> for Judged {
                     words: answer.source,
                 },
                 protocol,
-                port: answer.port.to_be_bytes(),
+                port: answer.port.to_be(),
             }),
         }
     }

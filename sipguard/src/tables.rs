@@ -23,7 +23,7 @@ pub use self::{
     host::HostTables,
     live::{Used, Word, banned, spread, value_of, values},
     own::with_own,
-    ports::{Constants, PortServices},
+    ports::Constants,
     prefilter::{Region, SAMPLE, fills_region, is_crowded, prefilter_words, region_words},
 };
 pub use crate::clock::Now;
@@ -38,9 +38,6 @@ pub enum CompileError {
     /// Slots are to be assigned first.
     #[error("the service {0} has no counter slot")]
     NoSlot(String),
-    /// The policy guards ports on more pages than there are.
-    #[error("ports on {0} pages of 256 are guarded; at most {max} are possible", max = crate::policy::MAX_PORTS)]
-    Ports(usize),
 }
 
 /// Everything a generation's programs and maps hold, save what differs between interfaces.
@@ -119,7 +116,7 @@ impl Tables {
         let (prefilter_shift, prefilter) = prefilter::build(&entries4, &entries6, regions);
         let numbered = policy.services.iter().zip(numbers);
         Ok(Self {
-            constants: Constants::new(policy.mode, numbered, prefilter_shift)?,
+            constants: Constants::new(policy.mode, numbered, prefilter_shift),
             entries4,
             entries6,
             lengths,

@@ -207,19 +207,14 @@ impl<'c> ByteCode<'c> {
 /// As the loader does.
 fn set_constants(object: &mut Object, tables: &Tables, link: LinkKind) {
     let constants = &tables.constants;
-    let port_services = constants.port_services.as_flattened().as_flattened();
     let words = [
         ("PROTOCOLS", constants.protocols),
         ("MONITOR", constants.monitor),
-        ("DEFAULT_ALLOW", constants.default_allow),
         ("PREFILTER_SHIFT", constants.prefilter_shift),
         ("LINK_KIND", link as u32),
     ]
     .map(|(name, word)| (name, word.to_ne_bytes()));
-    let tables = [
-        ("PORT_PAGE", constants.port_page.as_slice()),
-        ("PORT_SERVICES", port_services),
-    ];
+    let tables = [("GUARDS", constants.guards.as_flattened())];
     let words = words.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
     let values = words
         .chain(tables)

@@ -11,7 +11,7 @@ use sipguard::{
     tables::HostTables,
 };
 use sipguard_ebpf::{
-    abi::{Key, Lengths, LinkKind, Protocol, Reason, Value},
+    abi::{Guard, Key, Lengths, LinkKind, Protocol, Reason, Value},
     parse::parse,
     prefix::Prefix,
     verdict::{Entries, Tables, judge},
@@ -73,12 +73,8 @@ impl Tables for Counted<'_> {
         self.tables.protocols()
     }
 
-    fn service(&self, protocol: Protocol, port: [u8; 2]) -> Option<u8> {
-        self.tables.service(protocol, port)
-    }
-
-    fn allows_by_default(&self, service: u8) -> bool {
-        self.tables.allows_by_default(service)
+    fn guard(&self, protocol: Protocol, port: u16) -> Option<Guard> {
+        self.tables.guard(protocol, port)
     }
 
     fn prefilter_shift(&self) -> u32 {

@@ -4,15 +4,18 @@
 //! They are read through volatile pointers because the compiler would otherwise fold in the zeros that stand here; the tables
 //! are read one element at a time because a whole one does not fit on the stack.
 
-use sipguard_ebpf::abi::{LinkKind, NO_SERVICE, PORT_PAGES, Protocol};
+use core::hint;
 
-/// Which page of [`PORT_SERVICES`] a port's upper byte leads to; page 0 guards nothing.
-#[unsafe(no_mangle)]
-static PORT_PAGE: [u8; 256] = [0; 256];
+use sipguard_ebpf::{
+    abi::{Guard, Guards, LinkKind, Protocol},
+    prefix::REGION_MIN,
+};
 
-/// For each port of a page one byte for each protocol: the service that guards it, or [`NO_SERVICE`].
+/// For each protocol and each port, as it stands in the frame, the byte of the [`Guard`] that it has, or 0. Not among the constants in the object,
+/// which would be longer by it.
 #[unsafe(no_mangle)]
-static PORT_SERVICES: [[[u8; 4]; 256]; PORT_PAGES + 1] = [[[0; 4]; 256]; PORT_PAGES + 1];
+#[unsafe(link_section = ".bss.guards")]
+static mut GUARDS: Guards = [[0; 1 << 16]; 4];
 
 /// The mask of protocols that some service guards.
 #[unsafe(no_mangle)]
@@ -26,10 +29,6 @@ static MONITOR: u32 = 0;
 /// they see.
 #[unsafe(no_mangle)]
 static SILENT: u32 = 0;
-
-/// Bit `s`: service `s` lets unlisted sources pass.
-#[unsafe(no_mangle)]
-static DEFAULT_ALLOW: u32 = 0;
 
 /// 32 less the size of a service's region of the prefilter, in bits as a power of two.
 #[unsafe(no_mangle)]
@@ -61,15 +60,12 @@ fn read<T: Copy>(constant: *const T) -> T {
     unsafe { constant.read_volatile() }
 }
 
+/// What guards this port.
 #[inline(always)]
-pub(super) fn service(protocol: Protocol, [high, low]: [u8; 2]) -> Option<u8> {
-    let page = read(&raw const PORT_PAGE[usize::from(high)]);
-    if page == 0 || usize::from(page) > PORT_PAGES {
-        return None;
-    }
-    let services = &raw const PORT_SERVICES[usize::from(page)][usize::from(low)][protocol as usize];
-    let service = read(services);
-    (service < NO_SERVICE).then_some(service)
+pub(super) fn guard(protocol: Protocol, port: u16) -> Option<Guard> {
+    // SAFETY: the address of an element.
+    let byte = unsafe { &raw const GUARDS[protocol as usize][usize::from(port)] };
+    Guard::from_byte(read(byte))
 }
 
 #[inline(always)]
@@ -89,13 +85,11 @@ pub(super) fn silent() -> bool {
 }
 
 #[inline(always)]
-pub(super) fn allows_by_default(service: u8) -> bool {
-    read(&raw const DEFAULT_ALLOW) >> (service & 31) & 1 == 1
-}
-
-#[inline(always)]
 pub(super) fn prefilter_shift() -> u32 {
-    read(&raw const PREFILTER_SHIFT) & 31
+    let shift = read(&raw const PREFILTER_SHIFT);
+    // SAFETY: no region is smaller: the loader sets it.
+    unsafe { hint::assert_unchecked(shift <= 32 - REGION_MIN) };
+    shift
 }
 
 #[inline(always)]

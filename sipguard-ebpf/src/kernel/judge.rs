@@ -4,32 +4,59 @@ use core::ffi::c_void;
 
 use aya_ebpf::EbpfContext as _;
 use sipguard_ebpf::{
-    abi::{Action, Answer, Reason},
+    abi::{Action, Answer, Fate, counter},
     event::Told,
     header::Family,
-    parse::{Packet, plain},
-    verdict::{Verdict, decide, judge, judge_general},
+    parse::{Plain, plain},
+    verdict::{Verdict, judge, judge_general, listed},
 };
 
 use super::{
     constants,
     maps::{self, Datagrams},
     policy::Policy,
-    received::{Received, Size},
+    received::Received,
     tell,
 };
 
 /// Judges, counts, leaves the rest to the program that tells where somebody listens, and says what the program is to return.
 #[inline(always)]
 pub(super) fn enforce<R: Received>(frame: &R) -> u32 {
-    let outcome = match plain(frame, constants::link(), constants::protocols()) {
-        Some(packet) => carry_out(frame, Some(packet), decide(&packet, &Policy::<true>)),
-        None => enforce_general::<R>(frame.context().as_ptr()),
+    let (packet, guard) = match plain(frame, constants::link(), constants::guard) {
+        Plain::Unguarded => return R::PASS,
+        Plain::Guarded(packet, guard) => (packet, guard),
+        Plain::Not => {
+            let context = Kept(frame.context().as_ptr());
+            let outcome = enforce_general::<R>(frame.context().as_ptr());
+            if outcome > u64::from(R::PASS.max(R::DROP)) {
+                tell::hand_on::<R>(R::of(context.get()).context());
+            }
+            return outcome as u32;
+        }
     };
-    if outcome > u64::from(R::PASS.max(R::DROP)) {
-        tell::hand_on(frame);
+    let context = Kept(frame.context().as_ptr());
+    let known = Kept(frame.known(packet.last));
+    let fate = match listed(packet.source, guard, &Policy::<true>) {
+        None => Fate::unlisted(guard),
+        Some(decided) => Fate::listed(guard, decided.reason),
+    };
+    let size = R::of(context.get()).size(known.get());
+    maps::count(fate.counter(), size);
+    if tell::somebody_listens() && note(fate.counter()) {
+        tell::hand_on::<R>(R::of(context.get()).context());
     }
-    outcome as u32
+    if fate.drops() { R::DROP } else { R::PASS }
+}
+
+/// What is put away until it is needed: in a register it would be in the way of those who need none of it, and calculated with what it came from.
+struct Kept<T>(T);
+
+impl<T: Copy> Kept<T> {
+    #[inline(always)]
+    fn get(&self) -> T {
+        // SAFETY: the address of a field. Volatile, so that it is read there and then.
+        unsafe { (&raw const self.0).read_volatile() }
+    }
 }
 
 /// What the program is to return; with [`TOLD`] where it is to be told of.
@@ -40,50 +67,29 @@ const TOLD: Outcome = 1 << 32;
 #[inline(never)]
 fn enforce_general<R: Received>(context: *mut c_void) -> Outcome {
     let frame = R::of(context);
-    let (parsed, verdict) = judge_general(&frame, &Policy::<false>, &Datagrams);
-    carry_out(&frame, parsed, verdict)
-}
-
-/// Counts, and says what is to be done.
-#[inline(always)]
-fn carry_out<R: Received>(frame: &R, parsed: Option<Packet>, verdict: Verdict) -> Outcome {
+    let Some((packet, verdict)) = judge_general(&frame, &Policy::<false>, &Datagrams) else {
+        return u64::from(R::PASS);
+    };
     let Verdict {
         reason, service, ..
     } = verdict;
-    if reason == Reason::None {
-        return u64::from(R::PASS);
+    let last = packet.map_or(usize::MAX, |packet| packet.last);
+    let counter = counter(service, reason);
+    maps::count(counter, frame.size(frame.known(last)));
+    let drops = reason.action() == Action::Drop && !constants::monitored(service);
+    let outcome = u64::from(if drops { R::DROP } else { R::PASS });
+    if tell::somebody_listens() && note(counter) {
+        return outcome | TOLD;
     }
-    if tell::somebody_listens() {
-        // The frame's length is asked for: where the packet ends would have to be kept for this.
-        let Size { packets, bytes } = frame.size(usize::MAX);
-        let noted = count_and_note(reason as u8, service, packets, bytes);
-        return action::<R>(reason, service) | noted;
-    }
-    let last = parsed.map_or(usize::MAX, |parsed| parsed.last);
-    maps::count(reason as u8, service, frame.size(last));
-    action::<R>(reason, service)
+    outcome
 }
 
-/// Counts, and notes what is to be told of; returns [`TOLD`] or nothing. A function by itself, and one that is not made to measure for those that
-/// call it: nothing of it is to be made ready where nobody listens.
+/// Notes a verdict, by its counter, for the program that tells; returns whether somebody listens to that. A function by itself, and one that is
+/// not made to measure for those that call it: nothing of it is to be made ready where nobody listens.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn count_and_note(reason: u8, service: u8, packets: u64, bytes: u64) -> Outcome {
-    maps::count(reason, service, Size { packets, bytes });
-    if tell::note(Told { reason, service }) {
-        TOLD
-    } else {
-        0
-    }
-}
-
-/// What is to be done for this reason: what the policy says, but in monitor mode.
-#[inline(always)]
-fn action<R: Received>(reason: Reason, service: u8) -> Outcome {
-    u64::from(match reason.action() {
-        Action::Drop if !constants::monitored(service) => R::DROP,
-        Action::Drop | Action::Pass => R::PASS,
-    })
+extern "C" fn note(counter: u32) -> bool {
+    tell::note(Told::counted(counter))
 }
 
 /// Leaves behind what [`enforce`] would find, and counts nothing.
@@ -99,7 +105,7 @@ pub(super) fn answer(frame: &impl Received) {
     };
     if let Some(parsed) = parsed {
         answer.protocol = parsed.protocol as u8;
-        answer.port = u16::from_be_bytes(parsed.port);
+        answer.port = u16::from_be(parsed.port);
         answer.family = match parsed.source.family {
             Family::V4 => 4,
             Family::V6 => 6,

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray},
 };
 use sipguard_ebpf::{
-    abi::{Answer, COUNTERS as COUNTER_COUNT, Counter, counter_of},
+    abi::{Answer, COUNTERS as COUNTER_COUNT, Counter},
     datagram::{DROPPED_PLACES, Datagram, Dropped, MOMENT},
     verdict::Memory,
 };
@@ -24,8 +24,8 @@ static ANSWER: Array<Answer> = Array::with_max_entries(1, 0);
 
 /// Counts a frame of this size.
 #[inline(always)]
-pub(super) fn count(reason: u8, service: u8, Size { packets, bytes }: Size) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(counter_of(service, reason)) {
+pub(super) fn count(counter: u32, Size { packets, bytes }: Size) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(counter) {
         // SAFETY: the element is this CPU's own, and a program is not interrupted by another of its kind on the same CPU.
         unsafe {
             (*counter).packets += packets;

@@ -2,7 +2,9 @@
 
 use core::{
     ffi::c_void,
+    marker::PhantomData,
     mem::{MaybeUninit, size_of},
+    ops::Deref,
 };
 
 use aya_ebpf::{
@@ -21,7 +23,7 @@ use sipguard_ebpf::{
 
 use super::{
     constants,
-    received::{Contents, Received, Size},
+    received::{Contents, Received, Size, UNKNOWN},
 };
 
 /// Holds [`super::xdp::tell`], or [`super::xdp::tell_frags`].
@@ -41,25 +43,50 @@ impl<const FRAGS: bool> Packet<FRAGS> {
 
     /// A header in the piece that can be read directly.
     #[inline(always)]
-    fn direct<T: Header>(&self, offset: usize) -> Option<T> {
-        let start = self.ctx.data() + offset;
-        if start + size_of::<T>() > self.ctx.data_end() {
-            return None;
-        }
+    fn direct<T: Header>(&self, offset: usize) -> Option<There<'_, T>> {
+        let address = self.ctx.data() + offset;
+        (address + size_of::<T>() <= self.ctx.data_end()).then_some(There {
+            address,
+            frame: PhantomData,
+        })
+    }
+}
+
+/// A header that lies inside a frame. Where it is is a number: of a pointer the program would ask whether it is null.
+struct There<'f, T> {
+    address: usize,
+    frame: PhantomData<&'f T>,
+}
+
+impl<T: Header> There<'_, T> {
+    /// The header itself.
+    #[inline(always)]
+    fn read(&self) -> T {
         // SAFETY: the bytes lie inside the frame, any bytes are a `T`, and the read does not ask for alignment.
-        Some(unsafe { (start as *const T).read_unaligned() })
+        unsafe { (self.address as *const T).read_unaligned() }
+    }
+}
+
+impl<T> Deref for There<'_, T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        const { assert!(align_of::<T>() == 1) };
+        // SAFETY: its bytes lie inside the frame while the program runs, any bytes are a `T`, and it need not be aligned.
+        unsafe { &*(self.address as *const T) }
     }
 }
 
 impl<const FRAGS: bool> Frame for Packet<FRAGS> {
     #[inline(always)]
-    fn first<T: Header>(&self) -> Option<T> {
+    fn first<T: Header>(&self) -> Option<impl Deref<Target = T>> {
         self.direct(0)
     }
 
     #[inline(always)]
     fn read<T: Header>(&self, offset: usize) -> Option<T> {
-        let direct = self.direct(offset);
+        let direct = self.direct::<T>(offset).map(|there| there.read());
         if !FRAGS || direct.is_some() {
             return direct;
         }
@@ -91,13 +118,22 @@ impl<const FRAGS: bool> Received for Packet<FRAGS> {
     /// Asking for the whole frame's length costs more than all of a packet's parsing: a packet that ends in the first piece is taken to be
     /// the whole frame.
     #[inline(always)]
-    fn size(&self, last: usize) -> Size {
+    fn known(&self, last: usize) -> usize {
         let first_piece = self.ctx.data_end() - self.ctx.data();
-        let bytes = if FRAGS && last >= first_piece {
+        if FRAGS && last >= first_piece {
+            UNKNOWN
+        } else {
+            first_piece
+        }
+    }
+
+    #[inline(always)]
+    fn size(&self, known: usize) -> Size {
+        let bytes = if FRAGS && known == UNKNOWN {
             // SAFETY: the helper takes the context it was made for.
             unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) }
         } else {
-            first_piece as u64
+            known as u64
         };
         Size { packets: 1, bytes }
     }
@@ -125,7 +161,7 @@ impl<const FRAGS: bool> Received for Packet<FRAGS> {
             kind: u16::from_be(kind),
             front: 0,
             tag: [0; 2],
-            bytes: self.size(usize::MAX).bytes as u32,
+            bytes: self.size(self.known(usize::MAX)).bytes as u32,
         }
     }
 }

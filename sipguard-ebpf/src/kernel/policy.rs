@@ -9,7 +9,7 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use sipguard_ebpf::{
-    abi::{Key, Layer, Lengths, LinkKind, Protocol, Reason, SERVICES, Value},
+    abi::{Guard, Key, Layer, Lengths, LinkKind, Protocol, Reason, SERVICES, Value},
     prefix::{V4, V6},
     verdict::{Decided, Entries, Tables, behind_hand, most_specific},
 };
@@ -90,13 +90,8 @@ impl<const IN_LINE: bool> Tables for Policy<IN_LINE> {
     }
 
     #[inline(always)]
-    fn service(&self, protocol: Protocol, port: [u8; 2]) -> Option<u8> {
-        constants::service(protocol, port)
-    }
-
-    #[inline(always)]
-    fn allows_by_default(&self, service: u8) -> bool {
-        constants::allows_by_default(service)
+    fn guard(&self, protocol: Protocol, port: u16) -> Option<Guard> {
+        constants::guard(protocol, port)
     }
 
     #[inline(always)]

@@ -19,8 +19,11 @@ pub(super) trait Received: Frame {
     /// The frame of this context, which must be of that kind.
     fn of(context: *mut c_void) -> Self;
 
-    /// What is to be counted, if the packet's last byte is where `last` says.
-    fn size(&self, last: usize) -> Size;
+    /// How many bytes it has if the packet's last byte is where `last` says, or [`UNKNOWN`].
+    fn known(&self, last: usize) -> usize;
+
+    /// What is to be counted.
+    fn size(&self, known: usize) -> Size;
 
     fn context(&self) -> &Self::Context;
 
@@ -30,6 +33,9 @@ pub(super) trait Received: Frame {
     /// What the bytes are that the kernel hands to a listener.
     fn contents(&self) -> Contents;
 }
+
+/// Stands where a frame's length would that is to be asked for.
+pub(super) const UNKNOWN: usize = 0;
 
 /// What a verdict is counted for.
 pub(super) struct Size {

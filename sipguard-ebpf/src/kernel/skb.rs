@@ -8,6 +8,7 @@
 use core::{
     ffi::c_void,
     mem::{MaybeUninit, size_of},
+    ops::Deref,
 };
 
 use aya_ebpf::{
@@ -21,7 +22,7 @@ use aya_ebpf::{
 use network_types::vlan::VlanHdr;
 use sipguard_ebpf::frame::{Frame, Header, Said};
 
-use super::received::{Contents, Received, Size};
+use super::received::{Contents, Received, Size, UNKNOWN};
 
 /// Holds [`super::tc::tell_tc`].
 #[map]
@@ -78,13 +79,24 @@ impl Skb {
     }
 }
 
+/// A header that was read.
+struct Loaded<T>(MaybeUninit<T>);
+
+impl<T> Deref for Loaded<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: the helper has filled it, and any bytes are a `T`.
+        unsafe { self.0.assume_init_ref() }
+    }
+}
+
 impl Frame for Skb {
     #[inline(always)]
-    fn first<T: Header>(&self) -> Option<T> {
+    fn first<T: Header>(&self) -> Option<impl Deref<Target = T>> {
         let mut header = MaybeUninit::<T>::uninit();
-        let loaded = self.load(0, &mut header);
-        // SAFETY: the helper has filled it, and any bytes are a `T`.
-        loaded.then(|| unsafe { header.assume_init() })
+        self.load(0, &mut header).then(|| Loaded(header))
     }
 
     #[inline(always)]
@@ -126,6 +138,12 @@ impl Received for Skb {
     #[inline(always)]
     fn of(context: *mut c_void) -> Self {
         Self::new(TcContext::new(context.cast()))
+    }
+
+    /// The kernel says it.
+    #[inline(always)]
+    fn known(&self, _: usize) -> usize {
+        UNKNOWN
     }
 
     /// Of what the kernel has put together (GRO), the number of frames that it was made of, and the bytes that are left of them. A tag that

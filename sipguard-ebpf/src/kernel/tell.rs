@@ -13,7 +13,7 @@ use sipguard_ebpf::{
     event::{BYTES_MOST, GRANT_LASTS, Grant, Record, SETS, Set, Teller, Told, place},
     flow::Flow,
     header::Family,
-    parse::plain,
+    parse::{Plain, plain},
 };
 
 use super::{
@@ -73,10 +73,10 @@ pub(super) fn note(told: Told) -> bool {
 
 /// Goes on in the program that tells, and does not return. Where there is none, returns.
 #[inline(always)]
-pub(super) fn hand_on<R: Received>(frame: &R) {
+pub(super) fn hand_on<R: Received>(context: &R::Context) {
     if !constants::silent() {
         // SAFETY: nothing here waits to be dropped.
-        unsafe { R::tellers().tail_call(frame.context(), 0) };
+        unsafe { R::tellers().tail_call(context, 0) };
     }
 }
 
@@ -120,9 +120,9 @@ fn spends(teller: &mut Teller) -> bool {
 #[inline(always)]
 fn told_now(frame: &impl Received, teller: &mut Teller, told: Told, dropped: bool) -> bool {
     let link = constants::link();
-    let source = match plain(frame, link, constants::protocols()) {
-        Some(packet) => packet.source.words,
-        None => Flow::of(frame, link).map_or([0; 2], |flow| flow.source),
+    let source = match plain(frame, link, |_, _| Some(())) {
+        Plain::Guarded(packet, ()) => packet.source.words,
+        Plain::Not | Plain::Unguarded => Flow::of(frame, link).map_or([0; 2], |flow| flow.source),
     };
     let second = granted!(second);
     let (set, mark) = place(granted!(seed), second, source);
@@ -181,7 +181,7 @@ fn output(frame: &impl Received, teller: &mut Teller, told: Told, dropped: bool)
     record.boot_ns = unsafe { bpf_ktime_get_boot_ns() };
     record.left_out = teller.left_out;
     record.generation = constants::generation();
-    record.length = frame.size(usize::MAX).bytes as u32;
+    record.length = frame.size(frame.known(usize::MAX)).bytes as u32;
     record.bytes = wanted.min(bytes);
     record.kind = kind;
     record.front = front as u16;

@@ -1,6 +1,9 @@
 //! What an interface would have delivered, and what it begins with.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Deref,
+};
 
 use sipguard_ebpf::{
     abi::LinkKind,
@@ -111,7 +114,7 @@ impl frame::Frame for Frame<'_> {
         frame::Frame::read(self.bytes, offset)
     }
 
-    fn first<T: Header>(&self) -> Option<T> {
+    fn first<T: Header>(&self) -> Option<impl Deref<Target = T>> {
         frame::Frame::first(self.bytes)
     }
 

@@ -45,7 +45,7 @@ impl Checker {
     /// What the kernel refused.
     pub fn over(number: u64, link: LinkKind) -> Result<Self, Error> {
         let generation = Generation::open(number)?;
-        let constants = generation.description.constants()?;
+        let constants = generation.description.constants();
         let object = load::object(&Plan {
             constants: &constants,
             sizes: generation.sizes()?,
@@ -174,7 +174,7 @@ fn short(packet: &Packet, link: LinkKind) -> Vec<u8> {
     }
     frame.extend(header);
     frame.extend([0; 2]);
-    frame.extend(packet.port);
+    frame.extend(packet.port.to_ne_bytes());
     frame
 }
 
@@ -197,7 +197,7 @@ mod tests {
                     let packet = Packet {
                         source,
                         protocol,
-                        port: 5060_u16.to_be_bytes(),
+                        port: 5060_u16.to_be(),
                         last: 0,
                     };
                     let frame = short(&packet, link);

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sipguard_lists::{notify::Notify, task::Dns};
 
-use super::Error;
 use crate::{
     policy::{Hide, Interface, LiveSource, Mode, Origin, Service},
     state::Slots,
@@ -68,13 +67,12 @@ pub struct ServiceDescription {
 
 impl Description {
     /// The constants of this generation's programs.
-    pub(super) fn constants(&self) -> Result<Constants, Error> {
+    pub(super) fn constants(&self) -> Constants {
         let services = self
             .services
             .iter()
             .map(|found| (&found.service, found.slot));
         Constants::new(self.mode, services, self.prefilter_shift)
-            .map_err(|error| Error::kernel("the description is damaged", &error))
     }
 
     /// Its services' slots.

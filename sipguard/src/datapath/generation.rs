@@ -228,7 +228,7 @@ impl Generation {
     /// What the kernel refused.
     pub fn add(&self, number: u64, target: &Target) -> Result<(), Error> {
         let name = &target.interface.name;
-        let constants = self.description.constants()?;
+        let constants = self.description.constants();
         let mut object = self.object(number, &constants, target)?;
         for place in Place::ALL {
             pins::remove(&pins::program(number, place, Role::Filter, name))?;

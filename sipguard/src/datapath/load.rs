@@ -92,11 +92,9 @@ fn new_enough() -> Result<(), Error> {
 /// Makes the maps; no program is loaded yet.
 pub(super) fn object(plan: &Plan<'_>) -> Result<Object, Error> {
     let Constants {
-        port_page,
-        port_services,
+        guards,
         protocols,
         monitor,
-        default_allow,
         prefilter_shift,
     } = plan.constants;
     let Whose { number, slot, link } = &plan.whose;
@@ -106,11 +104,9 @@ pub(super) fn object(plan: &Plan<'_>) -> Result<Object, Error> {
     let silent = u32::from(!tell::is_possible());
     make(&Said {
         constants: vec![
-            ("PORT_PAGE", port_page.as_slice()),
-            ("PORT_SERVICES", port_services.as_flattened().as_flattened()),
+            ("GUARDS", guards.as_flattened()),
             ("PROTOCOLS", protocols.bytes()),
             ("MONITOR", monitor.bytes()),
-            ("DEFAULT_ALLOW", default_allow.bytes()),
             ("PREFILTER_SHIFT", prefilter_shift.bytes()),
             ("LINK_KIND", link.bytes()),
             ("DROPPED_SEED", seed.bytes()),

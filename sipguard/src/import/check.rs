@@ -54,7 +54,7 @@ pub(super) fn ask(config: &str, answers: &[Answered]) -> Result<(), String> {
                     let packet = Packet {
                         source,
                         protocol: answer.protocol,
-                        port: answer.port.to_be_bytes(),
+                        port: answer.port.to_be(),
                         last: usize::MAX,
                     };
                     let passes = decide(&packet, &tables).action() == Action::Pass;

@@ -1,7 +1,7 @@
 //! Tables looked up in memory, so that tests and fuzzers ask the same questions of a policy as the kernel program does.
 
 use sipguard_ebpf::{
-    abi::{Key, Lengths, LinkKind, NO_SERVICE, PORT_PAGES, Protocol, Value},
+    abi::{Guard, Key, Lengths, LinkKind, Protocol, Value},
     prefix::{V4, V6},
     verdict,
 };
@@ -51,20 +51,9 @@ impl verdict::Tables for HostTables<'_> {
         self.tables.constants.protocols
     }
 
-    fn service(&self, protocol: Protocol, port: [u8; 2]) -> Option<u8> {
-        let port = u16::from_be_bytes(port);
-        let constants = &self.tables.constants;
-        let page = usize::from(constants.port_page[usize::from(port >> 8)]);
-        if page == 0 || page > PORT_PAGES {
-            return None;
-        }
-        let services = constants.port_services[page][usize::from(port & 0xff)];
-        let service = services[protocol as usize];
-        (service < NO_SERVICE).then_some(service)
-    }
-
-    fn allows_by_default(&self, service: u8) -> bool {
-        self.tables.constants.default_allow >> service & 1 == 1
+    fn guard(&self, protocol: Protocol, port: u16) -> Option<Guard> {
+        let ports = &self.tables.constants.guards[protocol as usize];
+        Guard::from_byte(ports[usize::from(port)])
     }
 
     fn prefilter_shift(&self) -> u32 {

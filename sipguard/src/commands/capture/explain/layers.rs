@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     net::{Ipv4Addr, Ipv6Addr},
+    ops::Deref,
 };
 
 use serde::Serialize;
@@ -34,8 +35,9 @@ impl frame::Frame for Watched<'_> {
         self.frame.read(offset)
     }
 
-    fn first<T: Header>(&self) -> Option<T> {
-        self.read(0)
+    fn first<T: Header>(&self) -> Option<impl Deref<Target = T>> {
+        self.read.borrow_mut().push((0, size_of::<T>()));
+        self.frame.first::<T>()
     }
 
     fn said(&self) -> Option<Said> {
