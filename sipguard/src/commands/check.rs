@@ -15,17 +15,17 @@ use etherparse::{IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, Pac
 use ipnet::IpNet;
 use serde::Serialize;
 use sipguard::{
+    capture::{Begins, Frame},
     datapath::{Checker, Description},
     lifecycle,
     policy::{Mode, Ports, protocol_name},
-    rehearsal::Compiled,
+    rehearsal::{Compiled, Judged, Rehearsal},
     report::{EntryReport, Living, OwnEntries, said_of},
     state::State,
-    tables::{HostTables, Now, PrefixKey, Tables},
 };
 use sipguard_ebpf::{
     abi::{Action, Layer, LinkKind, Protocol, Reason, Value},
-    verdict::judge,
+    verdict::Verdict,
 };
 
 use super::{Context, Outcome, capture, live, status, write_json};
@@ -34,9 +34,9 @@ use crate::{
     output::{Palette, rough},
 };
 
-/// The kernel program's answer for one port.
+/// The answer for one port.
 #[derive(Debug, Serialize)]
-struct Verdict<'a> {
+struct Told<'a> {
     n: usize,
     action: &'static str,
     reason: Option<&'static str>,
@@ -58,36 +58,17 @@ enum Asked {
     /// What is in force, through the kernel's own program.
     Live(Box<Checker>),
     /// A config file, here.
-    File(Box<Tables>, Now),
+    File(Box<Rehearsal>),
 }
 
 impl Asked {
     fn judge(&mut self, frame: &[u8]) -> Result<Judged> {
         Ok(match self {
-            Self::Live(checker) => {
-                let answer = checker.judge(frame)?;
-                Judged {
-                    reason: Reason::COUNTED
-                        .into_iter()
-                        .find(|reason| *reason as u8 == answer.reason),
-                    slot: answer.service,
-                    length: answer.length,
-                    layer: if answer.layer == Layer::Hand as u8 {
-                        Layer::Hand
-                    } else {
-                        Layer::Live
-                    },
-                }
-            }
-            Self::File(tables, now) => {
-                let (_, verdict) = judge(frame, &HostTables::new(tables, now.boot_ns));
-                Judged {
-                    reason: Some(verdict.reason).filter(|reason| *reason != Reason::None),
-                    slot: verdict.service,
-                    length: verdict.length,
-                    layer: verdict.layer,
-                }
-            }
+            Self::Live(checker) => checker.judge(frame)?.into(),
+            Self::File(rehearsal) => rehearsal.judge(&Frame {
+                begins: Begins::Ethernet,
+                bytes: frame,
+            })?,
         })
     }
 
@@ -100,7 +81,7 @@ impl Asked {
     ) -> Result<Vec<EntryReport<'a>>> {
         Ok(match self {
             Self::Live(checker) => living.of(&checker.generation, slot, prefix)?,
-            Self::File(..) => Vec::new(),
+            Self::File(_) => Vec::new(),
         })
     }
 
@@ -108,24 +89,9 @@ impl Asked {
     fn value(&self, slot: u8, prefix: IpNet) -> Result<Option<Value>> {
         Ok(match self {
             Self::Live(checker) => checker.generation.value(slot, Layer::Hand, prefix)?,
-            Self::File(tables, _) => match PrefixKey::new(prefix, slot, Layer::Hand) {
-                PrefixKey::V4(key) => tables.entries4.get(&key),
-                PrefixKey::V6(key) => tables.entries6.get(&key),
-            },
+            Self::File(rehearsal) => rehearsal.value(slot, Layer::Hand, prefix),
         })
     }
-}
-
-/// What becomes of a frame.
-struct Judged {
-    /// None where its port is not guarded.
-    reason: Option<Reason>,
-    /// The service's number in the kernel, or [`sipguard_ebpf::abi::NO_SERVICE`].
-    slot: u8,
-    /// The length of the prefix whose entry decided.
-    length: u8,
-    /// The layer of that entry.
-    layer: Layer,
 }
 
 pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Result<Outcome> {
@@ -137,10 +103,8 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
     let address = check.address.context("name an address or a capture")?;
     let now = context.host.now();
     let (mut asked, description, state) = if context.config_is_named && !check.live {
-        let Compiled {
-            tables,
-            description,
-        } = Compiled::of_file(&context.host, &context.config)?;
+        let compiled = Compiled::of_file(&context.host, &context.config)?;
+        let description = compiled.description.clone();
         if !description.live.is_empty() {
             let names = description.live.iter().map(|it| it.task.source.as_str());
             context.warn(&format!(
@@ -148,8 +112,8 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
                 names.collect::<Vec<_>>().join(", ")
             ));
         }
-        let asked = Asked::File(Box::new(tables), now);
-        (asked, description, State::default())
+        let asked = Rehearsal::on_host(compiled, now);
+        (Asked::File(Box::new(asked)), description, State::default())
     } else {
         let Some(live) = live(context)? else {
             bail!(
@@ -172,10 +136,16 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
     for (n, (protocol, port)) in (1..).zip(ports(check, &description)?) {
         let frame = frame(address, protocol, port)?;
         let judged = asked.judge(&frame)?;
-        let service = description.service_at(judged.slot);
+        let Verdict {
+            reason,
+            service,
+            layer,
+            ..
+        } = judged.verdict;
+        let service = description.service_at(service);
         let mut besides = Vec::new();
-        let entry = match (decided_by(&judged, address), service) {
-            (Some(prefix), Some(found)) if judged.layer == Layer::Live => {
+        let entry = match (judged.decided_by(), service) {
+            (Some(prefix), Some(found)) if layer == Layer::Live => {
                 let mut said = asked.live(found.slot, prefix, &living)?.into_iter();
                 let first = said.next();
                 besides = said.collect();
@@ -189,20 +159,20 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
         };
         let overruled = match (&entry, service) {
             (Some(entry), Some(found))
-                if judged.layer == Layer::Hand && entry.prefix.prefix_len() > 0 && is_live =>
+                if layer == Layer::Hand && entry.prefix.prefix_len() > 0 && is_live =>
             {
                 living.covering(found.slot, address)
             }
             _ => besides,
         };
         let mode = service.map_or(description.mode, |found| found.service.mode);
-        verdicts.push(Verdict {
+        verdicts.push(Told {
             n,
-            action: match judged.reason.map_or(Action::Pass, Reason::action) {
+            action: match reason.action() {
                 Action::Pass => "pass",
                 Action::Drop => "drop",
             },
-            reason: judged.reason.map(Reason::name),
+            reason: (reason != Reason::None).then(|| reason.name()),
             service: service.map(|found| found.service.name.as_str()),
             source: address,
             protocol: protocol_name(protocol),
@@ -219,7 +189,7 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
     } else if !context.is_quiet() {
         write(out, &verdicts, context.palette)?;
     }
-    let is_dropped = |verdict: &Verdict<'_>| verdict.action == "drop";
+    let is_dropped = |verdict: &Told<'_>| verdict.action == "drop";
     // Whoever is let in to one service is seldom let in to all.
     let dropped = if check.port.is_none() && check.service.is_none() {
         verdicts.iter().all(is_dropped)
@@ -314,18 +284,8 @@ fn frame(source: IpAddr, protocol: Protocol, port: u16) -> Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// The prefix of the entry that decided, if one did.
-fn decided_by(judged: &Judged, source: IpAddr) -> Option<IpNet> {
-    if !matches!(judged.reason, Some(Reason::Allowed | Reason::Denied)) {
-        return None;
-    }
-    IpNet::new(source, judged.length)
-        .ok()
-        .map(|prefix| prefix.trunc())
-}
-
 /// One line for all ports of a service that have the same verdict, as they do unless an entry ends in between.
-fn write(out: &mut dyn Write, verdicts: &[Verdict<'_>], palette: Palette) -> Result<()> {
+fn write(out: &mut dyn Write, verdicts: &[Told<'_>], palette: Palette) -> Result<()> {
     let mut rest = verdicts;
     while let Some(first) = rest.first() {
         let same = rest
@@ -364,7 +324,7 @@ fn write(out: &mut dyn Write, verdicts: &[Verdict<'_>], palette: Palette) -> Res
     Ok(())
 }
 
-fn why(verdict: &Verdict<'_>) -> String {
+fn why(verdict: &Told<'_>) -> String {
     let mut why = match (&verdict.entry, verdict.reason) {
         (Some(entry), Some(reason)) => {
             let left = entry
