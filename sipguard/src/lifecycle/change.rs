@@ -6,12 +6,7 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use sipguard_ebpf::abi::Layer;
 
-use super::{
-    error::Error,
-    live::{Live, live},
-    renew::renew,
-    session::Session,
-};
+use super::{error::Error, live::Live, renew::renew, session::Session};
 use crate::{
     datapath::{self, Generation},
     host::Host,
@@ -73,7 +68,7 @@ pub fn add(
     new: &NewEntry,
 ) -> Result<Changed, Error> {
     let mut session = Session::begin(host)?;
-    let live = live(host)?;
+    let live = session.live()?;
     let services = services(live.as_ref(), service)?;
     let now = session.now();
     let until = new.end.map(|end| match end {
@@ -108,7 +103,7 @@ pub fn add(
 /// [`Error::NotOwn`] and [`Error::NoEntry`] where the command line says nothing of them, and has said nothing that ended a while ago.
 pub fn remove(host: &Host, prefixes: &[IpNet], service: Option<&str>) -> Result<Removed, Error> {
     let mut session = Session::begin(host)?;
-    let live = live(host)?;
+    let live = session.live()?;
     let now = session.now();
     let mut changes = forget_ended(&mut session, now);
     let services = match (&live, service) {
