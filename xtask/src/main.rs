@@ -1,6 +1,7 @@
 //! `cargo xtask`: what a developer of sipguard runs.
 
 mod bench;
+mod board;
 mod debootstrap;
 mod demo;
 mod deploy;
@@ -52,6 +53,8 @@ enum Task {
     Demo(demo::Arguments),
     /// Measure what packets and policies cost, beside other filters (as root, too)
     Bench(bench::Arguments),
+    /// Draw the Grafana board as Prometheus answers its queries, into the manual (as root, too)
+    Board(board::Arguments),
     /// Make a Debian package and a tarball in target/package
     Package,
     /// Put sipguard and its config on gateways over SSH; what fails takes itself back
@@ -94,6 +97,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Board(arguments) => board::run(&arguments),
         Task::Package => package::run(),
         Task::Deploy(arguments) => deploy::run(&arguments),
         Task::Undeploy(fleet) => deploy::undeploy::run(&fleet),

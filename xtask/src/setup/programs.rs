@@ -14,6 +14,8 @@ pub(crate) enum Purpose {
     Test,
     /// `cargo xtask bench`, sipguard's own part of it
     Bench,
+    /// `cargo xtask board`
+    Board,
     /// What the benchmark compares sipguard with; what can't be had is absent from its tables
     Rivals,
     /// `cargo xtask kernels`, and what else boots Debian's kernels
@@ -28,7 +30,7 @@ pub(crate) enum Purpose {
     Fresh,
 }
 
-use Purpose::{Bench, Demo, Deploy, Devices, Fresh, Kernels, Rivals, Test, Vm};
+use Purpose::{Bench, Board, Demo, Deploy, Devices, Fresh, Kernels, Rivals, Test, Vm};
 
 struct Program {
     name: &'static str,
@@ -63,7 +65,7 @@ const PROGRAMS: &[Program] = &[
     program("kamailio", "kamailio", "a gateway that phones register with", &[Test]),
     program("sipsak", "sipsak", "single SIP requests, over TCP and IPv6 too", &[Demo, Test]),
     // Networks
-    program("ip", "iproute2", "hosts and links: network namespaces, veth, VLAN", &[Demo, Test, Bench, Kernels, Vm]),
+    program("ip", "iproute2", "hosts and links: network namespaces, veth, VLAN", &[Demo, Test, Bench, Board, Kernels, Vm]),
     program("tc", "iproute2", "hands packets on, as other people's rules do", &[Test, Kernels]),
     program("ss", "iproute2", "tells who listens", &[Demo, Bench]),
     program("ping", "iputils-ping", "shows that ICMP goes on", &[Demo, Test, Kernels]),
@@ -81,7 +83,8 @@ const PROGRAMS: &[Program] = &[
     program("apache2", "apache2-bin", "has lists to be fetched, too", &[Test]),
     program("openssl", "openssl", "makes the web server's certificate, and an authority to trust", &[Test]),
     // Monitoring
-    program("promtool", "prometheus", "checks metrics, and tries the alert rules", &[Test]),
+    program("promtool", "prometheus", "checks metrics, tries the alert rules, and asks Prometheus", &[Test, Board]),
+    program("prometheus", "prometheus", "collects metrics", &[Board]),
     program("aiosmtpd", "python3-aiosmtpd", "is the mail server that notices go to", &[Test]),
     // Captures
     program("tcpdump", "tcpdump", "counts packets, to compare sipguard's counters with, and reads captures beside it", &[Demo, Test, Rivals]),
