@@ -25,7 +25,8 @@ impl Constants {
         prefilter_shift: u32,
     ) -> Self {
         let mut constants = Self {
-            guards: Box::new([[0; 1 << 16]; 4]),
+            // SAFETY: these are bytes, and zero is one. Made where they stay: the stack is no place for so many.
+            guards: unsafe { Box::new_zeroed().assume_init() },
             protocols: 0,
             monitor: bit(NO_SERVICE, mode == Mode::Monitor),
             prefilter_shift,
