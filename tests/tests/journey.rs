@@ -84,17 +84,17 @@ impl World {
              [notify]\nwebhook = {{ url = \"https://{HOOK}/hook\", ca_file = \"{}\" }}\n",
             authority.display()
         );
-        fs::write(world.config(), config).expect("the scratch folder is writable");
+        fs::write(World::config(), config).expect("the scratch folder is writable");
         world.sipguard("apply").succeeded();
         world
     }
 
-    fn config(&self) -> PathBuf {
+    fn config() -> PathBuf {
         Path::new(SCRATCH).join("sipguard.toml")
     }
 
     fn sipguard(&self, line: &str) -> Finished {
-        let config = self.config();
+        let config = Self::config();
         let config = ["--config", config.to_str().expect("plain")];
         self.gateway
             .sipguard(config.into_iter().chain(line.split(' ')))
@@ -115,7 +115,7 @@ impl World {
     }
 
     /// Somebody calls: once and waits for an answer, or until he is stopped.
-    fn sipp(&self, from: &str, more: &[&str]) -> Command {
+    fn sipp(from: &str, more: &[&str]) -> Command {
         let mut sipp = Command::new("sipp");
         sipp.args(["-t", "u1", "-i", from, "-p", "5060", "-nostdin"]);
         sipp.args(["-sn", "uac", "-m", "1"]).args(more);
@@ -125,7 +125,7 @@ impl World {
 
     /// Whether a call is answered.
     fn calls(&self, from: &str) -> bool {
-        let mut call = self.sipp(from, &["-timeout", "5", "-timeout_error"]);
+        let mut call = Self::sipp(from, &["-timeout", "5", "-timeout_error"]);
         self.provider.run(&mut call).status.success()
     }
 
@@ -186,7 +186,7 @@ fn a_provider_moves_and_somebody_hears_of_it_who_can_let_him_in() {
 
         let since = Timestamp::now();
         let began = Instant::now();
-        let calling = world.provider.spawn(&mut world.sipp(MOVED, &[]));
+        let calling = world.provider.spawn(&mut World::sipp(MOVED, &[]));
         let mend = format!("sipguard allow {MOVED} --service sip");
         let sentence = format!(
             "trunk seems to have moved: {MOVED}, next to {TRUNK}, has knocked with INVITE since "
@@ -235,7 +235,9 @@ fn a_provider_moves_and_somebody_hears_of_it_who_can_let_him_in() {
             .collect();
         let wire = world.provider.wire("eth0");
         until("it is a flood", || {
-            frames.iter().for_each(|frame| wire.send(frame));
+            for frame in &frames {
+                wire.send(frame);
+            }
             journal.read();
             !journal.of("flood_began").is_empty()
         });
@@ -305,13 +307,13 @@ fn a_receiver_that_was_down_for_a_day_gets_what_there_is_room_for_and_hears_of_t
 
         // The one that is told of now takes another one's place, which stands in the journal.
         let _agent = Agent::start(&world.gateway);
-        let config = fs::read_to_string(world.config()).expect("it was written");
-        fs::write(world.config(), format!("mode = \"monitor\"\n{config}")).expect("writable");
+        let config = fs::read_to_string(World::config()).expect("it was written");
+        fs::write(World::config(), format!("mode = \"monitor\"\n{config}")).expect("writable");
         world.sipguard("apply").succeeded();
         journal.wait_for("monitoring", 0);
         let told = journal.wait_for("spool_full", 0);
         assert_eq!(told["SIPGUARD_LOST"], "1");
-        let last = spool().notices.back().expect("it is full").number;
+        let newest = spool().notices.back().expect("it is full").number;
 
         let (_nginx, posted) = world.web_server();
         let _service = world.later(service, SignedDuration::from_hours(24));
@@ -329,7 +331,7 @@ fn a_receiver_that_was_down_for_a_day_gets_what_there_is_room_for_and_hears_of_t
         assert_eq!(kinds.values().sum::<u64>(), MOST as u64);
         let lost = bodies.iter().map(|body| body["lost"].as_u64());
         let lost: u64 = lost.map(|lost| lost.expect("a number")).sum();
-        assert_eq!(lost, last - MOST as u64, "{bodies:?}");
+        assert_eq!(lost, newest - MOST as u64, "{bodies:?}");
         let said = world.sipguard("notify --json").succeeded().stdout;
         let said: Value = serde_json::from_str(said.trim()).expect("JSON");
         assert_eq!((&said["lost"], &said["waiting"]), (&lost.into(), &0.into()));
