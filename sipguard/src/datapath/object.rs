@@ -154,6 +154,8 @@ fn types(object: &mut aya_obj::Object) -> Result<Option<Arc<OwnedFd>>, BtfError>
         size: u32,
         log_size: u32,
         log_level: u32,
+        /// Zero: kernels before 6.4 refuse what they don't know, and what pads a structure is anything.
+        padding: u32,
     }
     // Functions, global ones and sections there are in every kernel that has all else we need.
     let features = BtfFeatures::new(
@@ -174,6 +176,7 @@ fn types(object: &mut aya_obj::Object) -> Result<Option<Arc<OwnedFd>>, BtfError>
             size: u32::try_from(types.len()).unwrap_or(u32::MAX),
             log_size: 0,
             log_level: 0,
+            padding: 0,
         };
         // SAFETY: these are the command's attributes, with so many bytes, and what it makes is ours.
         unsafe { made(BTF_LOAD, &mut attributes) }.ok()
