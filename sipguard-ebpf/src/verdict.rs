@@ -111,7 +111,13 @@ impl Verdict {
 /// The verdict on a frame by itself, with what was found in it.
 #[inline(always)]
 pub fn judge(frame: &(impl Frame + ?Sized), tables: &impl Tables) -> (Option<Packet>, Verdict) {
-    match parse(frame, tables.link(), tables.protocols()) {
+    judged(parse(frame, tables.link(), tables.protocols()), tables)
+}
+
+/// The verdict on what was found in a frame.
+#[inline(always)]
+pub fn judged(parsed: Result<Packet, Reason>, tables: &impl Tables) -> (Option<Packet>, Verdict) {
+    match parsed {
         Ok(packet) => (Some(packet), decide(&packet, tables)),
         Err(reason) => (None, Verdict::without_service(reason)),
     }

@@ -1,21 +1,25 @@
 //! What is done with a verdict, wherever in the kernel the frame was met.
 
-use core::ffi::c_void;
-
-use aya_ebpf::EbpfContext as _;
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{__sk_buff, xdp_md},
+    programs::{TcContext, XdpContext},
+};
 use sipguard_ebpf::{
     abi::{Action, Answer, Fate, counter},
     event::Told,
     header::Family,
-    parse::{Plain, plain},
-    verdict::{Verdict, judge, judge_general, listed},
+    parse::{Plain, general, plain},
+    verdict::{Verdict, judge_general, judged, listed},
 };
 
 use super::{
     constants,
     maps::{self, Datagrams},
+    packet::Packet,
     policy::Policy,
     received::Received,
+    skb::Skb,
     tell,
 };
 
@@ -27,7 +31,7 @@ pub(super) fn enforce<R: Received>(frame: &R) -> u32 {
         Plain::Guarded(packet, guard) => (packet, guard),
         Plain::Not => {
             let context = Kept(frame.context().as_ptr());
-            let outcome = enforce_general::<R>(frame.context().as_ptr());
+            let outcome = frame.general();
             if outcome > u64::from(R::PASS.max(R::DROP)) {
                 tell::hand_on::<R>(R::of(context.get()).context());
             }
@@ -60,14 +64,13 @@ impl<T: Copy> Kept<T> {
 }
 
 /// What the program is to return; with [`TOLD`] where it is to be told of.
-type Outcome = u64;
+pub(super) type Outcome = u64;
 const TOLD: Outcome = 1 << 32;
 
-/// The same for what is not plain, up to the telling. A function by itself: in line it takes registers from what is.
-#[inline(never)]
-fn enforce_general<R: Received>(context: *mut c_void) -> Outcome {
-    let frame = R::of(context);
-    let Some((packet, verdict)) = judge_general(&frame, &Policy::<false>, &Datagrams) else {
+/// The same for what is not plain, up to the telling.
+#[inline(always)]
+fn enforce_general<R: Received>(frame: &R) -> Outcome {
+    let Some((packet, verdict)) = judge_general(frame, &Policy::<false>, &Datagrams) else {
         return u64::from(R::PASS);
     };
     let Verdict {
@@ -84,6 +87,30 @@ fn enforce_general<R: Received>(context: *mut c_void) -> Outcome {
     outcome
 }
 
+// Functions by themselves: in line it takes registers from what is plain. And global ones (see `super::policy`): of what another function returns
+// the verifier of kernels before 6.5 can't tell where it comes from, and takes all numbers for what counts.
+
+/// [`enforce_general`] in front of [`super::xdp::filter`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn general_xdp(context: *mut xdp_md) -> Outcome {
+    enforce_general(&Packet::<false>::new(XdpContext::new(context)))
+}
+
+/// The same for [`super::xdp::filter_frags`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn general_frags(context: *mut xdp_md) -> Outcome {
+    enforce_general(&Packet::<true>::new(XdpContext::new(context)))
+}
+
+/// The same for [`super::tc::filter_tc`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn general_tc(context: *mut __sk_buff) -> Outcome {
+    enforce_general(&Skb::new(TcContext::new(context)))
+}
+
 /// Notes a verdict, by its counter, for the program that tells; returns whether somebody listens to that. A function by itself, and one that is
 /// not made to measure for those that call it: nothing of it is to be made ready where nobody listens.
 #[unsafe(no_mangle)]
@@ -95,7 +122,9 @@ extern "C" fn note(counter: u32) -> bool {
 /// Leaves behind what [`enforce`] would find, and counts nothing.
 #[inline(always)]
 pub(super) fn answer(frame: &impl Received) {
-    let (parsed, verdict) = judge(frame, &Policy::<false>);
+    // The general way takes plain frames, too: with both in one program older kernels verify it for long.
+    let parsed = general(frame, constants::link(), constants::protocols());
+    let (parsed, verdict) = judged(parsed, &Policy::<false>);
     let mut answer = Answer {
         reason: verdict.reason as u8,
         service: verdict.service,

@@ -22,7 +22,10 @@ use aya_ebpf::{
 use network_types::vlan::VlanHdr;
 use sipguard_ebpf::frame::{Frame, Header, Said};
 
-use super::received::{Contents, Received, Size, UNKNOWN};
+use super::{
+    judge,
+    received::{Contents, Received, Size, UNKNOWN},
+};
 
 /// Holds [`super::tc::tell_tc`].
 #[map]
@@ -164,6 +167,11 @@ impl Received for Skb {
     #[inline(always)]
     fn context(&self) -> &TcContext {
         &self.ctx
+    }
+
+    #[inline(always)]
+    fn general(&self) -> u64 {
+        judge::general_tc(self.ctx.skb.skb)
     }
 
     #[inline(always)]
