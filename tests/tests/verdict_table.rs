@@ -134,6 +134,9 @@ fn random_frames_of_the_byte_code() {
     for link in [LinkKind::Ethernet, LinkKind::Ip] {
         let mut check = ByteCode::new(&compiled, "check", link);
         let mut check_frags = ByteCode::new(&compiled, "check_frags", link);
+        // These have a way of their own for what is plain.
+        let [mut filter, mut filter_frags] =
+            ["filter", "filter_frags"].map(|name| ByteCode::new(&compiled, name, link));
         for _ in 0..20_000 {
             let mut frame = random.choose(&rows).frame.clone();
             random.mutate(&mut frame);
@@ -146,6 +149,21 @@ fn random_frames_of_the_byte_code() {
             );
             let in_pieces = check_frags.check(&frame, first);
             assert_eq!(in_pieces, verdict, "{link:?} {first} {frame:02x?}");
+            let whole = filter.filter(&frame, frame.len()).verdict;
+            let in_pieces = filter_frags.filter(&frame, first).verdict;
+            for filtered in [whole, in_pieces] {
+                // What was dropped before decides of fragments, too.
+                if filtered.reason == Reason::Orphan {
+                    assert_eq!(verdict.reason, Reason::Fragment, "{link:?} {frame:02x?}");
+                    continue;
+                }
+                let wanted = Verdict {
+                    length: None,
+                    layer: None,
+                    ..verdict
+                };
+                assert_eq!(filtered, wanted, "{link:?} {first} {frame:02x?}");
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use sipguard::{
     capture::{Begins, Frame},
+    clock::Now,
     datapath::{Checker, Description},
     lifecycle,
     policy::{Mode, Ports, protocol_name},
@@ -102,32 +103,7 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
     // The command line takes one or the other.
     let address = check.address.context("name an address or a capture")?;
     let now = context.host.now();
-    let (mut asked, description, state) = if context.config_is_named && !check.live {
-        let compiled = Compiled::of_file(&context.host, &context.config)?;
-        let description = compiled.description.clone();
-        if !description.live.is_empty() {
-            let names = description.live.iter().map(|it| it.task.source.as_str());
-            context.warn(&format!(
-                "what live sources have is not in the file, and is not looked at: {}; `sipguard check --live` asks what is in force",
-                names.collect::<Vec<_>>().join(", ")
-            ));
-        }
-        let asked = Rehearsal::on_host(compiled, now);
-        (Asked::File(Box::new(asked)), description, State::default())
-    } else {
-        let Some(live) = live(context)? else {
-            bail!(
-                "nothing is in force that could be asked: run `sipguard apply` first, or name a config file with --config"
-            );
-        };
-        let checker = Checker::over(live.number, LinkKind::Ethernet)?;
-        let description = checker.generation.description.clone();
-        (
-            Asked::Live(Box::new(checker)),
-            description,
-            lifecycle::state(&context.host),
-        )
-    };
+    let (mut asked, description, state) = who_is_asked(check, context, now)?;
     let is_live = matches!(asked, Asked::Live(_));
     let own = OwnEntries::new(&state);
     let bans = lifecycle::bans(&context.host, &state);
@@ -201,6 +177,36 @@ pub(super) fn run(check: &Check, context: &Context, out: &mut dyn Write) -> Resu
     } else {
         Outcome::Done
     })
+}
+
+/// Who is asked, the policy that he judges by, and what was said by hand.
+fn who_is_asked(check: &Check, context: &Context, now: Now) -> Result<(Asked, Description, State)> {
+    if context.config_is_named && !check.live {
+        let compiled = Compiled::of_file(&context.host, &context.config)?;
+        let description = compiled.description.clone();
+        if !description.live.is_empty() {
+            let names = description.live.iter().map(|it| it.task.source.as_str());
+            context.warn(&format!(
+                "what live sources have is not in the file, and is not looked at: {}; `sipguard check --live` asks what is in force",
+                names.collect::<Vec<_>>().join(", ")
+            ));
+        }
+        let asked = Rehearsal::on_host(compiled, now);
+        Ok((Asked::File(Box::new(asked)), description, State::default()))
+    } else {
+        let Some(live) = live(context)? else {
+            bail!(
+                "nothing is in force that could be asked: run `sipguard apply` first, or name a config file with --config"
+            );
+        };
+        let checker = Checker::over(live.number, LinkKind::Ethernet)?;
+        let description = checker.generation.description.clone();
+        Ok((
+            Asked::Live(Box::new(checker)),
+            description,
+            lifecycle::state(&context.host),
+        ))
+    }
 }
 
 /// Which ports are meant.
