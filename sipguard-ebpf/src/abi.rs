@@ -126,7 +126,7 @@ pub enum Action {
     Drop = 1,
 }
 
-/// All that the policy says of a guarded port, in one byte that is read once: the service in the upper half; in the lower one [`MONITORED`] and
+/// All that the policy says of a guarded port, in one byte that is read once: the service in the upper half; in the lower one its mode and
 /// the reason of an unlisted source's verdict. Nothing of a port that no service guards is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]

@@ -68,7 +68,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// The [`Prefix::cell`] of the address.
+    /// The [cell](crate::prefix::Prefix::cell) of the address.
     #[must_use]
     #[inline(always)]
     pub fn cell(self) -> u32 {
