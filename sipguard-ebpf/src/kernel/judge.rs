@@ -1,10 +1,8 @@
 //! What is done with a verdict, wherever in the kernel the frame was met.
 
-use aya_ebpf::{
-    EbpfContext as _,
-    bindings::{__sk_buff, xdp_md},
-    programs::{TcContext, XdpContext},
-};
+use core::ffi::c_void;
+
+use aya_ebpf::EbpfContext as _;
 use sipguard_ebpf::{
     abi::{Action, Answer, Fate, counter},
     event::Told,
@@ -16,22 +14,21 @@ use sipguard_ebpf::{
 use super::{
     constants,
     maps::{self, Datagrams},
-    packet::Packet,
     policy::Policy,
     received::Received,
-    skb::Skb,
     tell,
 };
 
-/// Judges, counts, leaves the rest to the program that tells where somebody listens, and says what the program is to return.
+/// Judges, counts, leaves the rest to the program that tells where somebody listens, and says what the program is to return. `general` is
+/// [`enforce_general`] for the frame of a context.
 #[inline(always)]
-pub(super) fn enforce<R: Received>(frame: &R) -> u32 {
+pub(super) fn enforce<R: Received>(frame: &R, general: impl FnOnce(*mut c_void) -> Outcome) -> u32 {
     let (packet, guard) = match plain(frame, constants::link(), constants::guard) {
         Plain::Unguarded => return R::PASS,
         Plain::Guarded(packet, guard) => (packet, guard),
         Plain::Not => {
             let context = Kept(frame.context().as_ptr());
-            let outcome = frame.general();
+            let outcome = general(frame.context().as_ptr());
             if outcome > u64::from(R::PASS.max(R::DROP)) {
                 tell::hand_on::<R>(R::of(context.get()).context());
             }
@@ -67,9 +64,11 @@ impl<T: Copy> Kept<T> {
 pub(super) type Outcome = u64;
 const TOLD: Outcome = 1 << 32;
 
-/// The same for what is not plain, up to the telling.
+/// The same for what is not plain, up to the telling. It belongs in a function by itself: in line it takes registers from what is plain. And in a
+/// global one (see `super::policy`): of what another function returns the verifier of kernels before 6.5 can't tell where it comes from, and takes
+/// all numbers for what counts.
 #[inline(always)]
-fn enforce_general<R: Received>(frame: &R) -> Outcome {
+pub(super) fn enforce_general<R: Received>(frame: &R) -> Outcome {
     let Some((packet, verdict)) = judge_general(frame, &Policy::<false>, &Datagrams) else {
         return u64::from(R::PASS);
     };
@@ -85,30 +84,6 @@ fn enforce_general<R: Received>(frame: &R) -> Outcome {
         return outcome | TOLD;
     }
     outcome
-}
-
-// Functions by themselves: in line it takes registers from what is plain. And global ones (see `super::policy`): of what another function returns
-// the verifier of kernels before 6.5 can't tell where it comes from, and takes all numbers for what counts.
-
-/// [`enforce_general`] in front of [`super::xdp::filter`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(super) extern "C" fn general_xdp(context: *mut xdp_md) -> Outcome {
-    enforce_general(&Packet::<false>::new(XdpContext::new(context)))
-}
-
-/// The same for [`super::xdp::filter_frags`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(super) extern "C" fn general_frags(context: *mut xdp_md) -> Outcome {
-    enforce_general(&Packet::<true>::new(XdpContext::new(context)))
-}
-
-/// The same for [`super::tc::filter_tc`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(super) extern "C" fn general_tc(context: *mut __sk_buff) -> Outcome {
-    enforce_general(&Skb::new(TcContext::new(context)))
 }
 
 /// Notes a verdict, by its counter, for the program that tells; returns whether somebody listens to that. A function by itself, and one that is

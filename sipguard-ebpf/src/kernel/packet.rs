@@ -22,7 +22,7 @@ use sipguard_ebpf::{
 };
 
 use super::{
-    constants, judge,
+    constants,
     received::{Contents, Received, Size, UNKNOWN},
 };
 
@@ -141,15 +141,6 @@ impl<const FRAGS: bool> Received for Packet<FRAGS> {
     #[inline(always)]
     fn context(&self) -> &XdpContext {
         &self.ctx
-    }
-
-    #[inline(always)]
-    fn general(&self) -> u64 {
-        if FRAGS {
-            judge::general_frags(self.ctx.ctx)
-        } else {
-            judge::general_xdp(self.ctx.ctx)
-        }
     }
 
     #[inline(always)]

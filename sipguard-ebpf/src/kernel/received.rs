@@ -27,9 +27,6 @@ pub(super) trait Received: Frame {
 
     fn context(&self) -> &Self::Context;
 
-    /// What becomes of it if it is not plain.
-    fn general(&self) -> u64;
-
     /// Where the program is that tells of frames of this kind: the kernel has programs lead to their like alone.
     fn tellers() -> &'static ProgramArray;
 

@@ -22,10 +22,7 @@ use aya_ebpf::{
 use network_types::vlan::VlanHdr;
 use sipguard_ebpf::frame::{Frame, Header, Said};
 
-use super::{
-    judge,
-    received::{Contents, Received, Size, UNKNOWN},
-};
+use super::received::{Contents, Received, Size, UNKNOWN};
 
 /// Holds [`super::tc::tell_tc`].
 #[map]
@@ -167,11 +164,6 @@ impl Received for Skb {
     #[inline(always)]
     fn context(&self) -> &TcContext {
         &self.ctx
-    }
-
-    #[inline(always)]
-    fn general(&self) -> u64 {
-        judge::general_tc(self.ctx.skb.skb)
     }
 
     #[inline(always)]

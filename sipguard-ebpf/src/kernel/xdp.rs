@@ -1,9 +1,13 @@
 //! In the driver, or right behind it.
 
-use aya_ebpf::{bindings::xdp_action::XDP_PASS, macros::xdp, programs::XdpContext};
+use aya_ebpf::{
+    bindings::{xdp_action::XDP_PASS, xdp_md},
+    macros::xdp,
+    programs::XdpContext,
+};
 
 use super::{
-    judge::{answer, enforce},
+    judge::{Outcome, answer, enforce, enforce_general},
     packet::Packet,
     tell,
 };
@@ -11,13 +15,31 @@ use super::{
 /// Filters, on kernels without multi-piece frames.
 #[xdp]
 fn filter(ctx: XdpContext) -> u32 {
-    enforce(&Packet::<false>::new(ctx))
+    enforce(&Packet::<false>::new(ctx), |context| {
+        general_xdp(context.cast())
+    })
 }
 
 /// Filters.
 #[xdp(frags)]
 fn filter_frags(ctx: XdpContext) -> u32 {
-    enforce(&Packet::<true>::new(ctx))
+    enforce(&Packet::<true>::new(ctx), |context| {
+        general_frags(context.cast())
+    })
+}
+
+/// For what is not plain in front of [`filter`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn general_xdp(context: *mut xdp_md) -> Outcome {
+    enforce_general(&Packet::<false>::new(XdpContext::new(context)))
+}
+
+/// For what is not plain in front of [`filter_frags`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn general_frags(context: *mut xdp_md) -> Outcome {
+    enforce_general(&Packet::<true>::new(XdpContext::new(context)))
 }
 
 /// Tells of what [`filter`] has judged.

@@ -10,8 +10,8 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError,
-        atomic::Ordering,
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::Duration,
@@ -32,7 +32,6 @@ use super::{
     journal::{Journal, SOCKET},
     knocks::{self, Knocks},
     notices::Notices,
-    process::Shared,
     tried::Tried,
 };
 use crate::{
@@ -71,6 +70,15 @@ const LOST: u64 = 10 * 60 * SECOND;
 const TICK: Duration = Duration::from_secs(1);
 /// The same in nanoseconds, so that whoever woke up a little early need not sleep again.
 const TICK_NS: u64 = SECOND / 2;
+
+/// What the fast half leaves for the slow one.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Events that were lost, and not told of yet.
+    pub(super) lost: AtomicU64,
+    /// Why it hears nothing.
+    pub(super) deaf: Mutex<Option<String>>,
+}
 
 /// See the module.
 pub(super) struct Keeper {

@@ -7,8 +7,8 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, PoisonError,
+        atomic::Ordering,
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -22,7 +22,7 @@ use rustix::{
 use thiserror::Error;
 
 use super::{
-    keeper::Keeper,
+    keeper::{Keeper, Shared},
     signals::Signals,
     systemd::{ALIVE, READY, STOPPING, Systemd},
 };
@@ -45,15 +45,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// How often in a row it may fail before it is told of: a command that listens gives way to an agent, but not at once.
 const PATIENCE: u32 = 5;
-
-/// What the fast half leaves for the slow one.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    /// Events that were lost, and not told of yet.
-    pub(super) lost: AtomicU64,
-    /// Why it hears nothing.
-    pub(super) deaf: Mutex<Option<String>>,
-}
 
 /// What the agent itself wants to be told: no packet that passes, and as much of a frame as SIP needs to say who knocks and what he dials.
 const OWN: Wanted = Wanted {
