@@ -26,6 +26,7 @@ pub mod nginx;
 pub mod nsd;
 pub mod package;
 pub mod posted;
+pub mod printed;
 pub mod random;
 pub mod reference;
 pub mod rule_sets;

@@ -8,6 +8,7 @@ use sipguard_tests::{
     capture_file::{CaptureFile, FORMATS, Format, Order},
     frame::{Frame, bare, eth},
     netns::{BPFFS, End, Finished, Host, SCRATCH, STATE, Sandbox, join, sandbox},
+    printed::json_lines,
     verdict_table::{Config, Row, rows},
 };
 
@@ -37,13 +38,6 @@ fn file(_: &Sandbox, name: &str, content: impl AsRef<[u8]>) -> String {
 fn check(host: &Host, config: &str, capture: &str, more: &[&str]) -> Finished {
     let words = ["check", "--config", config, "--pcap", capture];
     host.sipguard(words.iter().chain(more))
-}
-
-fn lines(finished: &Finished) -> Vec<Value> {
-    let lines = finished.stdout.lines();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
-        .collect()
 }
 
 /// As Linux's cooked captures have an Ethernet frame.
@@ -164,7 +158,7 @@ fn every_row_in_every_form() {
                         let path = file(sandbox, "table.pcap", capture.bytes());
                         let told = check(&host, &text, &path, &["--json"]).succeeded();
                         let what = format!("{format:?} {order:?} {number}");
-                        hold(&rows, &lines(&told), &what);
+                        hold(&rows, &json_lines(&told), &what);
                         if format == Format::Micro && order == Order::Little {
                             let by_kernel = check(&host, &text, &path, &["--json", "--kernel"]);
                             assert_eq!(by_kernel.succeeded().stdout, told.stdout, "{what}");
@@ -228,7 +222,7 @@ fn protocols_by_name() {
         }
         let path = file(sandbox, "c.pcap", capture.bytes());
         let told = check(&host, &config, &path, &["--json"]).succeeded();
-        let told = lines(&told).into_iter().map(|line| {
+        let told = json_lines(&told).into_iter().map(|line| {
             let [service, protocol, port] = ["service", "protocol", "port"].map(|it| &line[it]);
             format!("{service} {protocol} {port}").replace('"', "")
         });
@@ -285,8 +279,8 @@ SOURCE        SERVICE  ACTION  REASON    PACKETS
             format!("mode = \"monitor\"\n{PROVIDERS}"),
         );
         let told = check(&host, &monitor, &path, &["--json"]).succeeded();
-        assert_eq!(lines(&told)[0]["enforced"], false);
-        assert_eq!(lines(&told)[0]["action"], "drop");
+        assert_eq!(json_lines(&told)[0]["enforced"], false);
+        assert_eq!(json_lines(&told)[0]["action"], "drop");
         let told = check(&host, &monitor, &path, &[]).succeeded();
         assert!(
             told.stdout.contains("2 would pass, 0 would be dropped"),
@@ -310,10 +304,10 @@ fn giant_frames_are_judged() {
             }
             let path = file(sandbox, "g.pcap", capture.bytes());
             let told = check(&host, &config, &path, &["--json"]).succeeded();
-            for line in lines(&told) {
+            for line in json_lines(&told) {
                 assert_eq!(line["reason"], "unlisted", "{line}");
             }
-            assert_eq!(lines(&told).len(), 6);
+            assert_eq!(json_lines(&told).len(), 6);
         }
     });
 }
@@ -332,7 +326,7 @@ fn what_is_no_capture_or_not_all_of_one() {
             let cut = &capture.bytes()[..capture.bytes().len() - 5];
             let path = file(sandbox, "cut.pcap", cut);
             let told = check(&host, &config, &path, &["--json"]).exited(1);
-            assert_eq!(lines(&told).len(), 1, "{format:?} {order:?}");
+            assert_eq!(json_lines(&told).len(), 1, "{format:?} {order:?}");
             assert!(told.stderr.contains("packet 2"), "{}", told.stderr);
             if format != Format::Enhanced {
                 let place = format!("ends in the middle of packet 2, which begins at byte {first}");
@@ -519,7 +513,7 @@ fn captures_that_lie() {
         {
             let path = file(sandbox, "lie.pcap", bytes);
             let told = check(&host, &config, &path, &["--json"]);
-            assert_eq!(lines(&told).len(), packets, "{name}: {}", told.stderr);
+            assert_eq!(json_lines(&told).len(), packets, "{name}: {}", told.stderr);
             let learned = host.sipguard(["learn", "--pcap", &path, "--json"]);
             for told in [&told, &learned] {
                 assert_eq!(
@@ -587,7 +581,7 @@ fn some_of_it_can_not_be_judged() {
             "{told}"
         );
         for more in [&["--json"][..], &["--json", "--kernel"]] {
-            let told = lines(&check(&host, &config, &path, more).succeeded());
+            let told = json_lines(&check(&host, &config, &path, more).succeeded());
             assert_eq!(told[0]["reason"], "unlisted");
             assert_eq!(told[1]["action"], Value::Null);
             assert_eq!(told[1]["left_out"], "USB (link type 189)");
@@ -650,7 +644,7 @@ SOURCE          SERVICE  ACTION  REASON    PACKETS
         );
         assert_eq!(told, wanted);
         // A file is read twice for that.
-        let told = lines(&check(&host, &config, &path, &["--json"]).succeeded());
+        let told = json_lines(&check(&host, &config, &path, &["--json"]).succeeded());
         let sent = |told: &[Value]| {
             told.iter()
                 .map(|line| line["direction"] == "out")
@@ -674,15 +668,16 @@ SOURCE          SERVICE  ACTION  REASON    PACKETS
             "{}",
             from_a_pipe.stderr
         );
-        assert_eq!(sent(&lines(&from_a_pipe)), [false; 6]);
+        assert_eq!(sent(&json_lines(&from_a_pipe)), [false; 6]);
 
         // Whoever names it means all of it.
         let own = ["--own", "192.0.2.1", "2001:db8::1"];
         let told = check(&host, &config, &path, &own).succeeded().stdout;
         let wanted = "1 would pass, 1 would be dropped\n4 packets were sent by this gateway, and are not judged; ";
         assert!(told.contains(wanted), "{told}");
-        let told =
-            lines(&check(&host, &config, &path, &[&own[..], &["--json"]].concat()).succeeded());
+        let told = json_lines(
+            &check(&host, &config, &path, &[&own[..], &["--json"]].concat()).succeeded(),
+        );
         assert_eq!(sent(&told), [false, true, false, true, true, true]);
         let told = check(&host, &config, &path, &["--in", "all"])
             .succeeded()
@@ -716,7 +711,7 @@ fn what_pf_logs_says_which_way() {
             capture.add(&logged_by_pf(direction, &packet));
         }
         let path = file(sandbox, "pf.pcap", capture.bytes());
-        let told = lines(&check(&host, &config, &path, &["--json"]).succeeded());
+        let told = json_lines(&check(&host, &config, &path, &["--json"]).succeeded());
         let told: Vec<_> = told
             .iter()
             .map(|line| (line["direction"].as_str(), line["reason"].as_str()))
@@ -741,7 +736,7 @@ fn packets_of_half_a_megabyte() {
         }
         let path = file(sandbox, "big.pcap", capture.bytes());
         for more in [&["--json"][..], &["--json", "--kernel"]] {
-            let told = lines(&check(&host, &config, &path, more).succeeded());
+            let told = json_lines(&check(&host, &config, &path, more).succeeded());
             let reasons: Vec<_> = told.iter().map(|line| line["reason"].as_str()).collect();
             assert_eq!(
                 reasons,
@@ -968,7 +963,7 @@ SOURCE        SERVICE  NOW       THEN     PACKETS
 ";
         assert!(told.stdout.ends_with(wanted), "{}", told.stdout);
         let told = check(&gateway, &new, &path, &["--against", "live", "--json"]).succeeded();
-        let changed = &lines(&told)[5];
+        let changed = &json_lines(&told)[5];
         assert_eq!(changed["action"], "drop");
         assert_eq!(
             changed["live"],

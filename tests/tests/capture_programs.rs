@@ -12,6 +12,7 @@ use sipguard_tests::{
     capture_file::{CaptureFile, Format, Order},
     frame::eth,
     netns::{End, Finished, Host, Process, SCRATCH, Sandbox, join, sandbox, sipguard, until},
+    printed::json_lines,
     tun::Tun,
 };
 
@@ -41,13 +42,6 @@ fn config(_: &Sandbox) -> String {
 fn check(host: &Host, config: &str, capture: &str, more: &[&str]) -> Finished {
     let words = ["check", "--config", config, "--pcap", capture];
     host.sipguard(words.iter().chain(more))
-}
-
-fn lines(finished: &Finished) -> Vec<Value> {
-    let lines = finished.stdout.lines();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
-        .collect()
 }
 
 fn shell(host: &Host, script: &str) -> Finished {
@@ -230,7 +224,7 @@ fn captures_of_real_traffic() {
                 name => at(name),
             };
             let told = check(&scene.gateway, &config, &file, &["--json"]).succeeded();
-            judged_by_source(name, &lines(&told), *name == "cut");
+            judged_by_source(name, &json_lines(&told), *name == "cut");
         }
         convert(&scene.gateway, &config);
         // Through a pipe, as from a machine that has no sipguard.
@@ -268,7 +262,7 @@ fn convert(gateway: &Host, config: &str) {
     ] {
         shell(gateway, &command);
         let told = check(gateway, config, &new, &["--json"]).succeeded();
-        judged_by_source(&command, &lines(&told), false);
+        judged_by_source(&command, &json_lines(&told), false);
     }
 }
 
@@ -319,7 +313,7 @@ fn which_way_real_packets_went() {
             });
             drop(process);
             let told = check(&scene.gateway, &config, &at(name), &["--json"]).succeeded();
-            let (out, came): (Vec<_>, Vec<_>) = lines(&told)
+            let (out, came): (Vec<_>, Vec<_>) = json_lines(&told)
                 .into_iter()
                 .partition(|line| line["direction"] == "out");
             for line in out {
@@ -351,11 +345,11 @@ fn of_a_tunnel_s_device() {
         }
         for Recorder { name, process } in recorders {
             until(&format!("{name}: both are captured"), || {
-                lines(&check(&gateway, &config, &at(name), &["--json"])).len() == 2
+                json_lines(&check(&gateway, &config, &at(name), &["--json"])).len() == 2
             });
             drop(process);
             let told = check(&gateway, &config, &at(name), &["--json"]).succeeded();
-            judged_by_source(name, &lines(&told), false);
+            judged_by_source(name, &json_lines(&told), false);
         }
     });
 }
@@ -403,7 +397,8 @@ fn drops_are_opened_by_others() {
         let plain = check(&host, &config, &path, &[]).succeeded().stdout;
         let told = check(&host, &config, &path, &["--drops", &drops]).succeeded();
         assert_eq!(told.stdout, plain, "the summary is the same");
-        let again = lines(&check(&host, &config, &drops, &["--json", "--in", "all"]).succeeded());
+        let again =
+            json_lines(&check(&host, &config, &drops, &["--json", "--in", "all"]).succeeded());
         let reasons: Vec<_> = again.iter().map(|line| line["reason"].as_str()).collect();
         assert_eq!(reasons, [Some("denied"), Some("unlisted")]);
 
@@ -439,7 +434,8 @@ fn drops_are_opened_by_others() {
         let shown = at("shown.pcap");
         shell(&host, &format!("sngrep -N -q -I {drops} -O {shown}"));
         for file in [&converted, &shown] {
-            let told = lines(&check(&host, &config, file, &["--json", "--in", "all"]).succeeded());
+            let told =
+                json_lines(&check(&host, &config, file, &["--json", "--in", "all"]).succeeded());
             let reasons: Vec<_> = told.iter().map(|line| line["reason"].as_str()).collect();
             assert_eq!(reasons, [Some("denied"), Some("unlisted")], "{file}");
         }

@@ -30,18 +30,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.built {
         setup::run(&[Purpose::Board])?;
-        let status = machine::cargo()
-            .args([
-                "build",
-                "--package",
-                "sipguard",
-                "--package",
-                "sipguard-fetch",
-            ])
-            .arg("--target-dir")
-            .arg(machine::workspace().join("target"))
-            .status()?;
-        ensure!(status.success(), "sipguard could not be built");
+        let packages = ["--package", "sipguard", "--package", "sipguard-fetch"];
+        machine::build(machine::workspace(), &packages)?;
         let mut again = machine::as_root(env::current_exe()?)?;
         again.args(["board", "--built"]);
         ensure!(again.status()?.success(), "there is no picture");

@@ -60,13 +60,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// Builds the command as it is shipped.
 pub(crate) fn build() -> Result<()> {
-    let status = machine::cargo()
-        .args(["build", "--release", "--package", "sipguard"])
-        .arg("--target-dir")
-        .arg(machine::workspace().join("target"))
-        .status()?;
-    ensure!(status.success(), "sipguard could not be built");
-    Ok(())
+    machine::build(
+        machine::workspace(),
+        &["--release", "--package", "sipguard"],
+    )
 }
 
 /// Needs no end: whatever the demo makes on this machine is gone with its process.

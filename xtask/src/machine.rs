@@ -43,6 +43,23 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
+/// Has cargo build sipguard as these arguments say, in the `target` folder of a checkout.
+pub(crate) fn build(checkout: &Path, arguments: &[&str]) -> Result<()> {
+    let status = cargo()
+        .current_dir(checkout)
+        .arg("build")
+        .args(arguments)
+        .arg("--target-dir")
+        .arg(checkout.join("target"))
+        .status()?;
+    ensure!(
+        status.success(),
+        "sipguard could not be built in {}",
+        checkout.display()
+    );
+    Ok(())
+}
+
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

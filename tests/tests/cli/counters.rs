@@ -9,7 +9,7 @@ use sipguard_tests::{
     scene::{PROVIDER, SCANNER},
 };
 
-use super::{applied, lines, parsed, run};
+use super::{applied, json_lines, parsed, run};
 
 #[test]
 fn stats_count_what_came() {
@@ -109,7 +109,7 @@ fn stats_are_watched_until_they_are_interrupted() {
             .spawn(command.args(["stats", "--watch", "--json"]));
         watch.wait_for_output("\"packets_per_second\":0");
         watch.signal(Signal::INT);
-        let watched = lines(&watch.wait().succeeded());
+        let watched = json_lines(&watch.wait().succeeded());
         assert!(watched[0]["counters"][0]["packets_per_second"].is_null());
         assert_eq!(watched[1]["counters"][0]["packets_per_second"], 0);
 

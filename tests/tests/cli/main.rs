@@ -10,6 +10,7 @@ use std::{fs, path::Path, process::Command};
 use serde_json::Value;
 use sipguard_tests::{
     netns::{Finished, SCRATCH, Sandbox, sipguard},
+    printed::json_lines,
     scene::Scene,
 };
 
@@ -59,16 +60,9 @@ fn run(scene: &Scene, line: &str) -> Finished {
 
 /// The JSON that a command prints, which must be one value.
 fn parsed(scene: &Scene, line: &str) -> Value {
-    let [value] = <[Value; 1]>::try_from(lines(&run(scene, line).succeeded())).expect("one line");
+    let [value] =
+        <[Value; 1]>::try_from(json_lines(&run(scene, line).succeeded())).expect("one line");
     value
-}
-
-fn lines(finished: &Finished) -> Vec<Value> {
-    finished
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
-        .collect()
 }
 
 /// The command fails with exit code 1, prints nothing, and complains in these words.

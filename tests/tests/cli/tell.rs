@@ -8,7 +8,7 @@ use sipguard_tests::{
     scene::{PROVIDER, SCANNER, Scene},
 };
 
-use super::{CONFIG, applied, configured, fails, lines, parsed, run, shell};
+use super::{CONFIG, applied, configured, fails, json_lines, parsed, run, shell};
 
 #[test]
 fn the_first_steps() {
@@ -238,7 +238,7 @@ fn monitor_mode_is_said_aloud() {
             "check --live 198.51.100.7 --port 5060 --proto udp --json",
         )
         .exited(3);
-        assert_eq!(lines(&check)[0]["enforced"], false);
+        assert_eq!(json_lines(&check)[0]["enforced"], false);
         let check = run(&scene, "check --live 198.51.100.7 --port 5060").exited(3);
         assert!(
             check
@@ -330,7 +330,7 @@ PREFIX             ACTION  SERVICES  FROM
 7 rows: 5 allow, 2 deny
 "
         );
-        let list = lines(&run(&scene, "list --json --action deny").succeeded());
+        let list = json_lines(&run(&scene, "list --json --action deny").succeeded());
         assert_eq!(
             list,
             [
@@ -376,7 +376,7 @@ PREFIX             ACTION  SERVICES  FROM
             list.contains("waits for apply: command line: it's mine"),
             "{list}"
         );
-        let waiting = lines(&run(&scene, "list --json").succeeded());
+        let waiting = json_lines(&run(&scene, "list --json").succeeded());
         assert!(waiting.iter().all(|entry| entry["in_force"] == false));
         assert_eq!(waiting.len(), 3);
     });
@@ -457,7 +457,8 @@ fn allow_deny_and_remove_say_what_they_did() {
             ""
         );
 
-        let removed = lines(&run(&scene, "remove 198.51.100.7 --service sip --json").succeeded());
+        let removed =
+            json_lines(&run(&scene, "remove 198.51.100.7 --service sip --json").succeeded());
         let entry = |action| json!({ "prefix": "198.51.100.7", "service": "sip", "action": action, "until": null, "comment": null, "ended": false });
         assert_eq!(removed, [entry("deny")]);
         assert_eq!(
@@ -586,7 +587,7 @@ fn check_names_what_decides() {
         ] {
             assert_eq!(run(&scene, line).exited(code).stdout, wanted);
         }
-        let check = lines(&run(&scene, "check --live 203.0.113.5 --json").exited(0));
+        let check = json_lines(&run(&scene, "check --live 203.0.113.5 --json").exited(0));
         assert_eq!(check.len(), 4);
         assert_eq!(
             check[3],
@@ -596,7 +597,7 @@ fn check_names_what_decides() {
             })
         );
         assert_eq!(check[0]["entry"]["source"], "providers");
-        let check = lines(
+        let check = json_lines(
             &run(
                 &scene,
                 "check --live 203.0.113.5 --port 9 --proto sctp --json",
@@ -661,7 +662,7 @@ fn check_and_list_name_ranks() {
         ] {
             assert_eq!(run(&scene, line).exited(code).stdout, wanted);
         }
-        let check = lines(&run(&scene, "check --live 203.0.113.5 --json").exited(0));
+        let check = json_lines(&run(&scene, "check --live 203.0.113.5 --json").exited(0));
         assert_eq!(check[0]["entry"]["origin"], "config");
         let overruled = &check[0]["overruled"];
         assert_eq!(overruled[0]["source"], "fail2ban");
@@ -671,7 +672,7 @@ fn check_and_list_name_ranks() {
         assert_eq!(check[3]["overruled"], Value::Null);
 
         // Of a ban `list` says in each service whether it counts.
-        let listed = lines(&run(&scene, "list --json").succeeded());
+        let listed = json_lines(&run(&scene, "list --json").succeeded());
         let of = |service: &str| {
             let mut rows = listed.iter().filter(|row| {
                 row["prefix"] == "203.0.113.5"

@@ -67,7 +67,7 @@ fn tree() -> PathBuf {
 
 /// Builds what [`Build::quick`] is.
 pub(super) fn build() -> Result<()> {
-    cargo_build(machine::workspace())
+    machine::build(machine::workspace(), &["--package", "sipguard"])
 }
 
 /// Builds what [`Build::against`] is.
@@ -114,19 +114,5 @@ pub(super) fn build_against(commit: &str) -> Result<()> {
             tools,
         )?;
     }
-    cargo_build(&tree)
-}
-
-fn cargo_build(tree: &Path) -> Result<()> {
-    let status = machine::cargo()
-        .current_dir(tree)
-        .args(["build", "--package", "sipguard", "--target-dir"])
-        .arg(tree.join("target"))
-        .status()?;
-    ensure!(
-        status.success(),
-        "sipguard could not be built in {}",
-        tree.display()
-    );
-    Ok(())
+    machine::build(&tree, &["--package", "sipguard"])
 }
