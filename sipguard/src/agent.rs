@@ -10,6 +10,7 @@ pub mod journal;
 mod keeper;
 pub mod knocks;
 pub mod notices;
+pub mod overruled;
 mod process;
 mod signals;
 pub mod systemd;

@@ -9,6 +9,7 @@
 mod apply;
 mod ban;
 mod ban_log;
+mod by_hand;
 mod change;
 mod clock;
 mod config_file;
@@ -39,11 +40,12 @@ pub use self::{
     apply::{Applied, apply},
     ban::{Banned, ban, unban},
     ban_log::bans,
+    by_hand::{ByHand, Overruled, by_hand},
     change::{Changed, End, NewEntry, Removed, add, remove},
     clock::{Clocks, clock},
     confirm::{Decided, confirm, rollback},
     down::down,
-    effect::{Effect, effects, is_under_hand},
+    effect::{Effect, effects},
     error::{Error, Refused},
     instead::Instead,
     live::{Live, live, pending},

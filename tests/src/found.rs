@@ -1,7 +1,7 @@
 //! What the fetcher has found, without a fetcher: the files that it writes.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
 };
@@ -23,6 +23,8 @@ pub struct Found {
     name: Option<&'static str>,
     url: Option<&'static str>,
     changed: i64,
+    /// Since when each has been in the list.
+    first: BTreeMap<IpNet, Timestamp>,
 }
 
 impl Found {
@@ -35,6 +37,7 @@ impl Found {
             name: None,
             url: None,
             changed: Timestamp::now().as_second() - 3600,
+            first: BTreeMap::new(),
         }
     }
 
@@ -79,10 +82,15 @@ impl Found {
             .map(|end| self.folder.join(format!("{}.{end}", self.source)))
             .into();
         let mut writer = Writer::new(File::create(&new).expect("a file"), &head).expect("room");
-        for prefix in prefixes.into_iter().collect::<BTreeSet<_>>() {
+        let before = std::mem::take(&mut self.first);
+        for prefix in prefixes {
+            let first = before.get(&prefix).copied().unwrap_or(changed);
+            self.first.insert(prefix, first);
+        }
+        for (&prefix, &first) in &self.first {
             let entry = Entry {
                 prefix,
-                first: changed,
+                first,
                 last: changed,
                 end: None,
                 comment: self.name.map(str::to_owned),

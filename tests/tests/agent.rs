@@ -7,6 +7,7 @@ use std::{
 };
 
 use rustix::process::Signal;
+use serde_json::Value;
 use sipguard::report::TEXTFILE;
 use sipguard_tests::{
     agent::{Agent, Journal},
@@ -135,6 +136,111 @@ fn a_lock_that_somebody_holds_is_no_sign_of_death() {
         until("what was found is in force", || {
             scene.passes("eth0", IS, 5060)
         });
+    });
+}
+
+/// A list says the opposite of what a person has said: the person decides, and each such entry is told of once, whoever is told and whenever.
+#[test]
+fn what_a_list_says_against_a_person_is_told_of_once() {
+    const LISTS: &str = r#"
+interfaces = ["eth0"]
+[sources]
+blocked = { url = "https://feeds.example/voip.txt" }
+trunk = ["sip.provider.example"]
+[services.sip]
+udp = [5060]
+tcp = [5060]
+allow = ["trunk"]
+deny = ["blocked"]
+[services.web]
+tcp = [80]
+"#;
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(LISTS);
+        let mut blocked = Found::url("blocked", "https://feeds.example/voip.txt");
+        let mut trunk = Found::name("trunk", "sip.provider.example");
+        blocked.are(["192.0.2.99", SCANNER, "203.0.113.1", "203.0.113.2"]);
+        trunk.are([WAS]);
+        let say = |line: &str| scene.sipguard(line.split(' ')).succeeded();
+        say("apply --offline");
+        say("refresh --offline");
+        // A person knows what the list said before he did; what says the same is no contradiction, and what he says of another service none either.
+        say("allow 192.0.2.0/24 --service sip");
+        say("deny 198.51.100.0/24 --service sip");
+        say("allow 198.51.100.0/24 --service web");
+        let overruled = |source: &str| {
+            let status: Value = serde_json::from_str(&say("status --json").stdout).expect("JSON");
+            let sources = status["sources"].as_array().expect("a list").iter();
+            let mut sources = sources.filter(|it| it["source"] == source);
+            sources.next().expect("it is in force")["overruled"].clone()
+        };
+        assert_eq!(
+            (overruled("blocked"), overruled("trunk")),
+            (1.into(), 0.into())
+        );
+        let agent = Agent::start(&scene.gateway);
+        // Nobody knows what was told, so all that there is is told.
+        let told = journal.wait_for("source_overruled", 0);
+        assert_eq!(told["SIPGUARD_SOURCE"], "blocked");
+        assert_eq!(told["SIPGUARD_PREFIX"], "192.0.2.99");
+        assert_eq!(told["SIPGUARD_ACTION"], "deny");
+        assert_eq!(told["SIPGUARD_BY_HAND"], "192.0.2.0/24");
+        assert_eq!(told["SIPGUARD_OTHERS"], "0");
+        assert_eq!(
+            told["MESSAGE"],
+            "blocked denies 192.0.2.99, which the entry by hand 192.0.2.0/24 allows: somebody forges that address, or has taken it over; \
+             `sipguard list 192.0.2.99` shows both"
+        );
+        assert!(
+            scene.passes("eth0", "192.0.2.99", 5060),
+            "the person decides"
+        );
+        // The other way round, in the time in which the first source is silent.
+        trunk.are([WAS, "198.51.100.9"]);
+        let told = journal.wait_for("source_overruled", 1);
+        assert_eq!(told["SIPGUARD_SOURCE"], "trunk");
+        assert_eq!(told["SIPGUARD_ACTION"], "allow");
+        assert!(!scene.passes("eth0", "198.51.100.9", 5060));
+        assert_eq!(overruled("trunk"), 1);
+        agent.process.signal(Signal::KILL);
+        agent.process.wait();
+
+        // What came while nobody was there is told by the next one, and nothing else.
+        blocked.are(["192.0.2.98", "192.0.2.99", "192.0.2.100", SCANNER]);
+        say("deny 198.18.0.0/24 --service all");
+        say("ban 198.18.0.8 --for 1h --by fail2ban");
+        say("ban 192.0.2.97 --for 1h --by fail2ban");
+        let agent = Agent::start(&scene.gateway);
+        let told = journal.wait_for("source_overruled", 2);
+        assert_eq!(told["SIPGUARD_PREFIX"], "192.0.2.98");
+        assert_eq!(told["SIPGUARD_OTHERS"], "1");
+        let told = journal.wait_for("ban_overruled", 0);
+        assert_eq!(told["SIPGUARD_PREFIX"], "192.0.2.97");
+        assert_eq!(told["SIPGUARD_OTHERS"], "0", "who is denied by hand, too");
+        agent.process.signal(Signal::KILL);
+        agent.process.wait();
+        let agent = Agent::start(&scene.gateway);
+        // Behind the first look, which is when it would have been told.
+        scene.configure(&format!("mode = \"monitor\"\n{LISTS}"));
+        say("apply --offline");
+        journal.wait_for("monitoring", 0);
+        agent.process.stop().succeeded();
+        journal.read();
+        assert_eq!(
+            journal.of("source_overruled").len(),
+            3,
+            "{:?}",
+            journal.entries
+        );
+        assert_eq!(
+            journal.of("ban_overruled").len(),
+            1,
+            "{:?}",
+            journal.entries
+        );
+        assert_eq!(journal.of("failed").len(), 0, "{:?}", journal.entries);
     });
 }
 

@@ -12,7 +12,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sipguard_lists::said::Said;
 
-use crate::prose::{Grouped, count, joined, local, rough};
+use crate::{
+    policy::Action,
+    prose::{Grouped, count, joined, local, rough},
+};
 
 /// One thing that happened. See [`Kind`] for which of them matter how much.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +98,20 @@ pub enum Happened {
         /// Who banned, by the name that he gave.
         by: String,
         /// How many others were banned beside it of whom the same can be said.
+        others: u64,
+    },
+    /// A live source has somebody of whom a person has said the opposite, so that the source decides nothing: his address is forged, or was taken
+    /// over.
+    SourceOverruled {
+        /// Its name.
+        source: String,
+        /// Whom it has.
+        prefix: IpNet,
+        /// What it says of him.
+        action: Action,
+        /// The entry by hand that says the opposite.
+        by: IpNet,
+        /// How many others it has of whom the same can be said.
         others: u64,
     },
     /// Much more is dropped than scanners send.
@@ -261,6 +278,7 @@ pub enum Kind {
     SourceStale,
     SourceWell,
     BanOverruled,
+    SourceOverruled,
     FloodBegan,
     FloodEnded,
     ScanTried,
@@ -279,7 +297,7 @@ impl Kind {
     pub const METRIC: &'static str = "sipguard_happened_total";
 
     /// All of them: the name, how much it matters, and whether somebody is told who does not look.
-    const TABLE: [(Self, &'static str, Priority, bool); 24] = [
+    const TABLE: [(Self, &'static str, Priority, bool); 25] = [
         (
             Self::GenerationCame,
             "generation_came",
@@ -323,6 +341,12 @@ impl Kind {
         (Self::SourceStale, "source_stale", Priority::Warning, true),
         (Self::SourceWell, "source_well", Priority::Notice, true),
         (Self::BanOverruled, "ban_overruled", Priority::Warning, true),
+        (
+            Self::SourceOverruled,
+            "source_overruled",
+            Priority::Warning,
+            true,
+        ),
         (Self::FloodBegan, "flood_began", Priority::Warning, true),
         (Self::FloodEnded, "flood_ended", Priority::Notice, true),
         (Self::ScanTried, "scan_tried", Priority::Notice, false),
@@ -389,6 +413,7 @@ impl Happened {
             Self::SourceStale { .. } => Kind::SourceStale,
             Self::SourceWell { .. } => Kind::SourceWell,
             Self::BanOverruled { .. } => Kind::BanOverruled,
+            Self::SourceOverruled { .. } => Kind::SourceOverruled,
             Self::FloodBegan { .. } => Kind::FloodBegan,
             Self::FloodEnded { .. } => Kind::FloodEnded,
             Self::ScanTried { .. } => Kind::ScanTried,
@@ -440,7 +465,7 @@ impl Happened {
                 count(*entries, "entry", "entries")
             ),
             Self::SourceRefused { source, why } => format!(
-                "{}: what was found is refused, and what was before stays: {}; `sipguard refresh {0} --accept` takes it",
+                "{}: what was found is refused, and what was before stays: {}",
                 Said(source),
                 own(why)
             ),
@@ -462,15 +487,33 @@ impl Happened {
                 local(*since)
             ),
             Self::SourceWell { source } => format!("{}: all is well again", Said(source)),
-            Self::BanOverruled { prefix, by, others } => {
-                let others = match others {
-                    0 => String::new(),
-                    others => format!(" and {} more", Grouped(*others)),
+            Self::BanOverruled { prefix, by, others } => format!(
+                "{} banned {}{}, which an entry by hand allows: somebody forges that address, or has taken it over",
+                Said(by),
+                plain(*prefix),
+                and_more(*others)
+            ),
+            Self::SourceOverruled {
+                source,
+                prefix,
+                action,
+                by,
+                others,
+            } => {
+                let (says, opposite, why) = match action {
+                    Action::Deny => (
+                        "denies",
+                        "allows",
+                        "somebody forges that address, or has taken it over",
+                    ),
+                    Action::Allow => ("allows", "denies", "it stays denied"),
                 };
+                let prefix = plain(*prefix);
                 format!(
-                    "{} banned {}{others}, which an entry by hand covers: somebody forges that address, or has taken it over",
-                    Said(by),
-                    plain(*prefix)
+                    "{} {says} {prefix}{}, which the entry by hand {} {opposite}: {why}; `sipguard list {prefix}` shows both",
+                    Said(source),
+                    and_more(*others),
+                    plain(*by)
                 )
             }
             Self::FloodBegan {
@@ -610,6 +653,19 @@ impl Happened {
             Self::BanOverruled { prefix, by, others } => {
                 add("PREFIX", &plain(*prefix));
                 add("BY", &Said(by));
+                add("OTHERS", others);
+            }
+            Self::SourceOverruled {
+                source,
+                prefix,
+                action,
+                by,
+                others,
+            } => {
+                add("SOURCE", &Said(source));
+                add("PREFIX", &plain(*prefix));
+                add("ACTION", &action.name());
+                add("BY_HAND", &plain(*by));
                 add("OTHERS", others);
             }
             Self::FloodBegan {
@@ -760,6 +816,13 @@ fn own(text: &str) -> String {
         }
     }
     line
+}
+
+fn and_more(others: u64) -> String {
+    match others {
+        0 => String::new(),
+        others => format!(" and {} more", Grouped(others)),
+    }
 }
 
 /// A host without its length.

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::happened::Happened;
@@ -30,7 +29,6 @@ pub struct InForce {
     monitoring: Vec<String>,
     unfiltered: BTreeMap<String, Unfiltered>,
     sources: BTreeMap<String, Source>,
-    bans: Bans,
 }
 
 /// An interface that is there and is not filtered.
@@ -58,13 +56,6 @@ enum Trouble {
     Refused,
     Unanswered,
     Stale,
-}
-
-/// How far the log of bans was read.
-#[derive(Debug, Default)]
-struct Bans {
-    length: u64,
-    newest: Timestamp,
 }
 
 /// What a look came to.
@@ -95,7 +86,6 @@ impl InForce {
         let mut happened = Vec::new();
         let suspected = if let Some((live, interfaces)) = &found {
             self.look_at_generation(live, &mut happened);
-            self.look_at_bans(host, live, &state, now, &mut happened)?;
             self.look_at_sources(host, live, &state, now, &mut happened);
             self.look_at_interfaces(interfaces, why, &mut happened)
         } else {
@@ -230,53 +220,6 @@ impl InForce {
         self.sources
             .retain(|name, _| sources.iter().any(|source| source.task.source == *name));
     }
-
-    /// Whom programs have banned since though a person has said something of him.
-    fn look_at_bans(
-        &mut self,
-        host: &Host,
-        live: &Live,
-        state: &State,
-        now: Now,
-        happened: &mut Vec<Happened>,
-    ) -> Result<(), lifecycle::Error> {
-        let length = host.store.bans_length();
-        if std::mem::replace(&mut self.bans.length, length) == length {
-            return Ok(());
-        }
-        let bans = lifecycle::bans(host, state);
-        let newest = self.bans.newest;
-        let mut overruled = Vec::new();
-        for ban in bans.iter() {
-            self.bans.newest = self.bans.newest.max(ban.added);
-            if self.looked
-                && ban.added > newest
-                && !ban.ended(now.wall)
-                && is_overruled(live, ban.prefix, now)?
-            {
-                overruled.push(ban);
-            }
-        }
-        if let Some(first) = overruled.first() {
-            happened.push(Happened::BanOverruled {
-                prefix: first.prefix,
-                by: first.by.clone().unwrap_or_else(|| "somebody".to_owned()),
-                others: overruled.len() as u64 - 1,
-            });
-        }
-        Ok(())
-    }
-}
-
-/// Whether an entry by hand decides in one of the services.
-fn is_overruled(live: &Live, prefix: IpNet, now: Now) -> Result<bool, lifecycle::Error> {
-    let generation = &live.generation;
-    for found in &generation.description.services {
-        if lifecycle::is_under_hand(generation, found.slot, prefix, now)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// What is wrong with a source; the worst first.

@@ -32,6 +32,7 @@ use super::{
     journal::{Journal, SOCKET},
     knocks::{self, Knocks},
     notices::Notices,
+    overruled::{self, Overruled},
     tried::Tried,
 };
 use crate::{
@@ -100,6 +101,7 @@ pub(super) struct Keeper {
     floods: Floods,
     allowed: Allowed,
     alarms: Alarms,
+    overruled: Overruled,
     knocks: Knocks,
     tried: Tried,
     /// What the fast half leaves.
@@ -162,6 +164,7 @@ impl Keeper {
             floods: Floods::default(),
             allowed: Allowed::default(),
             alarms: Alarms::read(run),
+            overruled: Overruled::default(),
             knocks: Knocks::new(Hide::default()),
             tried: Tried::default(),
             shared,
@@ -182,6 +185,9 @@ impl Keeper {
         let read = Allowed::read(keeper.host.store.folder());
         let read = keeper.done("reading who was allowed", read);
         keeper.allowed = read.unwrap_or_default();
+        let read = Overruled::read(keeper.host.store.folder());
+        let read = keeper.done("reading what was told of lists", read);
+        keeper.overruled = read.unwrap_or_default();
         // What is to be hidden is known as soon as it is looked at what is in force.
         let read = knocks::read(keeper.host.store.folder(), Hide::default());
         keeper.knocks = read.knocks;
@@ -412,7 +418,24 @@ impl Keeper {
             self.tell(happened);
         }
         self.tell_troubles(now);
+        self.look_at_lists(&looked);
         self.remember(&looked, now);
+    }
+
+    /// Looks at what lists and programs say though a person has said the opposite.
+    fn look_at_lists(&mut self, looked: &Looked) {
+        let Some(live) = &looked.live else { return };
+        let state = lifecycle::state(&self.host);
+        let found = self.overruled.look(&self.host, live, &state, looked.now);
+        let found = self.done("looking at what an entry by hand overrules", found);
+        let found = found.unwrap_or_default();
+        if !found.is_empty() {
+            // It is not to be told again, whatever becomes of this process.
+            self.write_overruled();
+        }
+        for happened in &found {
+            self.tell(happened);
+        }
     }
 
     /// Looks at who is allowed, where something has changed.
@@ -507,9 +530,16 @@ impl Keeper {
         self.kept(&self.run.join(alarm::FILE), written);
     }
 
+    fn write_overruled(&mut self) {
+        let folder = self.host.store.folder();
+        let (file, written) = (folder.join(overruled::FILE), self.overruled.write(folder));
+        self.kept(&file, written);
+    }
+
     /// What is kept goes to disk.
     fn save(&mut self) {
         self.write_alarms();
+        self.write_overruled();
         let clock = lifecycle::state(&self.host).clock;
         // A clock that is ahead, and not sure yet, makes nobody forgotten.
         let least = clock.least(self.host.now().boot_ns);

@@ -8,8 +8,8 @@
 //!                 "foreign":null,"before":[]}],
 //!  "services":[{"name":"sip","ports":{"udp":[5060],"tcp":[5060]},"default":"deny","mode":"enforce"}],
 //!  "entries":{"config":12,"command_line":1,"bans":2,"overruled_bans":1},
-//!  "sources":[{"source":"trunk","kind":"names","entries":3,"in_kernel":3,"asked":"2026-03-01T12:00:00Z","answered":"2026-03-01T12:00:00Z",
-//!              "changed":"2026-02-01T12:00:00Z","next":"2026-03-01T12:05:00Z","said":null,"error":null,"refused":null,"stale":false}],
+//!  "sources":[{"source":"trunk","kind":"names","entries":3,"in_kernel":3,"overruled":1,"asked":"2026-03-01T12:00:00Z",
+//!              "answered":"2026-03-01T12:00:00Z","changed":"2026-02-01T12:00:00Z","next":"2026-03-01T12:05:00Z","said":null,"error":null,"refused":null,"stale":false}],
 //!  "receivers":[{"receiver":"webhook","sent":12,"waiting":0,"lost":0,"tried":"2026-03-01T12:00:00Z","failing":null,"error":null}],
 //!  "moved":[{"source":"trunk","service":"sip","since":"2026-03-01T11:58:00Z",
 //!            "addresses":[{"address":"198.51.100.9","entry":"198.51.100.7/32","allowed_until":null,"method":"INVITE",
@@ -28,7 +28,8 @@
 //! `pending` is null where no apply waits to be confirmed; `previous` is null where nothing was in force before; where it has `lapsed`, what
 //! was in force before is again, and the next command that changes something clears up.
 //! `sources` are the live ones: `entries` is how many the last good copy has, or null where there never was one, and `in_kernel` how many the
-//! kernel has of it, in the service that has the fewest of those that name it; `error` is why the last try failed, `refused` why what was
+//! kernel has of it, in the service that has the fewest of those that name it; `overruled` is how many decide nothing in some service, because an
+//! entry by hand says the opposite there; `error` is why the last try failed, `refused` why what was
 //! found last is not in force, and `stale` whether it has been the same for longer than its `stale_after`.
 //! `receivers` are those who get notices, as `notify` tells it.
 //! `moved` is who is dropped and was allowed in the last thirty days, or whose neighbours are or were, as far as the agent has seen: `source` is the
@@ -291,6 +292,11 @@ impl Status<'_> {
             let (style, note) = match problem {
                 Some(problem) => (palette.bad, problem.clone()),
                 None if source.stale => (palette.warning, "stale".to_owned()),
+                None if source.overruled > 0 => {
+                    let many = number(source.overruled);
+                    let note = format!("{many} said otherwise by hand, which decides");
+                    (palette.warning, note)
+                }
                 None => (Style::new(), source.said.clone().unwrap_or_default()),
             };
             rows.add(

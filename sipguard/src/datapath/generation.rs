@@ -376,14 +376,14 @@ impl Generation {
         .map_err(|error| Error::io("can't look up an entry", &error))
     }
 
-    /// The prefix lengths that are in use in a service's live layer.
+    /// The prefix lengths that are in use in a layer of a service.
     ///
     /// # Errors
     /// Where the map can't be read.
-    pub fn used(&self, service: u8) -> Result<Used, Error> {
+    pub fn used(&self, service: u8, layer: Layer) -> Result<Used, Error> {
         let lengths = self.lengths.get(&u32::from(service));
         let lengths = lengths.map_err(|error| Error::io("can't read the lengths", &error))?;
-        Ok(Used::of(lengths.unwrap_or_default().of(Layer::Live)))
+        Ok(Used::of(lengths.unwrap_or_default().of(layer)))
     }
 
     /// Changes what is said of one prefix, at once: with one map update, before which everything is in place that leads to it. `None`

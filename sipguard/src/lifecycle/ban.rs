@@ -99,7 +99,7 @@ pub fn ban(
 fn is_banned(live: Option<&Live>, prefixes: &[IpNet]) -> Result<bool, Error> {
     for generation in live.iter().copied().flat_map(Live::generations) {
         for found in &generation.description.services {
-            let used = generation.used(found.slot)?;
+            let used = generation.used(found.slot, Layer::Live)?;
             let prefixes = prefixes.iter().filter(|prefix| used.takes(**prefix));
             for prefix in prefixes.flat_map(|prefix| spread(*prefix, used.place(*prefix))) {
                 if generation.value(found.slot, Layer::Live, prefix)?.is_some() {

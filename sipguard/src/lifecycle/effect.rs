@@ -5,7 +5,7 @@ use sipguard_ebpf::abi::{Layer, Reason};
 
 use super::{error::Error, live::Live};
 use crate::{
-    datapath::{self, Generation},
+    datapath::Generation,
     policy::{Action, Mode},
     tables::Now,
 };
@@ -128,29 +128,8 @@ fn decides(
     said(Layer::Hand, any)
 }
 
-/// Whether an entry by hand that is in force covers the prefix, so that what lives there decides nothing.
-///
-/// # Errors
-/// Where the kernel can't be asked.
-pub fn is_under_hand(
-    generation: &Generation,
-    slot: u8,
-    prefix: IpNet,
-    now: Now,
-) -> Result<bool, datapath::Error> {
-    let mut covering = Some(prefix);
-    // `any` comes last.
-    while let Some(net) = covering.filter(|net| net.prefix_len() > 0) {
-        let said = generation.value(slot, Layer::Hand, net)?;
-        if said.is_some_and(|said| said.live(|| now.boot_ns).is_some()) {
-            return Ok(true);
-        }
-        covering = net.supernet();
-    }
-    Ok(false)
-}
-
-fn action(reason: Reason) -> Action {
+/// What packets meet for this reason.
+pub(super) fn action(reason: Reason) -> Action {
     match reason.action() {
         sipguard_ebpf::abi::Action::Pass => Action::Allow,
         sipguard_ebpf::abi::Action::Drop => Action::Deny,

@@ -108,7 +108,7 @@ impl<'s> Said<'s> {
     ) -> Result<(), Error> {
         for prefix in prefixes {
             for (index, found) in (0u8..).zip(&generation.description.services) {
-                let used = generation.used(found.slot)?;
+                let used = generation.used(found.slot, Layer::Live)?;
                 if !used.takes(prefix) {
                     return Err(datapath::Error::Full.into());
                 }
@@ -204,7 +204,7 @@ impl Session<'_> {
         let revisions = self.revisions(sources);
         let services = generation.description.services.iter();
         let services = services.map(|found| {
-            let used = generation.used(found.slot)?;
+            let used = generation.used(found.slot, Layer::Live)?;
             Ok((found.slot, used.with(&said)))
         });
         let services = services.collect::<Result<Vec<_>, Error>>()?;

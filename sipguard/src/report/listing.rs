@@ -13,7 +13,7 @@ use super::{
 use crate::{
     datapath::{self, ServiceDescription},
     host::Host,
-    lifecycle::{Live, is_under_hand},
+    lifecycle::{Live, by_hand},
     policy::ALL,
     state::{Bans, OwnEntry, State},
     tables::Now,
@@ -160,12 +160,11 @@ impl<'a> Listing<'a> {
             // What can't be asked is told as it was said.
             let generation = &live.generation;
             let in_force = is_in_force(generation, found.slot, prefix).unwrap_or(true);
-            let is_under_hand =
-                is_under_hand(generation, found.slot, prefix, self.now).unwrap_or_default();
+            let by_hand = by_hand(generation, found.slot, prefix, self.now).unwrap_or_default();
             for report in reports {
                 each(&EntryReport {
                     in_force,
-                    overruled: report.overruled || is_under_hand,
+                    overruled: report.overruled || by_hand.is_some(),
                     ..report
                 })?;
             }

@@ -185,7 +185,7 @@ impl<'a> Living<'a> {
         slot: u8,
         prefix: IpNet,
     ) -> Result<Vec<EntryReport<'a>>, datapath::Error> {
-        let used = generation.used(slot)?;
+        let used = generation.used(slot, Layer::Live)?;
         let mut services = self.description.services.iter().enumerate();
         let Some((number, found)) = services.find(|(_, found)| found.slot == slot) else {
             return Ok(Vec::new());
@@ -237,7 +237,7 @@ pub(super) fn is_in_force(
     slot: u8,
     prefix: IpNet,
 ) -> Result<bool, datapath::Error> {
-    let used = generation.used(slot)?;
+    let used = generation.used(slot, Layer::Live)?;
     for prefix in spread(prefix, used.place(prefix)) {
         if generation.value(slot, Layer::Live, prefix)?.is_none() {
             return Ok(false);

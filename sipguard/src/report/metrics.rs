@@ -267,6 +267,12 @@ impl Metrics<'_> {
             "Entries of a live source in the kernel, in the service that has the fewest of those that name it.",
             sources().map(|it| (of(it), it.in_kernel)),
         )?;
+        out.family(
+            "sipguard_source_entries_overruled",
+            Gauge,
+            "Entries of a live source that decide nothing in some service, because an entry by hand says the opposite there.",
+            sources().map(|it| (of(it), it.overruled)),
+        )?;
         let moments: [OfSources<Option<Timestamp>>; 4] = [
             (
                 "sipguard_source_asked_timestamp_seconds",

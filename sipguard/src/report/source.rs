@@ -10,6 +10,7 @@ use sipguard_lists::said::Said;
 use crate::{
     datapath::{self, Generation},
     host::Host,
+    lifecycle::ByHand,
     policy::LiveSource,
     sources::{Circumstances, FOLDER, look},
     state::State,
@@ -30,6 +31,8 @@ pub struct SourceReport {
     pub entries: Option<usize>,
     /// How many the kernel has of it, in the service that has the fewest of those that name it.
     pub in_kernel: usize,
+    /// How many of them decide nothing in some service, because an entry by hand says the opposite there.
+    pub overruled: usize,
     /// When others were asked last, with or without success.
     pub asked: Option<Timestamp>,
     /// When they answered last.
@@ -64,7 +67,9 @@ impl SourceReport {
             return Ok(Vec::new());
         }
         let mut counts = HashMap::<(u8, u16), usize>::new();
+        let mut by_hand = ByHand::default();
         generation.for_each(|entry| {
+            by_hand.see(&entry, now);
             if entry.layer == Layer::Live {
                 *counts
                     .entry((entry.service, entry.value.origin))
@@ -82,11 +87,19 @@ impl SourceReport {
                 .map(|found| counts.get(&(found.slot, source.origin)));
             counts.map(|count| count.copied().unwrap_or_default()).min()
         };
-        let reports = sources.iter().map(|source| Self {
-            in_kernel: in_kernel(source).unwrap_or_default(),
-            ..Self::of(host, source, state, now)
+        let by_hand = by_hand.seen();
+        let reports = sources.iter().map(|source| {
+            let mut overruled = 0;
+            if let Ok(Some(copy)) = host.copies().open(&source.task) {
+                by_hand.overrules(generation, source, &copy, now, |_| overruled += 1)?;
+            }
+            Ok(Self {
+                in_kernel: in_kernel(source).unwrap_or_default(),
+                overruled,
+                ..Self::of(host, source, state, now)
+            })
         });
-        Ok(reports.collect())
+        reports.collect()
     }
 
     /// Whether nobody answers, and not for a moment alone: what is silent now may have been asked at a bad moment.
@@ -102,7 +115,7 @@ impl SourceReport {
         }
     }
 
-    /// One of them, without what takes counting: `entries` and `in_kernel`.
+    /// One of them, without what takes counting: `entries`, `in_kernel` and `overruled`.
     pub fn uncounted(source: &LiveSource, state: &State, now: Now) -> Self {
         let circumstances = Circumstances {
             now: now.wall,
@@ -121,6 +134,7 @@ impl SourceReport {
             kind: source.task.kind.name(),
             entries: None,
             in_kernel: 0,
+            overruled: 0,
             asked: head.map(|head| head.asked),
             answered: head.and_then(|head| head.answered),
             changed,

@@ -165,7 +165,7 @@ fn is_overruled(live: Option<&Live>, ban: &Ban, now: Now) -> Result<bool, lifecy
         return Ok(false);
     };
     for found in &generation.description.services {
-        if lifecycle::is_under_hand(generation, found.slot, ban.prefix, now)? {
+        if lifecycle::by_hand(generation, found.slot, ban.prefix, now)?.is_some() {
             return Ok(true);
         }
     }

@@ -105,9 +105,12 @@ pub enum Broken {
     },
     /// A list that is not what it was.
     #[error(
-        "has {now}, and had {before}; if that is right, `sipguard refresh NAME --accept` takes it"
+        "has {now}, and had {before}; if that is right, `sipguard refresh {} --accept` takes it",
+        Said(source_name)
     )]
     Size {
+        /// The source.
+        source_name: String,
         /// The last good one.
         before: Box<Size>,
         /// This one.
@@ -126,6 +129,7 @@ pub struct LeftOut {
 
 /// What one source may say.
 pub(super) struct Bounds<'a> {
+    source: &'a str,
     circumstances: Circumstances<'a>,
     /// The one place that is asked.
     url: Option<Cow<'a, str>>,
@@ -151,6 +155,7 @@ impl<'a> Bounds<'a> {
             Kind::Countries(_) => Entries::Countries(OfCountries::new()),
         };
         Self {
+            source: &task.source,
             circumstances,
             url: task.kind.url(),
             is_downloaded: matches!(task.kind, Kind::Url(_) | Kind::Countries(_)),
@@ -234,6 +239,7 @@ impl<'a> Bounds<'a> {
     pub(super) fn sizes(&self, before: Size, now: Size) -> Result<(), Broken> {
         if self.is_downloaded && now.is_another_than(before) {
             return Err(Broken::Size {
+                source_name: self.source.to_owned(),
                 before: before.into(),
                 now: now.into(),
             });

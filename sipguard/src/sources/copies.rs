@@ -85,6 +85,40 @@ impl Copy {
         let mut bounds = Bounds::new(&self.task, circumstances);
         Ok(found.filter(|found| bounds.entry(found).unwrap_or(false)))
     }
+
+    /// Hands on the entries that one of these prefixes covers. They are sorted, and none covers another one: so it is the shorter one of both lists
+    /// that counts, and not the longer one.
+    pub fn under(
+        &self,
+        nets: &[IpNet],
+        circumstances: Circumstances<'_>,
+        mut entry: impl FnMut(Entry),
+    ) -> Result<(), ReadError> {
+        let mut bounds = Bounds::new(&self.task, circumstances);
+        let (mut nets, mut next) = (nets, None);
+        while let Some(&net) = nets.first() {
+            let found = match next {
+                Some(place) => self.finder.entry(place)?,
+                None => self.finder.at_or_above(net)?,
+            };
+            let Some((found, behind)) = found else {
+                break;
+            };
+            // Of those that begin before it, or with it, the last one alone may cover it.
+            let before = nets.partition_point(|net| *net <= found.prefix);
+            nets = &nets[before.saturating_sub(1)..];
+            if nets[0].contains(&found.prefix) {
+                next = Some(behind);
+                if bounds.entry(&found).unwrap_or(false) {
+                    entry(found);
+                }
+            } else {
+                next = None;
+                nets = &nets[1..];
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Of one source there may be several: while an apply waits to be confirmed, it may ask somebody else for it than the one before.

@@ -701,7 +701,7 @@ fn a_list_that_halved_or_doubled_waits_for_somebody_to_look_at_it() {
     }
     find(&hosts(0));
     let error = both.take().unwrap_err();
-    let wanted = "has 0 entries, and had 10 entries, 10 IPv4 addresses; if that is right, `sipguard refresh NAME --accept` takes it";
+    let wanted = "has 0 entries, and had 10 entries, 10 IPv4 addresses; if that is right, `sipguard refresh trunk --accept` takes it";
     assert!(error.ends_with(wanted), "{error}");
     // As many entries as before, which cover more.
     let mut wider = hosts(10);

@@ -37,42 +37,49 @@ impl Finder {
 
     /// The entry of a prefix.
     pub fn find(&self, prefix: IpNet) -> Result<Option<Entry>, ReadError> {
-        let (first, mut end) = self.lines;
-        let mut begin = first;
+        let found = self.at_or_above(prefix)?;
+        let found = found.map(|(entry, _)| entry);
+        Ok(found.filter(|found| found.prefix == prefix))
+    }
+
+    /// The first entry of this prefix or of one above it, and where the next one begins.
+    pub fn at_or_above(&self, prefix: IpNet) -> Result<Option<(Entry, u64)>, ReadError> {
+        let (mut begin, mut end) = self.lines;
+        let mut least = None;
         while begin < end {
             let middle = begin + (end - begin) / 2;
             // A line begins behind the end of another one.
-            let (start, line) = if middle == begin {
-                (begin, self.line(begin)?)
+            let start = if middle == begin {
+                Some(begin)
             } else {
-                let Some(start) = self.next_line(middle)? else {
-                    end = middle;
-                    continue;
-                };
-                (start, self.line(start)?)
+                self.next_line(middle)?
             };
-            if start >= end {
-                end = middle;
-                continue;
-            }
-            let text = line.strip_suffix(b",").unwrap_or(&line);
-            if text == b"]}" {
-                end = middle.min(start);
-                continue;
-            }
-            let found = parse_line(text, self.head.answered).map_err(|problem| {
-                ReadError::Io(io::Error::new(io::ErrorKind::InvalidData, problem))
-            })?;
-            if found.prefix == prefix {
-                return Ok(Some(found));
-            }
-            if found.prefix < prefix {
-                begin = start + line.len() as u64 + 1;
-            } else {
-                end = middle;
+            let found = match start {
+                Some(start) if start < end => self.entry(start)?,
+                _ => None,
+            };
+            match found {
+                Some((entry, next)) if entry.prefix < prefix => begin = next,
+                found => {
+                    end = middle;
+                    least = found.or(least);
+                }
             }
         }
-        Ok(None)
+        Ok(least)
+    }
+
+    /// The entry whose line begins there, and where the next one begins; `None` where it is the last line.
+    pub fn entry(&self, place: u64) -> Result<Option<(Entry, u64)>, ReadError> {
+        let line = self.line(place)?;
+        let text = line.strip_suffix(b",").unwrap_or(&line);
+        if text == b"]}" {
+            return Ok(None);
+        }
+        let entry = parse_line(text, self.head.answered).map_err(|problem| {
+            ReadError::Io(io::Error::new(io::ErrorKind::InvalidData, problem))
+        })?;
+        Ok(Some((entry, place + line.len() as u64 + 1)))
     }
 
     /// Where the first line begins that begins at `place` or behind.
@@ -144,6 +151,14 @@ mod tests {
                 let wanted = place % 2 == 0 && place < 2 * count;
                 assert_eq!(found.is_some(), wanted, "{place} of {count}");
                 assert!(found.is_none_or(|it| it.prefix == prefix(place)));
+                // And the one above, and the one behind that.
+                let above = place.next_multiple_of(2);
+                let mut found = finder.at_or_above(prefix(place)).unwrap();
+                for wanted in [above, above + 2] {
+                    let wanted = (wanted < 2 * count).then(|| prefix(wanted));
+                    assert_eq!(found.as_ref().map(|(it, _)| it.prefix), wanted);
+                    found = found.and_then(|(_, next)| finder.entry(next).unwrap());
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 use super::*;
 
 /// One of each, in the order of [`Kind::all`], with a text of somebody else's wherever there can be one: what writers are tested with.
+#[expect(clippy::too_many_lines, reason = "one row a case")]
 pub(crate) fn samples(text: &str) -> Vec<Happened> {
     let text = text.to_owned();
     let at = Timestamp::from_second(1_772_366_400).unwrap();
@@ -53,6 +54,13 @@ pub(crate) fn samples(text: &str) -> Vec<Happened> {
             prefix: "203.0.113.7/32".parse().unwrap(),
             by: text.clone(),
             others: 1,
+        },
+        Happened::SourceOverruled {
+            source: text.clone(),
+            prefix: "203.0.113.9/32".parse().unwrap(),
+            action: Action::Deny,
+            by: "203.0.113.0/24".parse().unwrap(),
+            others: 2,
         },
         Happened::FloodBegan {
             interface: text.clone(),

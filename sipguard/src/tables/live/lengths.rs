@@ -16,7 +16,7 @@ const WIDEST_IN_PLACE: u8 = 12;
 /// What spreading may add to the words that there are; where it would be more, more lengths are in use.
 const ROOM: u64 = 65_536;
 
-/// The lengths that are in use in a service's live layer: bit `n` for the length `n + 1`.
+/// The lengths that are in use in a layer of a service: bit `n` for the length `n + 1`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
     v4: u128,
@@ -90,6 +90,17 @@ impl Used {
     /// Whether a prefix may come in place: it is not spread over too many.
     pub fn takes(self, prefix: IpNet) -> bool {
         self.place(prefix) - prefix.prefix_len() <= WIDEST_IN_PLACE
+    }
+
+    /// The prefixes of these lengths that cover this one, the most specific first.
+    pub fn covering(self, prefix: IpNet) -> impl Iterator<Item = IpNet> {
+        let used = match prefix {
+            IpNet::V4(_) => self.v4,
+            IpNet::V6(_) => self.v6,
+        };
+        let lengths = (1..=prefix.prefix_len()).rev();
+        let lengths = lengths.filter(move |length| used >> (length - 1) & 1 == 1);
+        lengths.filter_map(move |length| Some(IpNet::new(prefix.addr(), length).ok()?.trunc()))
     }
 
     /// The prefixes whose words are spread over this one, and itself.
