@@ -3,8 +3,11 @@
 mod addresses;
 pub mod driver;
 mod features;
+mod listening;
 pub(crate) mod netlink;
 mod probe;
+mod receive;
+mod routes;
 mod unfit;
 
 use std::io;
@@ -21,7 +24,14 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use sipguard_ebpf::abi::LinkKind;
 
 pub use self::{
-    addresses::addresses, features::NativeXdp, netlink::refusal, probe::probe, unfit::Unfit,
+    addresses::addresses,
+    features::NativeXdp,
+    listening::listening,
+    netlink::refusal,
+    probe::probe,
+    receive::{Receive, Setting, Threads},
+    routes::{Unpacks, unpacking},
+    unfit::Unfit,
 };
 
 /// A network interface.
@@ -49,6 +59,10 @@ pub struct Device {
     pub controller: Option<u32>,
     /// How many packets it has received since it was made, as its driver counts them.
     pub received: u64,
+    /// How many packets found no room in its queue, as far as its driver counts them.
+    pub missed: u64,
+    /// How often its line came up or went down: drivers that begin anew, for other queues for one, let go of it for a moment.
+    pub carrier_changes: u32,
     /// The XDP programs attached to it.
     pub xdp: Vec<Attached>,
 }
@@ -84,6 +98,29 @@ impl Hook {
             Self::Generic => "generic",
             Self::Offloaded => "offloaded",
             Self::Tc => "tc",
+        }
+    }
+}
+
+#[cfg(test)]
+impl Device {
+    /// An Ethernet card about which there is nothing to say.
+    pub(crate) fn plain(index: u32, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            alt_names: Vec::new(),
+            index,
+            mtu: 1500,
+            queues: 1,
+            up: true,
+            link: Ok(LinkKind::Ethernet),
+            kind: None,
+            below: None,
+            controller: None,
+            received: 0,
+            missed: 0,
+            carrier_changes: 0,
+            xdp: Vec::new(),
         }
     }
 }
@@ -125,6 +162,8 @@ fn device(message: &LinkMessage) -> Device {
         below: None,
         controller: None,
         received: 0,
+        missed: 0,
+        carrier_changes: 0,
         xdp: Vec::new(),
     };
     let (mut kind, mut data, mut is_elsewhere) = (None, None, false);
@@ -141,7 +180,11 @@ fn device(message: &LinkMessage) -> Device {
             }
             LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
             LinkAttribute::NumRxQueues(queues) => device.queues = *queues,
-            LinkAttribute::Stats64(told) => device.received = told.rx_packets,
+            LinkAttribute::Stats64(told) => {
+                device.received = told.rx_packets;
+                device.missed = told.rx_missed_errors;
+            }
+            LinkAttribute::CarrierChanges(changes) => device.carrier_changes = *changes,
             LinkAttribute::Link(index) => device.below = Some(*index),
             LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
             LinkAttribute::Controller(index) => device.controller = Some(*index),

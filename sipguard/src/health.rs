@@ -18,8 +18,10 @@ mod native;
 mod others;
 mod ports;
 mod printed;
+mod queue;
 mod reserved;
 mod seg6local;
+mod sockets;
 mod sources;
 mod talkers;
 mod unguarded;
@@ -34,7 +36,7 @@ pub use self::{
     finding::{Finding, Kind, Place, Severity},
 };
 pub(crate) use self::{everybody::openings, evidence::Evidence};
-use crate::{host::Host, lifecycle, prose::count};
+use crate::{datapath::Trust, host::Host, lifecycle, prose::count};
 
 /// One way to look.
 pub struct Check {
@@ -63,6 +65,7 @@ pub const CHECKS: &[Check] = &[
     check("ports", ports::FINDS, ports::check),
     check("blind", blind::FINDS, blind::check),
     check("native", native::FINDS, native::check),
+    check("queue", queue::FINDS, queue::check),
     check("world", world::FINDS, world::check),
     check("lists", lists::FINDS, lists::check),
     check("sources", sources::FINDS, sources::check),
@@ -97,12 +100,13 @@ pub struct Health {
     pub findings: Vec<Finding>,
 }
 
-/// Looks at everything. Waits for half a second where nothing comes in by an interface; takes no lock, and changes nothing.
+/// Looks at everything. Waits for half a second where nothing comes in by an interface, or where what comes in has to be counted; takes no lock,
+/// and changes nothing.
 ///
 /// # Errors
 /// Where the kernel can't be asked for its interfaces.
 pub fn examine(host: &Host, config: &Path) -> Result<Health, lifecycle::Error> {
-    Ok(Health::of(&Evidence::look(host, config)?))
+    Ok(Health::of(&Evidence::look(host, config, Trust::Nothing)?))
 }
 
 impl Health {

@@ -210,6 +210,35 @@ fn a_bridge_of_guarded_ports_is_guarded() {
     });
 }
 
+/// Threads that receive, and nobody gave them their place.
+#[test]
+fn threads_that_wait_for_their_turn() {
+    on_a_gateway(|gateway| {
+        // Threads are found by the name of their interface, and those of other gateways on this machine are not to be.
+        let interface = format!("t{}", std::process::id());
+        let peer = format!("p{}", std::process::id());
+        gateway
+            .host
+            .ip(&format!("link add {interface} type veth peer {peer}"));
+        for end in [&interface, &peer] {
+            gateway.host.ip(&format!("link set {end} up"));
+        }
+        // Which shows the interfaces of the namespace that mounts it.
+        gateway.host.enter(|| {
+            mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None).unwrap();
+            mount("bpf", BPFFS, "bpf", MountFlags::empty(), None).unwrap();
+        });
+        let both = format!("[\"eth0\", \"{interface}\"]");
+        Gateway::config(&POLICY.replace("[\"eth0\"]", &both));
+        gateway.sipguard(&["apply"]).succeeded();
+        assert_eq!(gateway.findings(), [], "nothing was lost for it");
+        let threaded = format!("/sys/class/net/{interface}/threaded");
+        fs::write(threaded, "1").unwrap();
+        gateway.sipguard(&["status", "--check"]).succeeded();
+        gateway.mend("queue");
+    });
+}
+
 #[test]
 fn a_route_that_unpacks() {
     on_a_gateway(|gateway| {

@@ -19,6 +19,9 @@ use sipguard_tests::{
     scene::{MARK, PROVIDER, SCANNER, Scene, bind},
 };
 
+/// Some time of the boot clock.
+const NOW: u64 = 1_000_000_000;
+
 fn index(host: &Host, interface: &str) -> u32 {
     let found = host.enter(|| device::named(interface));
     found.expect("netlink works").expect("it is there").index
@@ -45,7 +48,7 @@ fn a_program_that_does_not_run_is_told_from_one_that_does() {
             });
             let proofs = scene
                 .gateway
-                .enter(|| watch(&[(eth0, on.id), (eth0, elsewhere.id)]));
+                .enter(|| watch(&[(eth0, on.id), (eth0, elsewhere.id)], NOW));
             enough.store(true, Ordering::Relaxed);
             proofs
         });
@@ -61,7 +64,7 @@ fn nothing_is_proven_where_nothing_arrives() {
         let eth0 = index(&scene.gateway, "eth0");
         // Or IPv6 says hello.
         scene.outside.ip("link set eth0 down");
-        let proofs = scene.gateway.enter(|| watch(&[(eth0, on.id)]));
+        let proofs = scene.gateway.enter(|| watch(&[(eth0, on.id)], NOW));
         assert_eq!(proofs.expect("it counts"), [Proof::Quiet]);
     });
 }
@@ -92,7 +95,7 @@ fn a_neighbour_is_asked_where_nothing_arrives() {
         let elsewhere = Foreign::attach(&gateway, "eth1");
         let eth0 = index(&gateway, "eth0");
         for (program, proof) in [(on.id, Proof::Runs), (elsewhere.id, Proof::Blind)] {
-            let proofs = gateway.enter(|| watch(&[(eth0, program)]));
+            let proofs = gateway.enter(|| watch(&[(eth0, program)], NOW));
             assert_eq!(proofs.expect("it counts"), [proof]);
         }
     });
@@ -139,6 +142,49 @@ fn receive_queues_that_come_later() {
             assert!(!doctor().contains("does not run"), "{}", doctor());
             assert_eq!(taken(&sip), 0);
             enough.store(true, Ordering::Relaxed);
+        });
+    });
+}
+
+/// `status` need not wait for what was seen a moment ago, unless the interface has begun anew since.
+#[test]
+fn what_was_seen_is_believed_until_the_interface_begins_anew() {
+    sandbox(|sandbox| {
+        let mut scene = Scene::new(sandbox, &["eth0"]);
+        let behind = sandbox.host();
+        let end = |host| End {
+            host,
+            interface: "eth9",
+            addresses: &[],
+        };
+        join(end(&scene.outside), end(&behind));
+        let (begin, wire) = (scene.begin("eth0"), behind.wire("eth9"));
+        scene.lead("eth0", begin, wire);
+        let said = scene.guard(&["eth0"]);
+        assert!(said.contains("eth0: native"), "{said}");
+        // Past the driver, so that what is attached there does not see it.
+        let _program = Foreign::to_the_other_end_of(&scene.outside, "eth9", "eth0");
+        let enough = AtomicBool::new(false);
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                let frame = scene.frame("eth0", PROVIDER).udp(MARK).bytes();
+                while !enough.load(Ordering::Relaxed) {
+                    scene.wire("eth0").send(&frame);
+                    thread::sleep(Duration::from_millis(5));
+                }
+            });
+            let told = |words: &[&str]| {
+                let said = scene.sipguard(words.iter().copied()).stdout;
+                said.contains("does not run for all of them")
+            };
+            let believed = told(&["status"]);
+            for up_or_down in ["down", "up"] {
+                scene.gateway.ip(&format!("link set eth0 {up_or_down}"));
+            }
+            let anew = told(&["status"]);
+            enough.store(true, Ordering::Relaxed);
+            assert!(!believed, "it took its program a moment ago");
+            assert!(anew);
         });
     });
 }

@@ -6,8 +6,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::File,
-    io::{self, BufReader, BufWriter, Write as _},
+    fs,
+    io::{self, BufWriter, Write as _},
     path::Path,
 };
 
@@ -81,12 +81,12 @@ impl Allowed {
     /// # Errors
     /// Where the file can't be read, or not as such.
     pub fn read(folder: &Path) -> io::Result<Self> {
-        let file = match File::open(folder.join(FILE)) {
-            Ok(file) => file,
+        let bytes = match fs::read(folder.join(FILE)) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(error),
         };
-        let written: Written = serde_json::from_reader(BufReader::new(file))?;
+        let written: Written = serde_json::from_slice(&bytes)?;
         if written.version != VERSION {
             return Err(io::Error::other("it is another version's"));
         }

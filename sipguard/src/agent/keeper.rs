@@ -19,7 +19,7 @@ use std::{
 
 use jiff::Timestamp;
 use rustix::fs::inotify;
-use sipguard_ebpf::abi::{Action, NO_SERVICE, Protocol, Reason};
+use sipguard_ebpf::abi::{Protocol, Reason};
 use sipguard_lists::notice;
 
 use super::{
@@ -36,7 +36,7 @@ use super::{
     tried::Tried,
 };
 use crate::{
-    datapath,
+    datapath::{self, Trust},
     events::Event,
     host::Host,
     lifecycle::{self, RefreshOptions},
@@ -312,7 +312,7 @@ impl Keeper {
     fn write_metrics(&mut self, now: u64) {
         if now >= self.due.status {
             let began = self.host.now().boot_ns;
-            let status = StatusReport::take(&self.host, &self.config);
+            let status = StatusReport::take(&self.host, &self.config, Trust::Seen);
             // Better none than one that is not true any more.
             self.status = self.done("looking at everything", status);
             give_back_memory();
@@ -592,13 +592,7 @@ fn dropped() -> Result<Dropped, datapath::Error> {
         let Some(counts) = datapath::counts(&interface)? else {
             continue;
         };
-        let reasons = Reason::COUNTED.into_iter();
-        let reasons = reasons.filter(|reason| reason.action() == Action::Drop);
-        let of = |reason| -> u64 {
-            let slots = 0..=NO_SERVICE;
-            slots.map(|slot| counts.of(slot, reason).packets).sum()
-        };
-        all.push((interface, reasons.map(of).sum()));
+        all.push((interface, counts.to_be_dropped()));
     }
     Ok(all)
 }

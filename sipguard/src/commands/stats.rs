@@ -23,6 +23,7 @@ use std::{io::Write, time::Duration};
 
 use anyhow::Result;
 use sipguard::{
+    datapath::Trust,
     policy::Mode,
     report::{
         CountedInterface, CounterReport, CountersReport, Metrics, PacketsAndBytes, StatusReport,
@@ -57,7 +58,7 @@ pub(super) fn run(stats: &Stats, context: &Context, out: &mut dyn Write) -> Resu
     match stats.format {
         StatsFormat::Table => show(out, &counters, context),
         StatsFormat::Prometheus => {
-            let report = StatusReport::take(&context.host, &context.config)?;
+            let report = StatusReport::take(&context.host, &context.config, Trust::Seen)?;
             let metrics = Metrics {
                 counters: &counters,
                 status: &report,

@@ -48,6 +48,7 @@ use anstyle::Style;
 use anyhow::Result;
 use jiff::Timestamp;
 use sipguard::{
+    datapath::{Trust, is_untyped},
     health::{Place, Verdict},
     policy::{Action, Mode, Ports, protocol_name},
     report::{EntryCounts, StatusReport},
@@ -61,7 +62,13 @@ use crate::{
 
 pub(super) fn run(status: &cli::Status, context: &Context, out: &mut dyn Write) -> Result<Outcome> {
     needs_root()?;
-    let report = StatusReport::take(&context.host, &context.config)?;
+    // Who decides something by it wants to know it now.
+    let trust = if status.check {
+        Trust::Nothing
+    } else {
+        Trust::Seen
+    };
+    let report = StatusReport::take(&context.host, &context.config, trust)?;
     if status.check && context.is_quiet() {
         // The exit code says all.
     } else if context.json {
@@ -200,10 +207,14 @@ impl Status<'_> {
             let well = !self.is_wrong(&interface.name);
             let mut cells = vec![interface.names(), interface.to_string()];
             if context.is_verbose() {
-                let numbers = [interface.program.map(u64::from), interface.generation];
-                cells.extend(numbers.map(|number| {
-                    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+                let none = || "-".to_owned();
+                cells.push(interface.program.map_or_else(none, |number| {
+                    // The kernel has refused them, and judges by the program alone.
+                    let untyped = if is_untyped(number) { " (untyped)" } else { "" };
+                    format!("{number}{untyped}")
                 }));
+                let generation = interface.generation;
+                cells.push(generation.map_or_else(none, |number| number.to_string()));
             }
             let Palette { good, bad, .. } = context.palette;
             rows.add(if well { good } else { bad }, cells);

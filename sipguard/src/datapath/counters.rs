@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Map, MapData, MapType, PerCpuArray, PerCpuValues};
-use sipguard_ebpf::abi::{COUNTERS, Counter, Reason, counter};
+use sipguard_ebpf::abi::{Action, COUNTERS, Counter, NO_SERVICE, Reason, counter};
 
 use super::{Error, pins};
 
@@ -18,6 +18,17 @@ impl Counts {
             .get(counter(service, reason) as usize)
             .copied()
             .unwrap_or_default()
+    }
+
+    /// How many packets were dropped in all, or would have been but for monitor mode.
+    pub fn to_be_dropped(&self) -> u64 {
+        let reasons = Reason::COUNTED.into_iter();
+        let reasons = reasons.filter(|reason| reason.action() == Action::Drop);
+        let of = |reason| -> u64 {
+            let slots = 0..=NO_SERVICE;
+            slots.map(|slot| self.of(slot, reason).packets).sum()
+        };
+        reasons.map(of).sum()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why a program could not be attached to an interface.
 
-use super::{Error, errno};
+use super::{Error, errno, program::Loaded};
 use crate::device::Device;
 
 /// Why a program could not be attached to an interface.
@@ -82,6 +82,12 @@ pub fn program_name(id: u32) -> String {
         .find(|program| program.id() == id)
         .and_then(|program| program.name_as_str().map(str::to_owned))
         .unwrap_or_else(|| "without a name".to_owned())
+}
+
+/// Whether a program was loaded without its types, so that the verifier goes through each function as often as it is called.
+pub fn is_untyped(id: u32) -> bool {
+    let info = Loaded::numbered(id).and_then(|program| program.info());
+    info.is_ok_and(|info| info.btf_id == 0)
 }
 
 /// An error with all that caused it.

@@ -21,7 +21,10 @@ use crate::{kernel, tables::Constants};
 /// The object, as sipguard-ebpf's sources give it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sipguard-ebpf"));
 
-/// The object's bytes: another object is another program, whatever the policy.
+/// The object's fingerprint: another object is another program, whatever the policy.
+pub const OBJECT_DIGEST: &str = env!("OBJECT_DIGEST");
+
+/// The object's bytes.
 pub fn object_bytes() -> &'static [u8] {
     OBJECT
 }

@@ -75,7 +75,10 @@ impl Object {
                 .map(|&(name, value)| (name, (value, true)))
                 .collect(),
         )?;
-        let types = types(&mut object)?;
+        let (types, untyped) = match types(&mut object)?.transpose() {
+            Ok(types) => (types, None),
+            Err(error) => (None, Some(Arc::new(error))),
+        };
         let mut written = mem::take(&mut object.maps);
         let mut maps = HashMap::new();
         for (name, map) in &mut written {
@@ -124,6 +127,7 @@ impl Object {
                 license: program.license,
                 code: function.instructions,
                 functions,
+                untyped: untyped.clone(),
             };
             programs.insert(name, program);
         }
@@ -145,7 +149,7 @@ impl Object {
 }
 
 /// Loads the object's types, with no more of them than this kernel knows. Without, programs are verified all the same, as long as it takes then.
-fn types(object: &mut aya_obj::Object) -> Result<Option<Arc<OwnedFd>>, BtfError> {
+fn types(object: &mut aya_obj::Object) -> Result<Option<io::Result<Arc<OwnedFd>>>, BtfError> {
     /// For [`BTF_LOAD`], include/uapi/linux/bpf.h, union bpf_attr, as far as it is used.
     #[repr(C)]
     struct Load {
@@ -179,9 +183,9 @@ fn types(object: &mut aya_obj::Object) -> Result<Option<Arc<OwnedFd>>, BtfError>
             padding: 0,
         };
         // SAFETY: these are the command's attributes, with so many bytes, and what it makes is ours.
-        unsafe { made(BTF_LOAD, &mut attributes) }.ok()
+        unsafe { made(BTF_LOAD, &mut attributes) }.map(Arc::new)
     };
-    Ok(types.and_then(load).map(Arc::new))
+    Ok(types.map(load))
 }
 
 /// Makes a map, or takes the one that is pinned there.

@@ -45,11 +45,18 @@ pub(super) enum Kind {
 
 /// Why a program is refused.
 #[derive(Debug, Error)]
-#[error("{error}; the verifier says: {log}")]
+#[error("{error}; the verifier says: {log}{}", of_types(untyped.as_deref()))]
 pub(super) struct Refused {
     #[source]
     error: io::Error,
     log: String,
+    untyped: Option<Arc<io::Error>>,
+}
+
+fn of_types(untyped: Option<&io::Error>) -> String {
+    untyped.map_or_else(String::new, |error| {
+        format!("; it had no types to go by, which the kernel refused before ({error})")
+    })
 }
 
 /// What the functions of a program are, which lets the verifier go through each global one only once.
@@ -71,6 +78,8 @@ pub(super) struct Program {
     pub(super) license: CString,
     pub(super) code: Vec<bpf_insn>,
     pub(super) functions: Option<Functions>,
+    /// Why there are no functions, where the kernel has refused the object's types.
+    pub(super) untyped: Option<Arc<io::Error>>,
 }
 
 /// For [`PROG_LOAD`], include/uapi/linux/bpf.h, union bpf_attr, as far as it is used.
@@ -108,16 +117,24 @@ impl Program {
         first.or_else(|error| {
             if error.raw_os_error() == Some(libc::EPERM) {
                 let log = String::new();
-                return Err(Refused { error, log });
+                return Err(self.refused(error, log));
             }
             // To write down what it does takes the verifier much longer.
             let mut log = vec![0; LOG];
             self.try_load(&mut log).map_err(|_| {
                 let said = CStr::from_bytes_until_nul(&log).unwrap_or_default();
                 let log = said.to_string_lossy().trim_end().to_owned();
-                Refused { error, log }
+                self.refused(error, log)
             })
         })
+    }
+
+    fn refused(&self, error: io::Error, log: String) -> Refused {
+        Refused {
+            error,
+            log,
+            untyped: self.untyped.clone(),
+        }
     }
 
     fn try_load(&self, log: &mut [u8]) -> io::Result<Loaded> {

@@ -7,9 +7,9 @@ use aya::programs::ProgramInfo;
 
 use super::{
     Error, LinkError, Place, Role, pins,
-    proof::{Proof, may_run_in_part, watch},
+    proof::{Proof, Trust, may_run_in_part, note_attached, note_replaced, proofs},
     tc,
-    xdp::{self, Refused},
+    xdp::{self, Refused, Replaced},
 };
 use crate::{
     device::{self, Device, Hook, driver},
@@ -42,6 +42,7 @@ pub fn switch(
     role: Role,
     interface: &Interface,
     device: &Device,
+    now_ns: u64,
 ) -> Result<Switched, LinkError> {
     let program = |place| pins::program(number, place, role, &interface.name);
     xdp::follow_name(device)?;
@@ -68,7 +69,8 @@ pub fn switch(
             });
         }
         (AttachMode::Auto | AttachMode::Native, Some(Hook::Native | Hook::Offloaded)) => {
-            xdp::replace(&program(Place::Xdp), device)?;
+            let Replaced { old, new } = xdp::replace(&program(Place::Xdp), device)?;
+            note_replaced(old, new, now_ns);
             tc::detach(&device.name)?;
             return Ok(at(None));
         }
@@ -85,7 +87,7 @@ pub fn switch(
         (AttachMode::Native, Some(_)) => to_tc()?,
         (AttachMode::Auto | AttachMode::Native, _) => {}
     }
-    match attach_natively(&program(Place::Xdp), device) {
+    match attach_natively(&program(Place::Xdp), device, now_ns) {
         Ok(()) => {
             tc::detach(&device.name)?;
             Ok(at(Some(Hook::Native)))
@@ -108,12 +110,16 @@ pub fn switch(
 }
 
 /// Attaches a program in the driver, and lets it stay there only if it runs, as far as that can be told.
-fn attach_natively(path: &Path, device: &Device) -> Result<(), Refused> {
+fn attach_natively(path: &Path, device: &Device, now_ns: u64) -> Result<(), Refused> {
     xdp::attach(path, device)?;
     // A device of the kernel's own begins well.
-    if device.kind.is_none()
-        && let Some(cause) = against(path, device)
-    {
+    if device.kind.is_some() {
+        if let Ok(program) = ProgramInfo::from_pin(path) {
+            note_attached(program.id(), device, now_ns);
+        }
+        return Ok(());
+    }
+    if let Some(cause) = against(path, device, Trust::Nothing, now_ns) {
         xdp::detach(device)?;
         return Err(Refused::NotNative(cause.to_owned()));
     }
@@ -123,12 +129,12 @@ fn attach_natively(path: &Path, device: &Device) -> Result<(), Refused> {
 /// What is proven against a program in the driver of real hardware, or of a veth that may run it for some packets only; `None` where nothing is.
 /// All other devices of the kernel's own run what they take. Asked in every network namespace: what is known of a driver is not, where `/sys` is
 /// another one's.
-fn against(path: &Path, device: &Device) -> Option<&'static str> {
+fn against(path: &Path, device: &Device, trust: Trust, now_ns: u64) -> Option<&'static str> {
     if device.kind.is_some() && !may_run_in_part(device) {
         return None;
     }
     let program = ProgramInfo::from_pin(path).ok()?;
-    match watch(&[(device.index, program.id())]).ok()?[..] {
+    match proofs(&[(device, program.id())], trust, now_ns).ok()?[..] {
         [Proof::Blind] => Some(NEVER_RAN),
         [Proof::Partly] => Some(RAN_IN_PART),
         _ => None,
@@ -144,12 +150,13 @@ pub fn climb(
     number: u64,
     interface: &Interface,
     device: &Device,
+    now_ns: u64,
 ) -> Result<Option<Switched>, LinkError> {
     let path = pins::program(number, Place::Xdp, Role::Filter, &interface.name);
     if !path.exists() {
         return Ok(None);
     }
-    match attach_natively(&path, device) {
+    match attach_natively(&path, device, now_ns) {
         Ok(()) => {
             tc::detach(&device.name)?;
             Ok(Some(Switched {
@@ -176,12 +183,14 @@ pub fn revive(
     role: Role,
     interface: &Interface,
     device: &Device,
+    trust: Trust,
+    now_ns: u64,
 ) -> Result<Option<Switched>, LinkError> {
     let path = pins::program(number, Place::Xdp, role, &interface.name);
     if !path.exists() || xdp::running(device)? != Some(Hook::Native) {
         return Ok(None);
     }
-    let Some(cause) = against(&path, device) else {
+    let Some(cause) = against(&path, device, trust, now_ns) else {
         return Ok(None);
     };
     // A link does not hand its driver the program that it has (`bpf_xdp_link_update` in net/core/dev.c). So a new one does, and what filters
@@ -192,7 +201,7 @@ pub fn revive(
     )?;
     xdp::detach(device)?;
     let cause = match xdp::attach(&path, device) {
-        Ok(()) => against(&path, device).map(str::to_owned),
+        Ok(()) => against(&path, device, Trust::Nothing, now_ns).map(str::to_owned),
         Err(Refused::NotNative(cause)) => Some(cause),
         Err(Refused::Error(_)) => Some(cause.to_owned()),
     };

@@ -167,6 +167,7 @@ fn try_it() -> io::Result<()> {
         license: c"GPL".to_owned(),
         code: copy_instructions(code.as_flattened()).map_err(io::Error::other)?,
         functions: None,
+        untyped: None,
     };
     program.load().map(drop).map_err(io::Error::other)
 }

@@ -15,6 +15,8 @@ pub enum Text {
     State,
     /// How the counters are to be read, which goes where they go.
     Counting,
+    /// Which programs were seen running.
+    Proofs,
 }
 
 impl Text {
@@ -22,6 +24,7 @@ impl Text {
         match self {
             Self::State => "state",
             Self::Counting => "counting",
+            Self::Proofs => "proofs",
         }
     }
 

@@ -80,17 +80,32 @@ fn load(path: &Path) -> Result<Xdp, Error> {
         .map_err(|error| Error::kernel(format!("can't open {}", path.display()), &error))
 }
 
+/// The numbers of two programs.
+pub(super) struct Replaced {
+    pub(super) old: u32,
+    pub(super) new: u32,
+}
+
 /// Has the link that is there run another program, in one step.
-pub(super) fn replace(path: &Path, device: &Device) -> Result<(), LinkError> {
+pub(super) fn replace(path: &Path, device: &Device) -> Result<Replaced, LinkError> {
+    let asked = |error| Error::kernel("can't ask about a program", &error);
     let mut program = load(path)?;
-    let link = open(&pins::pin_name(&device.name))?;
+    let pin = pins::pin_name(&device.name);
+    let link = open(&pin)?;
+    let replaced = Replaced {
+        old: link
+            .info()
+            .map_err(|error| Error::kernel(format!("can't ask about the link {pin}"), &error))?
+            .program_id(),
+        new: program.info().map_err(asked)?.id(),
+    };
     let link = XdpLink::try_from(link).map_err(|error| Error::kernel("not an XDP link", &error))?;
     let id = program
         .attach_to_link(link)
         .map_err(|error| Error::kernel("can't replace the program", &error))?;
     // The pin keeps the link; this process must not end it by dropping the program.
     drop(program.take_link(id).map(FdLink::try_from));
-    Ok(())
+    Ok(replaced)
 }
 
 /// Lets go of a device.

@@ -152,24 +152,12 @@ fn reason(driver: &Driver, device: &Device) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use sipguard_ebpf::abi::LinkKind;
-
     use super::*;
 
     fn device(mtu: u32) -> Device {
         Device {
-            name: "eth0".to_owned(),
-            alt_names: Vec::new(),
-            index: 1,
             mtu,
-            queues: 1,
-            up: true,
-            link: Ok(LinkKind::Ethernet),
-            kind: None,
-            below: None,
-            controller: None,
-            received: 0,
-            xdp: Vec::new(),
+            ..Device::plain(1, "eth0")
         }
     }
 

@@ -27,7 +27,7 @@ impl NativeXdp {
     /// What the driver of an interface says; `None` where the kernel does not tell.
     #[must_use]
     pub fn of(index: u32) -> Option<Self> {
-        let family = family().ok()??;
+        let family = family(Netdev::family_name()).ok()??;
         let request = Netdev {
             index: Some(index),
             features: None,
@@ -47,11 +47,11 @@ impl NativeXdp {
 /// `NETDEV_XDP_ACT_BASIC`, include/uapi/linux/netdev.h: the verdicts of every program.
 const BASIC: u64 = 1 << 0;
 
-/// The family's number, which is another one on every boot; `None` where this kernel has none.
-fn family() -> io::Result<Option<u16>> {
+/// A family's number, which is another one on every boot; `None` where this kernel has none.
+pub(super) fn family(name: &str) -> io::Result<Option<u16>> {
     let request = GenlCtrl {
         cmd: GenlCtrlCmd::GetFamily,
-        nlas: vec![GenlCtrlAttrs::FamilyName(Netdev::family_name().to_owned())],
+        nlas: vec![GenlCtrlAttrs::FamilyName(name.to_owned())],
     };
     let answers = ask(
         NETLINK_GENERIC,

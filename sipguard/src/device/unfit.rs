@@ -128,18 +128,9 @@ mod tests {
     #[test]
     fn what_a_switch_is_connected_by_is_not_taken_for_ethernet() {
         let device = |index, name: &str, kind: Option<&str>, below| Device {
-            name: name.to_owned(),
-            alt_names: Vec::new(),
-            index,
-            mtu: 1500,
-            queues: 1,
-            up: true,
-            link: Ok(LinkKind::Ethernet),
             kind: kind.map(str::to_owned),
             below,
-            controller: None,
-            received: 0,
-            xdp: Vec::new(),
+            ..Device::plain(index, name)
         };
         let mut devices = [
             device(1, "eth0", None, None),

@@ -1,6 +1,6 @@
 //! Whether what is attached runs: a driver can forget a program and go on naming it, or take one and never run it.
 
-use crate::datapath::{Proof, watch};
+use crate::datapath::{Proof, proofs};
 
 use super::{Evidence, Finding, Kind};
 
@@ -13,12 +13,12 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
         .filter_map(|interface| {
             let name = interface.renamed.as_ref().unwrap_or(&interface.name);
             let device = evidence.devices.iter().find(|it| it.name == *name)?;
-            Some((name, (device.index, interface.program?)))
+            Some((name, (device, interface.program?)))
         })
         .collect();
     let programs: Vec<_> = attached.iter().map(|&(_, program)| program).collect();
     // A kernel that does not count, before 5.8, proves nothing.
-    let proofs = watch(&programs).unwrap_or_default();
+    let proofs = proofs(&programs, evidence.trust, evidence.now.boot_ns).unwrap_or_default();
     attached
         .iter()
         .zip(proofs)

@@ -7,9 +7,10 @@ use std::{
     sync::Arc,
 };
 
+use super::sockets::Sockets;
 use crate::{
     config::{self, ConfigError},
-    datapath::{Attachment, attachments},
+    datapath::{Attachment, Trust, attachments},
     device::{self, Device},
     host::{Host, Trouble},
     lifecycle::{self, Live, Newest},
@@ -39,15 +40,19 @@ pub(crate) struct Evidence {
     pub(crate) devices: Vec<Device>,
     /// This host's own addresses.
     pub(crate) addresses: BTreeSet<IpAddr>,
+    /// This host's sockets.
+    pub(super) sockets: Sockets,
     pub(crate) state: State,
     /// Why the next boot would not find it, where that is so.
     pub(crate) unsaved: Option<String>,
     pub(crate) now: Now,
+    /// Whether programs are watched that were seen running a moment ago.
+    pub(super) trust: Trust,
 }
 
 impl Evidence {
     /// Takes no lock, and changes nothing.
-    pub(crate) fn look(host: &Host, config: &Path) -> Result<Self, lifecycle::Error> {
+    pub(crate) fn look(host: &Host, config: &Path, trust: Trust) -> Result<Self, lifecycle::Error> {
         let Newest {
             state,
             unread,
@@ -65,14 +70,6 @@ impl Evidence {
             .as_ref()
             .ok()
             .and_then(|bytes| str::from_utf8(bytes).ok());
-        // What can't be asked is told by what is in force.
-        let links = attachments(now).unwrap_or_default();
-        let unconfirmed = state.unconfirmed.as_ref();
-        let taken_back = match unconfirmed.zip(text) {
-            Some((unconfirmed, text)) => lifecycle::is_taken_back(unconfirmed, text, &links, now),
-            None => false,
-        };
-        let policy = bytes.and_then(|bytes| config::parse_bytes(&bytes, config));
         let (live, interfaces) = match report::interfaces(host, &state.fallbacks) {
             Ok(found) => {
                 let (live, interfaces) = found.unzip();
@@ -80,6 +77,17 @@ impl Evidence {
             }
             Err(error) => (Err(error), Vec::new()),
         };
+        let links = match &live {
+            Ok(Some(live)) => live.links.clone(),
+            // What can't be asked is told by what is in force.
+            _ => attachments(now).unwrap_or_default(),
+        };
+        let unconfirmed = state.unconfirmed.as_ref();
+        let taken_back = match unconfirmed.zip(text) {
+            Some((unconfirmed, text)) => lifecycle::is_taken_back(unconfirmed, text, &links, now),
+            None => false,
+        };
+        let policy = bytes.and_then(|bytes| config::parse_bytes(&bytes, config));
         let sources = match &live {
             Ok(Some(live)) => SourceReport::all(host, &live.generation, &state, now)
                 .map_err(lifecycle::Error::Datapath)?,
@@ -95,9 +103,11 @@ impl Evidence {
             interfaces,
             devices,
             addresses: device::addresses().map_err(lifecycle::Error::Devices)?,
+            sockets: Sockets::look(),
             unsaved,
             state,
             now,
+            trust,
         })
     }
 

@@ -85,6 +85,10 @@ pub enum Kind {
     UnsafeDriver,
     /// An interface could be filtered in its driver.
     BehindDriver,
+    /// An interface has lost packets because its queue was full.
+    QueueFull,
+    /// An interface is received by threads that wait for their turn.
+    ReceivedInTurn,
     /// An interface leads to the internet and is not guarded.
     InternetUnguarded,
     /// An interface leads to the internet and can't be guarded.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::policy::{Policy, protocol_name};
 use sipguard_ebpf::abi::Protocol::{self, Tcp, Udp};
 
-use super::{Evidence, Finding, Kind, evidence::quoted, listeners::bound};
+use super::{Evidence, Finding, Kind, evidence::quoted, sockets::Sockets};
 use crate::prose::joined;
 
 pub(super) const FINDS: &[Kind] = &[Kind::ReachedByEverybody];
@@ -41,7 +41,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
         .iter()
         .filter(|(_, name, ..)| names.insert(*name))
         .filter_map(|&(what, name, ..)| {
-            let open = open(policy, name);
+            let open = open(policy, &evidence.sockets, name);
             if open.is_empty() {
                 return None;
             }
@@ -62,17 +62,18 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
 }
 
 /// The ports that programs wait on for others and no service guards.
-fn open(policy: &Policy, name: &str) -> Vec<(Protocol, Vec<u16>)> {
+fn open(policy: &Policy, sockets: &Sockets, name: &str) -> Vec<(Protocol, Vec<u16>)> {
     let mut open = Vec::new();
     for &(_, of, protocol, ports) in OFFERS {
         if of != name {
             continue;
         }
-        let bound = bound(protocol);
         let ports: Vec<_> = ports
             .iter()
             .copied()
-            .filter(|port| bound.contains(port) && !is_guarded(policy, protocol, *port))
+            .filter(|&port| {
+                sockets.is_waited_on(protocol, port) && !is_guarded(policy, protocol, port)
+            })
             .collect();
         if !ports.is_empty() {
             open.push((protocol, ports));

@@ -104,39 +104,20 @@ fn lines(table: &str) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
-    use sipguard_ebpf::abi::LinkKind;
-
     use super::*;
-
-    fn device(index: u32, name: &str) -> Device {
-        Device {
-            name: name.to_owned(),
-            alt_names: Vec::new(),
-            index,
-            mtu: 1500,
-            queues: 1,
-            up: true,
-            link: Ok(LinkKind::Ethernet),
-            kind: None,
-            below: None,
-            controller: None,
-            received: 0,
-            xdp: Vec::new(),
-        }
-    }
 
     #[test]
     fn what_is_guarded_below_is_guarded() {
-        let port = device(1, "eth0");
-        let mut vlan = device(2, "eth0.5");
+        let port = Device::plain(1, "eth0");
+        let mut vlan = Device::plain(2, "eth0.5");
         vlan.kind = Some("vlan".to_owned());
         vlan.below = Some(1);
-        let bridge = device(3, "br0");
-        let mut first = device(4, "eth1");
-        let mut second = device(5, "eth2");
+        let bridge = Device::plain(3, "br0");
+        let mut first = Device::plain(4, "eth1");
+        let mut second = Device::plain(5, "eth2");
         first.controller = Some(3);
         second.controller = Some(3);
-        let mut tunnel = device(6, "gre1");
+        let mut tunnel = Device::plain(6, "gre1");
         tunnel.kind = Some("gre".to_owned());
         tunnel.below = Some(1);
         let devices = [port, vlan, bridge, first, second, tunnel];

@@ -21,7 +21,7 @@ use super::{
     unconfirmed::confirmed,
 };
 use crate::{
-    datapath::{Description, Generation, Pending, Pins, Role, Switched},
+    datapath::{Description, Generation, Pending, Pins, Role, Switched, Trust},
     host::Host,
     policy::Policy,
     sources::Accept,
@@ -242,7 +242,14 @@ fn look_after(session: &mut Session<'_>, applied: &mut Applied) -> Result<(), Er
     });
     let interfaces: Vec<_> = interfaces.cloned().collect();
     let mut repaired = Repaired::default();
-    session.look_after(number, Role::Filter, &interfaces, &mut repaired)?;
+    // What has no proof by now, or has begun anew since, is watched.
+    session.look_after(
+        number,
+        Role::Filter,
+        &interfaces,
+        Trust::Seen,
+        &mut repaired,
+    )?;
     applied.changed |= !repaired.interfaces.is_empty();
     for (name, switched) in repaired.interfaces {
         applied.interfaces.retain(|(other, _)| *other != name);

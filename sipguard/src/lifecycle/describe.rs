@@ -53,7 +53,7 @@ pub(crate) fn describe(
 /// same.
 pub(crate) fn digest(policy: &Policy, slots: &Slots) -> String {
     let mut hasher = SipHasher13::new();
-    hasher.write(datapath::object_bytes());
+    hasher.write(datapath::OBJECT_DIGEST.as_bytes());
     hasher.write(env!("CARGO_PKG_VERSION").as_bytes());
     // Structures with derived serialisers and string keys have nothing in them that can't be written.
     let text = serde_json::to_vec(&(

@@ -7,7 +7,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    datapath::{self, NEVER_RAN, RAN_IN_PART, Role, Switched, attachments},
+    datapath::{self, NEVER_RAN, RAN_IN_PART, Role, Switched, Trust, attachments},
     device::{self, Device, Hook, NativeXdp},
     host::Host,
     policy::{AttachMode, Interface},
@@ -41,7 +41,13 @@ pub fn repair(host: &Host) -> Result<Repaired, Error> {
     };
     let role = live.pending.map_or(Role::Filter, |_| Role::Pending);
     let interfaces = live.generation.description.interfaces.clone();
-    session.look_after(live.number, role, &interfaces, &mut repaired)?;
+    session.look_after(
+        live.number,
+        role,
+        &interfaces,
+        Trust::Nothing,
+        &mut repaired,
+    )?;
     for generation in live.generations() {
         repaired.entries += session.compare_live(generation)?;
     }
@@ -76,9 +82,11 @@ impl Session<'_> {
         number: u64,
         role: Role,
         interfaces: &[Interface],
+        trust: Trust,
         repaired: &mut Repaired,
     ) -> Result<(), Error> {
-        let links = attachments(self.host.now())?;
+        let now = self.host.now();
+        let links = attachments(now)?;
         let devices = device::all().map_err(Error::Devices)?;
         for interface in interfaces {
             let name = &interface.name;
@@ -88,9 +96,11 @@ impl Session<'_> {
             let mut hooks = links.iter().filter(|link| is_attached(link, device));
             let hook = hooks.find_map(|link| link.hook(device));
             let done = match hook {
-                Some(Hook::Native) => datapath::revive(number, role, interface, device),
+                Some(Hook::Native) => {
+                    datapath::revive(number, role, interface, device, trust, now.boot_ns)
+                }
                 Some(Hook::Tc) if role == Role::Filter && self.may_climb(interface, device) => {
-                    datapath::climb(number, interface, device)
+                    datapath::climb(number, interface, device, now.boot_ns)
                 }
                 _ => Ok(None),
             };

@@ -251,6 +251,7 @@ impl Switching<'_> {
         }
         datapath::refuse_foreign(device, interface.mode, self.links)?;
         let role = self.pending.map_or(Role::Filter, |_| Role::Pending);
+        let now_ns = self.host.now().boot_ns;
         if attached.is_none()
             && let Some(generation) = self.generation
         {
@@ -266,11 +267,11 @@ impl Switching<'_> {
                 pending.extend(&device.name)?;
             }
             note_before(self.host, self.number, [device.name.as_str()]);
-            let switched = datapath::switch(self.number, role, &target.interface, device)?;
+            let switched = datapath::switch(self.number, role, &target.interface, device, now_ns)?;
             return Ok(Some(switched));
         }
         note_before(self.host, self.number, [device.name.as_str()]);
-        let switched = datapath::switch(self.number, role, &interface, device)?;
+        let switched = datapath::switch(self.number, role, &interface, device, now_ns)?;
         Ok(attached.is_none().then_some(switched))
     }
 }

@@ -82,6 +82,10 @@ impl Swap<'_> {
         begun
     }
 
+    fn now_ns(&self) -> u64 {
+        self.host.now().boot_ns
+    }
+
     fn switch_all(&self, role: Role) -> Result<Switches, Error> {
         let mut switches = Switches::default();
         let interfaces = self.targets.iter();
@@ -89,7 +93,7 @@ impl Swap<'_> {
         note_before(self.host, self.number, interfaces);
         for (target, device) in self.targets {
             let name = &target.interface.name;
-            match datapath::switch(self.number, role, &target.interface, device) {
+            match datapath::switch(self.number, role, &target.interface, device, self.now_ns()) {
                 Ok(how) => switches.interfaces.push((name.clone(), how)),
                 Err(why) => switches.refused.push(Refused::new(name, why)),
             }
@@ -116,7 +120,7 @@ impl Swap<'_> {
                 name: name.to_owned(),
                 mode: AttachMode::Auto,
             };
-            datapath::switch(self.number, role, &interface, &device)?;
+            datapath::switch(self.number, role, &interface, &device, self.now_ns())?;
         }
         Ok(())
     }
@@ -129,7 +133,7 @@ impl Swap<'_> {
                 // What runs there by now is not what ran when the swap began.
                 if let Some(device) = device::named(name).map_err(Error::Devices)? {
                     note_before(self.host, old, [name.as_str()]);
-                    datapath::switch(old, Role::Filter, &target.interface, &device)?;
+                    datapath::switch(old, Role::Filter, &target.interface, &device, self.now_ns())?;
                 }
             }
             // Nothing leads back, and filtering by the new policy is better than none.

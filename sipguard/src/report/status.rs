@@ -9,6 +9,7 @@ use super::{
     ConfirmationReport, InterfaceReport, InterfaceState, MovedReport, ReceiverReport, SourceReport,
 };
 use crate::{
+    datapath::Trust,
     health::{self, Evidence, Health, Opening},
     host::Host,
     lifecycle::{self, Live},
@@ -70,12 +71,13 @@ pub struct EntryCounts {
 }
 
 impl StatusReport {
-    /// Looks at everything, and whether it is as the config file says.
+    /// Looks at everything, and whether it is as the config file says. Whether programs are watched that were seen running a moment ago, `trust`
+    /// says.
     ///
     /// # Errors
     /// Where the kernel can't be asked.
-    pub fn take(host: &Host, config: &Path) -> Result<Self, lifecycle::Error> {
-        let evidence = Evidence::look(host, config)?;
+    pub fn take(host: &Host, config: &Path, trust: Trust) -> Result<Self, lifecycle::Error> {
+        let evidence = Evidence::look(host, config, trust)?;
         let health = Health::of(&evidence);
         let open = health::openings(&evidence);
         let Evidence {
@@ -83,11 +85,12 @@ impl StatusReport {
             now,
             interfaces,
             sources,
+            links,
             ..
         } = evidence;
         let live = evidence.live?;
         // Also where nothing is in force any more.
-        let pending = lifecycle::pending(host)?;
+        let pending = links.iter().find_map(|link| link.pending);
         let pending = pending.map(|pending| ConfirmationReport::new(pending, now));
         let moved = live.as_ref().map(|live| MovedReport::all(live, now));
         let bans = lifecycle::bans(host, &state);

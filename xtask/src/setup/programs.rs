@@ -72,6 +72,8 @@ const PROGRAMS: &[Program] = &[
     program("curl", "curl", "fetches the gateway's web page", &[Demo]),
     program("ethtool", "ethtool", "changes queues, and has a cable deliver frames as a driver does", &[Test, Bench, Kernels, Devices]),
     program("sysctl", "procps", "changes settings of the kernel as an administrator would", &[Test, Kernels]),
+    program("pgrep", "procps", "finds the threads that receive", &[Test]),
+    program("chrt", "util-linux", "gives them their place", &[Test]),
     program("wg", "wireguard-tools", "sets a WireGuard tunnel up", &[Kernels]),
     // Name servers
     program("dnsmasq", "dnsmasq-base", "answers for a provider's names, and lets them change", &[Test, Vm]),
@@ -120,7 +122,7 @@ const PROGRAMS: &[Program] = &[
     // The system
     program("tmux", "tmux", "a terminal, to see what is on its screen", &[Test]),
     program("unshare", "util-linux", "tells whether namespaces can be made, and makes them", &[Demo, Fresh]),
-    program("strace", "strace", "kills sipguard at each of its system calls, to see what a crash leaves", &[Test]),
+    program("strace", "strace", "kills sipguard at each of its system calls, to see what a crash leaves", &[Test, Bench]),
     program("systemctl", "systemd", "starts and stops the service", &[Test]),
     program("systemd-sysusers", "systemd", "makes the user of sipguard-fetch", &[Test]),
     program("systemd-analyze", "systemd", "reads the service's unit as a gateway would", &[Test]),
