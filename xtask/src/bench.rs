@@ -8,6 +8,7 @@
     reason = "measured figures are small, positive, and never exact"
 )]
 
+mod agent;
 mod bans;
 mod bpf;
 mod builds;
@@ -29,6 +30,7 @@ mod place;
 mod sizes;
 mod sources;
 mod turns;
+mod verified;
 mod veth;
 mod watched;
 mod wire;
@@ -39,11 +41,11 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    demo, machine,
+    machine,
     netns::{self, Sandbox},
     setup::{self, Purpose},
 };
-use builds::Build;
+use builds::{Build, Profile};
 use figures::Figures;
 
 /// What can be measured by itself.
@@ -57,12 +59,20 @@ enum Part {
     Captures,
     /// Calls while a scanner floods
     Calls,
+    /// How long it takes until a policy is in force
+    Apply,
+    /// What the agent takes, in a flood too
+    Agent,
 }
 
 impl Part {
-    /// Whether it is the kernel program that is measured, which is the same in each build.
-    fn is_of_the_program(self) -> bool {
-        matches!(self, Self::Cable | Self::Calls)
+    /// How sipguard is built for it.
+    fn profile(self) -> Profile {
+        match self {
+            // The kernel program is the same in each build.
+            Self::Cable | Self::Calls => Profile::Quick,
+            Self::Lists | Self::Captures | Self::Apply | Self::Agent => Profile::Shipped,
+        }
     }
 }
 
@@ -73,7 +83,7 @@ pub(crate) struct Arguments {
     /// Fewer sizes and rounds, for a first impression
     #[arg(long)]
     quick: bool,
-    /// Another commit, whose program has its turns on the cable, too
+    /// Another commit, which has its turns, too: on the cable, with policies, and as an agent
     #[arg(long, value_name = "COMMIT")]
     against: Option<String>,
     /// Write all figures to this file
@@ -101,6 +111,9 @@ struct Effort {
     calls: u32,
     policy_sizes: &'static [usize],
     policy_rounds: u32,
+    agent_sizes: &'static [usize],
+    /// Seconds of flood.
+    agent_turns: u32,
     /// Decisions of CrowdSec; what its own bouncer takes grows with their square.
     decisions: usize,
     /// Entries of the list that all gateways have.
@@ -117,8 +130,10 @@ const QUICK: Effort = Effort {
     listener_rounds: 3,
     floods: &[Some(0), Some(300_000), None],
     calls: 50,
-    policy_sizes: &[100_000],
-    policy_rounds: 2,
+    policy_sizes: &[10, 100_000],
+    policy_rounds: 3,
+    agent_sizes: &[10],
+    agent_turns: 20,
     decisions: 10_000,
     fleet_entries: 100,
     capture_rounds: 3,
@@ -133,27 +148,26 @@ const FULL: Effort = Effort {
     listener_rounds: 20,
     floods: &[Some(0), Some(100_000), Some(300_000), Some(1_000_000), None],
     calls: 200,
-    policy_sizes: &[100_000, 1_000_000],
-    policy_rounds: 3,
+    policy_sizes: &[10, 100_000, 1_000_000],
+    policy_rounds: 5,
+    agent_sizes: &[10, 1_000_000],
+    agent_turns: 60,
     decisions: 100_000,
     fleet_entries: 1_000,
     capture_rounds: 10,
 };
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let profile = arguments.part.map_or(Profile::Shipped, Part::profile);
     if !arguments.built {
         setup::run(&[Purpose::Bench])?;
         // What can't be had is absent from the tables.
         if let Err(error) = setup::programs(Purpose::Rivals) {
             eprintln!("{error:#}");
         }
-        if arguments.part.is_some_and(Part::is_of_the_program) {
-            builds::build()?;
-        } else {
-            demo::build()?;
-        }
+        builds::build(profile)?;
         if let Some(commit) = &arguments.against {
-            builds::build_against(commit)?;
+            builds::build_against(commit, profile)?;
         }
     }
     if !machine::is_root() {
@@ -169,13 +183,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     // Before everything else that runs here, compilers and browsers, and so is what is started from here.
     rustix::process::setpriority_process(None, -20)?;
-    let own = if arguments.part.is_some_and(Part::is_of_the_program) {
-        Build::quick()
-    } else {
-        Build::shipped()
-    };
-    let mut builds = vec![own];
-    builds.extend(arguments.against.as_deref().map(Build::against));
+    let mut builds = vec![Build::own(profile)];
+    let against = arguments.against.as_deref();
+    builds.extend(against.map(|commit| Build::against(commit, profile)));
     let figures = netns::sandbox(|sandbox| measure(sandbox, effort, arguments.part, &builds))?;
     if let Some(file) = &arguments.json {
         let text = serde_json::to_string_pretty(&figures)?;
@@ -206,9 +216,13 @@ fn measure(
         figures.listener = listener::run(sandbox, effort, &builds[0])?;
         figures.print_listener();
     }
-    if part.is_none() {
-        figures.apply = sizes::run(sandbox, effort)?;
+    if wanted(Part::Apply) {
+        figures.apply = sizes::run(sandbox, effort, builds)?;
         figures.print_apply();
+    }
+    if wanted(Part::Agent) {
+        figures.agent = agent::run(sandbox, effort, builds)?;
+        figures.print_agent();
     }
     if wanted(Part::Calls) {
         figures.calls = calls::run(sandbox, effort, &builds[0])?;

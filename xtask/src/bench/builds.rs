@@ -11,6 +11,32 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::machine;
 
+/// How sipguard is built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Profile {
+    /// Quickly: whatever the profile of the command, its kernel program is the one that is shipped.
+    Quick,
+    /// As it is shipped.
+    Shipped,
+}
+
+impl Profile {
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Quick => "debug",
+            Self::Shipped => "release",
+        }
+    }
+
+    fn arguments(self) -> Vec<&'static str> {
+        let mut arguments = vec!["--package", "sipguard"];
+        if self == Self::Shipped {
+            arguments.push("--release");
+        }
+        arguments
+    }
+}
+
 /// A built sipguard.
 pub(super) struct Build {
     /// Of another commit.
@@ -20,30 +46,22 @@ pub(super) struct Build {
 
 /// The command as it is shipped.
 pub(super) fn shipped() -> PathBuf {
-    machine::workspace().join("target/release/sipguard")
+    binary(machine::workspace(), Profile::Shipped)
 }
 
 impl Build {
-    /// As it is shipped.
-    pub(super) fn shipped() -> Self {
+    /// This checkout's.
+    pub(super) fn own(profile: Profile) -> Self {
         Self {
             commit: None,
-            binary: shipped(),
+            binary: binary(machine::workspace(), profile),
         }
     }
 
-    /// Quickly built: whatever the profile of the command, its kernel program is the one that is shipped.
-    pub(super) fn quick() -> Self {
-        Self {
-            commit: None,
-            binary: binary(machine::workspace()),
-        }
-    }
-
-    pub(super) fn against(commit: &str) -> Self {
+    pub(super) fn against(commit: &str, profile: Profile) -> Self {
         Self {
             commit: Some(commit.to_owned()),
-            binary: binary(&tree()),
+            binary: binary(&tree(), profile),
         }
     }
 
@@ -56,8 +74,8 @@ impl Build {
     }
 }
 
-fn binary(tree: &Path) -> PathBuf {
-    tree.join("target/debug/sipguard")
+fn binary(tree: &Path, profile: Profile) -> PathBuf {
+    tree.join("target").join(profile.folder()).join("sipguard")
 }
 
 /// Where another commit is checked out and built. It stays for the next time, when only what differs is built again.
@@ -65,13 +83,13 @@ fn tree() -> PathBuf {
     machine::workspace().join("target/against")
 }
 
-/// Builds what [`Build::quick`] is.
-pub(super) fn build() -> Result<()> {
-    machine::build(machine::workspace(), &["--package", "sipguard"])
+/// Builds what [`Build::own`] is.
+pub(super) fn build(profile: Profile) -> Result<()> {
+    machine::build(machine::workspace(), &profile.arguments())
 }
 
 /// Builds what [`Build::against`] is.
-pub(super) fn build_against(commit: &str) -> Result<()> {
+pub(super) fn build_against(commit: &str, profile: Profile) -> Result<()> {
     let tree = tree();
     // What is relative, is to this checkout.
     let commit = machine::said(Command::new("git").current_dir(machine::workspace()).args([
@@ -114,5 +132,5 @@ pub(super) fn build_against(commit: &str) -> Result<()> {
             tools,
         )?;
     }
-    machine::build(&tree, &["--package", "sipguard"])
+    machine::build(&tree, &profile.arguments())
 }

@@ -40,12 +40,12 @@ impl Kind {
         }
     }
 
-    fn frame(self, macs: [Mac; 2]) -> Vec<u8> {
+    fn frame(self, macs: [Mac; 2], payload: &[u8]) -> Vec<u8> {
         let (source, target) = match self {
             Self::V6 => (lists::UNLISTED[1], IpAddr::V6(ADDRESSES.1)),
             Self::V4 | Self::Tagged => (lists::COMPLEMENTS, IpAddr::V4(ADDRESSES.0)),
         };
-        frames::udp(macs, source, target, SIP, self == Self::Tagged, &[])
+        frames::udp(macs, source, target, SIP, self == Self::Tagged, payload)
     }
 
     /// Where the four bytes of the source are that become random: the first ones of an IPv4 address, the second four of an IPv6 address,
@@ -59,7 +59,7 @@ impl Kind {
 }
 
 /// The receiver's.
-const ADDRESSES: (Ipv4Addr, Ipv6Addr) = (
+pub(super) const ADDRESSES: (Ipv4Addr, Ipv6Addr) = (
     Ipv4Addr::new(198, 51, 100, 2),
     Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2),
 );
@@ -108,10 +108,15 @@ impl Cable {
     }
 
     pub(super) fn flood(&self, kind: Kind) -> Result<Flood> {
+        self.flood_saying(kind, &[])
+    }
+
+    /// A flood of packets with something in them.
+    pub(super) fn flood_saying(&self, kind: Kind, payload: &[u8]) -> Result<Flood> {
         let out = number(&self.sender, INTERFACE)?;
         Ok(Flood {
             program: Program::send(out, kind.varied())?,
-            frame: kind.frame(self.macs),
+            frame: kind.frame(self.macs, payload),
         })
     }
 

@@ -66,9 +66,7 @@ pub(super) fn draw(figures: &Figures, folder: &Path) -> Result<()> {
         .max()
         .unwrap_or_default();
     let times = figures.apply.iter().filter(|row| row.entries == most);
-    let times: Vec<Bar> = times
-        .map(|row| (row.what.to_owned(), row.seconds))
-        .collect();
+    let times: Vec<Bar> = times.map(|row| (row.what.clone(), row.seconds)).collect();
     bars(
         &folder.join("policy.svg"),
         &format!("seconds until {most} entries are in force"),

@@ -6,7 +6,7 @@ use anstream::println;
 use serde::Serialize;
 
 use super::{
-    bans, calls, captures, crowdsec, fleet, listener, micro, sizes, sources,
+    agent, bans, calls, captures, crowdsec, fleet, listener, micro, sizes, sources,
     turns::Ratio,
     veth::{self, Receives},
 };
@@ -20,6 +20,7 @@ pub(super) struct Figures {
     pub(super) listener: Option<listener::Row>,
     pub(super) calls: Vec<calls::Row>,
     pub(super) apply: Vec<sizes::Row>,
+    pub(super) agent: Vec<agent::Row>,
     pub(super) bans: Vec<bans::Row>,
     pub(super) sources: Vec<sources::Row>,
     pub(super) crowdsec: Vec<crowdsec::Row>,
@@ -76,6 +77,7 @@ impl Figures {
             listener: None,
             calls: Vec::new(),
             apply: Vec::new(),
+            agent: Vec::new(),
             bans: Vec::new(),
             sources: Vec::new(),
             crowdsec: Vec::new(),
@@ -186,19 +188,41 @@ impl Figures {
 
     pub(super) fn print_apply(&self) {
         println!(
-            "{:<26}{:>9}{:>10}{:>16}",
-            "a policy in force", "entries", "s", "peak MiB"
+            "{:<26}{:>9}{:>10}{:>12}{:>10}",
+            "a policy in force", "entries", "s", "verifier s", "peak MiB"
         );
         for sizes::Row {
             what,
             entries,
             seconds,
+            verified,
             peak_mib,
         } in &self.apply
         {
-            println!("{what:<26}{entries:>9}{seconds:>10.3}{peak_mib:>16.0}");
+            let verified = verified.map_or_else(String::new, |it| format!("{it:.3}"));
+            println!("{what:<26}{entries:>9}{seconds:>10.3}{verified:>12}{peak_mib:>10.0}");
         }
         println!();
+    }
+
+    pub(super) fn print_agent(&self) {
+        for row in &self.agent {
+            println!("{}, {} entries", row.agent, row.entries);
+            println!(
+                "  left alone: {:.1} MiB, {:.2}% of a processor",
+                row.idle_mib,
+                row.idle_processor * 100.0
+            );
+            println!(
+                "  in a flood of {} packets/s: {:.1} MiB, {:.1}% of a processor; {:.0} events/s, {:.0} left out for each, {} lost\n",
+                row.dropped,
+                row.peak_mib,
+                row.processor * 100.0,
+                row.events,
+                row.left_out,
+                row.lost
+            );
+        }
     }
 
     pub(super) fn print_sources(&self) {

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::{
     Effort,
+    builds::Build,
     filters::{ipset_text, nft_text},
     guard::{Guard, INTERFACE, Mode},
-    lists, watched,
+    lists, verified, watched,
 };
 use crate::{
     machine,
@@ -18,14 +19,16 @@ use crate::{
 
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
-    pub(super) what: &'static str,
+    pub(super) what: String,
     pub(super) entries: usize,
     pub(super) seconds: f64,
+    /// In which a program was with the kernel's verifier, of a run with strace.
+    pub(super) verified: Option<f64>,
     /// The most memory that the command held at one time.
     pub(super) peak_mib: f64,
 }
 
-pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
+pub(super) fn run(sandbox: &Sandbox, effort: &Effort, builds: &[Build]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for &entries in effort.policy_sizes {
         let list = lists::ipv4(entries);
@@ -42,8 +45,10 @@ pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
                 addresses: &[],
             },
         );
-        let guard = Guard::new(&lists::text(&list), Mode::Native)?;
-        let mut best = |what,
+        let list_text = lists::text(&list);
+        let guard = Guard::new(&list_text, Mode::Native)?;
+        rows.extend(applies(&host, &list_text, entries, effort, builds)?);
+        let mut best = |what: &str,
                         host: &Host,
                         times,
                         command: &mut dyn FnMut() -> Result<Command>,
@@ -60,13 +65,6 @@ pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
             rows.extend(best);
             Ok(())
         };
-        best(
-            "sipguard apply",
-            &host,
-            effort.policy_rounds,
-            &mut || Ok(guard.command(&["apply"])),
-            &mut || guard.down(&host),
-        )?;
         guard.apply(&host)?;
         let mut next = 0;
         best(
@@ -120,10 +118,44 @@ pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn measure(what: &'static str, entries: usize, host: &Host, command: &mut Command) -> Result<Row> {
+/// `apply` of each build, in turns; the best of each.
+fn applies(
+    host: &Host,
+    list: &str,
+    entries: usize,
+    effort: &Effort,
+    builds: &[Build],
+) -> Result<Vec<Row>> {
+    let mut rows: Vec<Option<Row>> = builds.iter().map(|_| None).collect();
+    for _ in 0..effort.policy_rounds {
+        for (best, build) in rows.iter_mut().zip(builds) {
+            let guard = Guard::by(&build.binary, list, Mode::Native)?;
+            let what = build.named("sipguard apply");
+            let row = measure(&what, entries, host, &mut guard.command(&["apply"]))?;
+            guard.down(host)?;
+            if best.as_ref().is_none_or(|best| row.seconds < best.seconds) {
+                *best = Some(row);
+            }
+        }
+    }
+    if machine::find("strace").is_some() {
+        for (best, build) in rows.iter_mut().zip(builds) {
+            let guard = Guard::by(&build.binary, list, Mode::Native)?;
+            let seconds = verified::seconds(host, &guard.command(&["apply"]))?;
+            guard.down(host)?;
+            if let Some(best) = best {
+                best.verified = Some(seconds);
+            }
+        }
+    }
+    Ok(rows.into_iter().flatten().collect())
+}
+
+fn measure(what: &str, entries: usize, host: &Host, command: &mut Command) -> Result<Row> {
     let watched = watched::run(what, host, command)?;
     Ok(Row {
-        what,
+        what: what.to_owned(),
+        verified: None,
         entries,
         seconds: watched.seconds,
         peak_mib: watched.peak_mib,

@@ -59,11 +59,18 @@ pub(super) fn run(what: &str, host: &Host, command: &mut Command) -> Result<Watc
 /// The most memory that a process has held so far. What the kernel says when it has ended, getrusage(2), is that of the process that started
 /// it, where that held more.
 pub(super) fn peak_mib(process: u32) -> Option<f64> {
+    mib(process, "VmHWM:")
+}
+
+/// The memory that a process holds now.
+pub(super) fn now_mib(process: u32) -> Option<f64> {
+    mib(process, "VmRSS:")
+}
+
+fn mib(process: u32, what: &str) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: f64 = peak.trim().trim_end_matches(" kB").parse().ok()?;
+    let held = status.lines().find_map(|line| line.strip_prefix(what))?;
+    let kib: f64 = held.trim().trim_end_matches(" kB").parse().ok()?;
     Some(kib / 1024.0)
 }
 

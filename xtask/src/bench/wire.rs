@@ -298,7 +298,7 @@ fn varied(frame: &[u8]) -> Result<Vec<u64>> {
 }
 
 /// As svmap writes them.
-fn options(target: IpAddr) -> String {
+pub(super) fn options(target: IpAddr) -> String {
     let lines = [
         format!("OPTIONS sip:100@{target} SIP/2.0"),
         format!("Via: SIP/2.0/UDP 127.0.1.1:5060;branch=z9hG4bK-{VARIED};rport"),
