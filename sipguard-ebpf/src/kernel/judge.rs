@@ -37,13 +37,14 @@ pub(super) fn enforce<R: Received>(frame: &R, general: impl FnOnce(*mut c_void) 
     };
     let context = Kept(frame.context().as_ptr());
     let known = Kept(frame.known(packet.last));
+    let [high, low] = packet.source.words.map(Kept);
     let fate = match listed(packet.source, guard, &Policy::<true>) {
         None => Fate::unlisted(guard),
         Some(decided) => Fate::listed(guard, decided.reason),
     };
     let size = R::of(context.get()).size(known.get());
     maps::count(fate.counter(), size);
-    if tell::somebody_listens() && note(fate.counter()) {
+    if tell::somebody_listens() && note_of(fate.counter(), high.get(), low.get()) {
         tell::hand_on::<R>(R::of(context.get()).context());
     }
     if fate.drops() { R::DROP } else { R::PASS }
@@ -91,7 +92,14 @@ pub(super) fn enforce_general<R: Received>(frame: &R) -> Outcome {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn note(counter: u32) -> bool {
-    tell::note(Told::counted(counter))
+    tell::note(Told::counted(counter), None)
+}
+
+/// The same where the source is at hand.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_of(counter: u32, high: u64, low: u64) -> bool {
+    tell::note(Told::counted(counter), Some([high, low]))
 }
 
 /// Leaves behind what [`enforce`] would find, and counts nothing.

@@ -56,9 +56,10 @@ pub(super) fn somebody_listens() -> bool {
     granted!(reasons) != 0
 }
 
-/// Notes what is to be told of, for the program that tells; returns whether somebody listens to that.
+/// Notes what is to be told of, for the program that tells; returns whether somebody listens to that. Of a flood most is left out here, before the
+/// way to that program is paid for: where the source is known, and is not to be told of now.
 #[inline(always)]
-pub(super) fn note(told: Told) -> bool {
+pub(super) fn note(told: Told, source: Option<[u64; 2]>) -> bool {
     if granted!(reasons) >> (told.reason & 31) & 1 == 0 {
         return false;
     }
@@ -67,7 +68,15 @@ pub(super) fn note(told: Told) -> bool {
     };
     // SAFETY: the element is this CPU's own, and a program is not interrupted by another of its kind on the same CPU; the next program finds
     // it as it is left here.
-    unsafe { (*teller).told = told.packed() };
+    let teller = unsafe { &mut *teller };
+    // In a flood the grant is spent most of the time.
+    if let Some(source) = source
+        && (!spends(teller) || Place::of(source).is_none())
+    {
+        teller.left_out += 1;
+        return false;
+    }
+    teller.told = told.packed();
     true
 }
 
@@ -124,12 +133,7 @@ fn told_now(frame: &impl Received, teller: &mut Teller, told: Told, dropped: boo
         Plain::Guarded(packet, ()) => packet.source.words,
         Plain::Not | Plain::Unguarded => Flow::of(frame, link).map_or([0; 2], |flow| flow.source),
     };
-    let second = granted!(second);
-    let (set, mark) = place(granted!(seed), second, source);
-    let Some(set) = TOLD.get_ptr_mut(set) else {
-        return false;
-    };
-    let Some(way) = free_way(set, mark, second) else {
+    let Some(Place { way, mark }) = Place::of(source) else {
         return false;
     };
     // SAFETY: the place of an element's number. Where two processors write it at once, one of two sources may be told of again.
@@ -145,24 +149,34 @@ fn told_now(frame: &impl Received, teller: &mut Teller, told: Told, dropped: boo
     false
 }
 
-/// Where a source that has this mark can be noted as told of; nowhere if it was in this second, or there is no room for it.
-#[inline(always)]
-fn free_way(set: *mut Set, mark: u32, second: u32) -> Option<*mut u32> {
-    let mut free = None;
-    let first = set.cast::<u32>();
-    let mut way = 0;
-    while way < size_of::<Set>() / size_of::<u32>() {
-        // SAFETY: the place of one of the set's numbers, which any bytes are.
-        let (place, other) = unsafe { (first.add(way), first.add(way).read_volatile()) };
-        if other == mark {
-            return None;
+/// Where a source is to be noted as told of, and as what.
+struct Place {
+    way: *mut u32,
+    mark: u32,
+}
+
+impl Place {
+    /// Nowhere if it was told of in this second, or there is no room for it.
+    #[inline(always)]
+    fn of(source: [u64; 2]) -> Option<Self> {
+        let second = granted!(second);
+        let (set, mark) = place(granted!(seed), second, source);
+        let first = TOLD.get_ptr_mut(set)?.cast::<u32>();
+        let mut free = None;
+        let mut way = 0;
+        while way < size_of::<Set>() / size_of::<u32>() {
+            // SAFETY: the place of one of the set's numbers, which any bytes are.
+            let (way_there, other) = unsafe { (first.add(way), first.add(way).read_volatile()) };
+            if other == mark {
+                return None;
+            }
+            if free.is_none() && other & 0xff != second & 0xff {
+                free = Some(way_there);
+            }
+            way += 1;
         }
-        if other & 0xff != second & 0xff {
-            free = Some(place);
-        }
-        way += 1;
+        free.map(|way| Self { way, mark })
     }
-    free
 }
 
 /// Hands an event to the listener; returns whether that has room for it.
