@@ -10,7 +10,7 @@ use std::{
 use aya::{
     maps::{
         Map, MapData, PerfEventArray,
-        perf::{PerfBufferError, PerfEvent, PerfEventArrayBuffer},
+        perf::{PerfBufferError, PerfEvent},
     },
     util::online_cpus,
 };
@@ -21,7 +21,7 @@ use rustix::{
 };
 use sipguard_ebpf::event::{BYTES_MOST, Grant, Record};
 
-use super::{Error, pins, plain::Plain as _, table::Table, tell};
+use super::{Error, pins, plain::Plain as _, ring::Ring, table::Table, tell};
 
 /// How many events a processor may tell of with one grant, where rings have room for so many: with ten grants a second it is more than 16,384, so
 /// that a slow scanner is told of beside a flood from as many sources that comes in on the same processor.
@@ -48,8 +48,10 @@ pub struct Rings {
     map: u32,
     grant: Table<u32, Grant>,
     events: PerfEventArray<MapData>,
+    /// The same map.
+    places: Table<u32, u32>,
     /// By the processor's number.
-    open: Vec<(u32, PerfEventArrayBuffer<MapData>)>,
+    open: Vec<(u32, Ring)>,
     pages: usize,
     /// Puts together what lies at a ring's end and its begin.
     whole: Vec<u8>,
@@ -77,6 +79,7 @@ impl Rings {
         let grant = tell::grant_table()?.ok_or_else(other)?;
         let events = tell::events()?.ok_or_else(other)?;
         let map = id(&events)?;
+        let places = tell::places()?.ok_or_else(other)?;
         let failed = |error: &(dyn std::error::Error + 'static)| {
             Error::kernel("can't read what the kernel tells", error)
         };
@@ -89,6 +92,7 @@ impl Rings {
             map,
             grant,
             events,
+            places,
             open: Vec::new(),
             pages: pages(sample(bytes)),
             whole: Vec::new(),
@@ -118,7 +122,7 @@ impl Rings {
             if self.open.iter().any(|(other, _)| other == processor) {
                 continue;
             }
-            let ring = self.events.open(*processor, Some(self.pages))?;
+            let ring = Ring::open(&mut self.events, &self.places, *processor, self.pages)?;
             self.open.push((*processor, ring));
         }
         Ok(())

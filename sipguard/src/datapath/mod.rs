@@ -24,6 +24,7 @@ mod plain;
 mod program;
 mod programs;
 mod proof;
+mod ring;
 mod role;
 mod size;
 mod switch;

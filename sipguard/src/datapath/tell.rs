@@ -119,6 +119,15 @@ pub(super) fn events() -> Result<Option<MapData>, Error> {
     EVENTS.open()
 }
 
+/// The same, by processors' numbers and descriptors.
+///
+/// # Errors
+/// Where something else is there.
+pub(super) fn places() -> Result<Option<Table<u32, u32>>, Error> {
+    let events = EVENTS.open()?;
+    events.map(|map| Table::made(map, EVENTS.map)).transpose()
+}
+
 /// Where the grant is; none where no generation has made it.
 ///
 /// # Errors
