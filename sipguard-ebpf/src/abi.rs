@@ -9,7 +9,7 @@ pub use crate::lengths::{Layer, LayerLengths, Lengths};
 use crate::prefix::{Prefix, V4, V6};
 
 /// Changes with every change of what is in pinned maps; those of another version are never adopted.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Changes with [`Counter`] and what [`counter`] says: counters outlive generations, and those of another layout are never adopted.
 pub const COUNTERS_VERSION: u32 = 2;
@@ -189,11 +189,11 @@ impl Guard {
         self.byte() >> 4
     }
 
-    /// The service's number in the upper half of a word.
+    /// Twice the service's number in the upper half of a word.
     #[must_use]
     #[inline(always)]
     pub const fn service_above(self) -> u64 {
-        ((self.byte() & 0xf0) as u64) << 28
+        ((self.byte() & 0xf0) as u64) << 29
     }
 
     /// Why a source gets its verdict that no entry covers.
@@ -419,7 +419,7 @@ const _: () = assert!(size_of::<Answer>() == 24);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prefix::{REGION_MAX, REGION_MIN, cell_bit, cell_bit_in_region, region};
+    use crate::prefix::{HALF_MAX, HALF_MIN, cell_bit, cell_bit_of, cells};
 
     #[test]
     fn a_byte_says_all_of_a_guarded_port() {
@@ -431,11 +431,11 @@ mod tests {
                     assert_eq!(Guard::from_byte(guard.byte()), Some(guard));
                     assert_eq!(guard.service(), service);
                     assert_eq!(guard.unlisted().action(), default);
-                    for shift in 32 - REGION_MAX..=32 - REGION_MIN {
+                    for shift in 32 - HALF_MAX..=32 - HALF_MIN {
                         let cell = 0xcb00_7100;
                         assert_eq!(
-                            cell_bit_in_region(guard.service_above(), cell, shift),
-                            region(service, shift) | cell_bit(cell, shift)
+                            cell_bit_of(guard.service_above(), cell, shift),
+                            cells(service, shift) | cell_bit(cell, shift)
                         );
                     }
                     for (fate, reason) in [

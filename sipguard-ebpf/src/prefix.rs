@@ -1,15 +1,16 @@
 //! Addresses as the policy's tables see them: masks, cells and the places of their bits in the prefilter.
 //!
-//! The prefilter is one region of bits for each service. Two kinds of bits are set in it: one for every *cell* that an entry
-//! touches (a cell is an IPv4 /24 or an IPv6 /32; a shorter prefix touches all the cells below it), and one *marker* for
-//! every entry. A bit may be set for nothing, never the other way round.
+//! The prefilter is one region of bits for each service, of two halves. In the first one a bit is set for every *cell* that an entry touches
+//! (a cell is an IPv4 /24 or an IPv6 /32; a shorter prefix touches all the cells below it), in the second one a *marker* for every entry. A
+//! bit may be set for nothing, never the other way round. Apart, because what nobody lists is asked for in the first half alone: the less of it there is, the
+//! more of it is in the processor's caches.
 
 use core::{fmt::Debug, hash::Hash};
 
 use crate::lengths::{LayerLengths, Lengths};
 
 /// An odd number near 2^32 divided by the golden ratio: multiplying by it spreads neighbours, and on the upper bits of a word it
-/// is one to one, so that a full-sized region has a bit of its own for every IPv4 cell (Knuth, TAOCP 3, section 6.4). It stands in
+/// is one to one, so that a full-sized half has a bit of its own for every IPv4 cell (Knuth, TAOCP 3, section 6.4). It stands in
 /// the upper half because BPF calculates with 64 bits: there the product's upper half need not be cut off.
 const SPREAD: u64 = 0x9E37_79B1 << 32;
 
@@ -145,33 +146,40 @@ impl Prefix for V6 {
     }
 }
 
-/// The smallest region, in bits as a power of two: one cache line.
-pub const REGION_MIN: u32 = 9;
-/// The largest region, in bits as a power of two: a bit for every IPv4 cell.
-pub const REGION_MAX: u32 = 24;
+/// The smallest half of a region, in bits as a power of two: one cache line.
+pub const HALF_MIN: u32 = 9;
+/// The largest one, in bits as a power of two: a bit for every IPv4 cell.
+pub const HALF_MAX: u32 = 24;
 
-/// Where a service's region of 2^(32 - `shift`) bits begins.
+/// Where the cells of a service begin, in halves of 2^(32 - `shift`) bits.
 #[must_use]
 #[inline(always)]
-pub const fn region(service: u8, shift: u32) -> u64 {
-    (service as u64) << ((32 - shift) & 31)
+pub const fn cells(service: u8, shift: u32) -> u64 {
+    (service as u64) << ((33 - shift) & 31)
 }
 
-/// Where a cell's bit is in a region of 2^(32 - `shift`) bits.
+/// Where the markers of a service begin, in halves of 2^(32 - `shift`) bits.
+#[must_use]
+#[inline(always)]
+pub const fn markers(service: u8, shift: u32) -> u64 {
+    (service as u64 * 2 + 1) << ((32 - shift) & 31)
+}
+
+/// Where a cell's bit is in a half of 2^(32 - `shift`) bits.
 #[must_use]
 #[inline(always)]
 pub const fn cell_bit(cell: u32, shift: u32) -> u64 {
     (cell as u64).wrapping_mul(SPREAD) >> ((32 + shift) & 63)
 }
 
-/// Both at once, with the service's number in the upper half of a word, in half the instructions.
+/// Both at once, with twice the service's number in the upper half of a word, in half the instructions.
 #[must_use]
 #[inline(always)]
-pub const fn cell_bit_in_region(service: u64, cell: u32, shift: u32) -> u64 {
+pub const fn cell_bit_of(service: u64, cell: u32, shift: u32) -> u64 {
     (service | (cell as u64).wrapping_mul(SPREAD) >> 32) >> (shift & 63)
 }
 
-/// Where the marker of an entry with this address and [`tag`](crate::abi::Key::tag) is in a region of 2^(32 - `shift`) bits.
+/// Where the marker of an entry with this address and [`tag`](crate::abi::Key::tag) is in a half of 2^(32 - `shift`) bits.
 #[inline(always)]
 pub fn marker_bit<A: Prefix>(address: A, tag: u64, shift: u32) -> u64 {
     (address.folded() ^ tag.wrapping_mul(0x85EB_CA6B)).wrapping_mul(SPREAD) >> ((32 + shift) & 63)
@@ -212,7 +220,7 @@ mod tests {
         let bits: Vec<_> = prefixes
             .map(|(prefix, length)| {
                 let key = Key::new(3, Layer::Live, prefix.masked(length), length);
-                marker_bit(key.address, key.tag(), 32 - REGION_MAX)
+                marker_bit(key.address, key.tag(), 32 - HALF_MAX)
             })
             .collect();
         let different = bits.iter().collect::<BTreeSet<_>>().len();
@@ -239,7 +247,7 @@ mod tests {
     #[test]
     fn a_full_region_has_a_bit_of_its_own_for_every_ipv4_cell() {
         // Odd multipliers are bijections modulo a power of two; two cells must differ whatever the rest.
-        let shift = 32 - REGION_MAX;
+        let shift = 32 - HALF_MAX;
         for cell in (0..1u32 << 24).step_by(65_521) {
             assert_ne!(cell_bit(cell << 8, shift), cell_bit((cell ^ 1) << 8, shift));
         }

@@ -7,7 +7,7 @@ use crate::{
     header::Family,
     lengths::from_lowest,
     parse::{Packet, Source, general, parse},
-    prefix::{Prefix, V4, V6, cell_bit_in_region, marker_bit, region},
+    prefix::{Prefix, V4, V6, cell_bit_of, marker_bit, markers},
 };
 
 /// The policy as the decision asks for it: maps and read-only constants in the kernel, memory on the host.
@@ -19,7 +19,7 @@ pub trait Tables: Entries<V4> + Entries<V6> {
     /// What guards this port for this protocol. As [`Packet::port`] has it: the compiler then swaps none, and the verifier of kernels
     /// that forget how large a swapped number can be (seen on 5.10 and 6.1) knows that it is half a word.
     fn guard(&self, protocol: Protocol, port: u16) -> Option<Guard>;
-    /// 32 less the size of a service's region of the prefilter, in bits as a power of two.
+    /// 32 less the size of half of a service's region of the prefilter, in bits as a power of two.
     fn prefilter_shift(&self) -> u32;
     /// One bit of the prefilter, counted from the first service's region on.
     fn prefilter(&self, bit: u64) -> bool;
@@ -195,7 +195,7 @@ fn decide_guarded(source: Source, guard: Guard, tables: &impl Tables) -> Verdict
 #[inline(always)]
 pub fn listed(source: Source, guard: Guard, tables: &impl Tables) -> Option<Decided> {
     let shift = tables.prefilter_shift();
-    let bit = cell_bit_in_region(guard.service_above(), source.cell(), shift);
+    let bit = cell_bit_of(guard.service_above(), source.cell(), shift);
     if !tables.prefilter(bit) {
         return None;
     }
@@ -259,7 +259,7 @@ pub fn most_specific<A: Prefix>(
     address: A,
 ) -> Option<(Reason, u8)> {
     let shift = tables.prefilter_shift();
-    let region = region(service, shift);
+    let markers = markers(service, shift);
     let lengths = A::lengths(tables.lengths(service)?.of(layer));
     let mut word = 0;
     while word < A::WORDS {
@@ -272,7 +272,7 @@ pub fn most_specific<A: Prefix>(
             let length = ((A::WORDS - 1 - word) as u8 * 64).wrapping_add(from_lowest(in_use));
             in_use &= in_use - 1;
             let key = Key::new(service, layer, address.masked(length), length);
-            if !tables.prefilter(region | marker_bit(key.address, key.tag(), shift)) {
+            if !tables.prefilter(markers | marker_bit(key.address, key.tag(), shift)) {
                 continue;
             }
             let Some(value) = tables.entry(&key) else {

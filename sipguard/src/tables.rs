@@ -24,7 +24,7 @@ pub use self::{
     live::{Used, Word, banned, spread, value_of, values},
     own::with_own,
     ports::Constants,
-    prefilter::{Region, SAMPLE, fills_region, is_crowded, prefilter_words, region_words},
+    prefilter::{Region, fills_cells, is_crowded, prefilter_words, region_words, samples},
 };
 pub use crate::clock::Now;
 use crate::{

@@ -10,7 +10,7 @@ use sipguard::{
     policy::{Action, Entry, Origin, Policy, least_specific_ban},
     state::{Ban, BanLine, Bans, HOLDS, OwnEntry, Slots, State, Unban},
     tables::{
-        Entries, Family, HostTables, Now, PrefixKey, Region, Tables, Word, banned, fills_region,
+        Entries, Family, HostTables, Now, PrefixKey, Region, Tables, Word, banned, fills_cells,
         prefilter_words, value_of, with_own,
     },
 };
@@ -210,7 +210,7 @@ impl Machine {
                     set(&mut self.tables, |tables| &mut tables.entries6, key, value);
                 }
             }
-            if fills_region(prefix, self.tables.constants.prefilter_shift) {
+            if fills_cells(prefix, self.tables.constants.prefilter_shift) {
                 self.tidy(slot);
             }
         }

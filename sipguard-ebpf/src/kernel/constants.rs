@@ -8,7 +8,7 @@ use core::hint;
 
 use sipguard_ebpf::{
     abi::{Guard, Guards, LinkKind, Protocol},
-    prefix::REGION_MIN,
+    prefix::HALF_MIN,
 };
 
 /// For each protocol and each port, as it stands in the frame, the byte of the [`Guard`] that it has, or 0. Not among the constants in the object,
@@ -30,7 +30,7 @@ static MONITOR: u32 = 0;
 #[unsafe(no_mangle)]
 static SILENT: u32 = 0;
 
-/// 32 less the size of a service's region of the prefilter, in bits as a power of two.
+/// 32 less the size of half of a service's region of the prefilter, in bits as a power of two.
 #[unsafe(no_mangle)]
 static PREFILTER_SHIFT: u32 = 0;
 
@@ -87,8 +87,8 @@ pub(super) fn silent() -> bool {
 #[inline(always)]
 pub(super) fn prefilter_shift() -> u32 {
     let shift = read(&raw const PREFILTER_SHIFT);
-    // SAFETY: no region is smaller: the loader sets it.
-    unsafe { hint::assert_unchecked(shift <= 32 - REGION_MIN) };
+    // SAFETY: no half is smaller: the loader sets it.
+    unsafe { hint::assert_unchecked(shift <= 32 - HALF_MIN) };
     shift
 }
 

@@ -51,7 +51,7 @@ pub struct Description {
     pub hide: Hide,
     /// How many entries the config file gave it.
     pub entries: usize,
-    /// 32 less the size of a service's region of the prefilter, in bits as a power of two.
+    /// 32 less the size of half of a service's region of the prefilter, in bits as a power of two.
     pub prefilter_shift: u32,
 }
 

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     policy::Interface,
     tables::{
-        Constants, Family, Region, SAMPLE, Tables, Used, is_crowded, prefilter_words, region_words,
+        Constants, Family, Region, Tables, Used, is_crowded, prefilter_words, region_words, samples,
     },
 };
 
@@ -478,14 +478,14 @@ impl Generation {
     pub fn is_crowded(&self) -> Result<bool, Error> {
         let shift = self.description.prefilter_shift;
         for found in &self.description.services {
-            let first = u32::from(found.slot) * region_words(shift);
-            let words = (first..).take(region_words(shift).min(SAMPLE) as usize);
-            let words = words.map(|word| Ok(self.prefilter.get(&word)?.unwrap_or_default()));
-            let words = words
-                .collect::<io::Result<Vec<_>>>()
-                .map_err(|error| Error::io("can't read the prefilter", &error))?;
-            if is_crowded(&words, shift) {
-                return Ok(true);
+            for words in samples(found.slot, shift) {
+                let words = words.map(|word| Ok(self.prefilter.get(&word)?.unwrap_or_default()));
+                let words = words
+                    .collect::<io::Result<Vec<_>>>()
+                    .map_err(|error| Error::io("can't read the prefilter", &error))?;
+                if is_crowded(&words, shift) {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)

@@ -13,7 +13,7 @@ use crate::{
     policy::Action,
     prefix,
     state::{EndedEntry, OwnEntry, State},
-    tables::{Now, fills_region, with_own},
+    tables::{Now, fills_cells, with_own},
     when,
 };
 
@@ -284,7 +284,7 @@ fn change(
         let value = generation.value(service.slot, Layer::Hand, prefix)?;
         let becomes = with_own(value, said, now);
         // `any` leads everything to the entries, and would slow the drops of its service down long after it has ended.
-        if value.is_some() && becomes.is_none() && fills_region(prefix, shift) {
+        if value.is_some() && becomes.is_none() && fills_cells(prefix, shift) {
             crowded.insert(service.slot);
         }
         generation.set(service.slot, Layer::Hand, prefix, becomes)?;

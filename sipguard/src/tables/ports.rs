@@ -13,7 +13,7 @@ pub struct Constants {
     pub protocols: u32,
     /// Bit `s`: service `s` drops nothing; the bit of `NO_SERVICE`: nor do verdicts that no service gave.
     pub monitor: u32,
-    /// 32 less the size of a service's region of the prefilter, in bits as a power of two.
+    /// 32 less the size of half of a service's region of the prefilter, in bits as a power of two.
     pub prefilter_shift: u32,
 }
 

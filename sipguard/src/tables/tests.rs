@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use sipguard_ebpf::{
     abi::{ALLOW_CONFIG, ALLOW_OWN, DENY_CONFIG, DENY_OWN, Layer, Protocol, Reason, Value},
     parse::{Packet, Source},
-    prefix::{Prefix, REGION_MAX, REGION_MIN},
+    prefix::{HALF_MAX, HALF_MIN, Prefix},
     verdict::{Tables as _, Verdict, decide},
 };
 
@@ -81,7 +81,7 @@ fn a_region_made_anew_is_what_a_compilation_makes() {
         ("::/0", true),
         ("203.0.113.0/24", false),
     ] {
-        assert_eq!(fills_region(net(prefix), shift), fills, "{prefix}");
+        assert_eq!(fills_cells(net(prefix), shift), fills, "{prefix}");
     }
 }
 
@@ -155,7 +155,7 @@ fn everything_can_be_listed() {
         &with_entries(vec![entry("::/0", 0, Action::Allow, 0)]),
         &[own("0.0.0.0/0", Action::Allow, None)],
     );
-    assert_eq!(tables.constants.prefilter_shift, 32 - REGION_MIN);
+    assert_eq!(tables.constants.prefilter_shift, 32 - HALF_MIN);
     for address in ["1.2.3.4", "255.255.255.255", "::1", "ffff::"] {
         assert_eq!(reason(&tables, address), Reason::Allowed, "{address}");
     }
@@ -254,7 +254,7 @@ fn services_are_known_by_their_slots() {
     let constants = &tables.constants;
     assert_eq!(constants.monitor, 1 << 3 | 1 << 16);
     assert_eq!(constants.protocols, 0b11);
-    assert_eq!(tables.prefilter.len(), 4 << (REGION_MIN - 6));
+    assert_eq!(tables.prefilter.len(), 4 << (HALF_MIN - 5));
     let verdict = ask(&tables, 0, "203.0.113.1", 80);
     assert_eq!((verdict.service, verdict.reason), (2, Reason::Allowed));
     let verdict = ask(&tables, 0, "203.0.113.2", 80);
@@ -316,28 +316,28 @@ fn the_prefilter_grows_with_the_largest_service() {
             })
             .collect()
     };
-    assert_eq!(size(vec![]), REGION_MIN);
+    assert_eq!(size(vec![]), HALF_MIN);
     assert_eq!(
         size(vec![entry("0.0.0.0/0", 0, Action::Allow, 0)]),
-        REGION_MIN
+        HALF_MIN
     );
-    // Small regions have more room: 15 markers and one cell, 1,000 markers and 4 cells.
-    assert_eq!(size(hosts(15, 1)), 10);
+    // Small halves have more room: 16 markers and one cell, 1,000 markers and 4 cells.
+    assert_eq!(size(hosts(16, 1)), 10);
     assert_eq!(size(hosts(1000, 1)), 16);
     // 4,096 markers and 16 cells.
-    assert_eq!(size(hosts(4096, 1)), 17);
+    assert_eq!(size(hosts(4096, 1)), 16);
     // 4,096 markers and as many cells.
-    assert_eq!(size(hosts(4096, 256)), 17);
-    assert_eq!(size(hosts(4097, 256)), 18);
+    assert_eq!(size(hosts(4096, 256)), 16);
+    assert_eq!(size(hosts(4097, 256)), 17);
     // 65,536 cells.
-    assert_eq!(size(vec![entry("10.0.0.0/8", 0, Action::Allow, 0)]), 21);
+    assert_eq!(size(vec![entry("10.0.0.0/8", 0, Action::Allow, 0)]), 20);
     assert_eq!(
         size(vec![entry("128.0.0.0/1", 1, Action::Allow, 0)]),
-        REGION_MAX
+        HALF_MAX
     );
     assert_eq!(
         size(vec![entry("2001:db8::/32", 0, Action::Allow, 0)]),
-        REGION_MIN
+        HALF_MIN
     );
 }
 
@@ -381,19 +381,22 @@ fn five_entries() -> Policy {
     )
 }
 
-/// The share of a service's bits that are set, which is the share of unlisted random sources that are looked up for nothing.
+/// The share of a service's cells that are set, which is the share of unlisted random sources that are looked up for nothing.
 fn share(tables: &Tables, slot: usize) -> f64 {
     let words = region_words(tables.constants.prefilter_shift);
-    let region = &tables.prefilter[slot * words as usize..][..words as usize];
+    let region = &tables.prefilter[slot * words as usize..][..words as usize / 2];
     let set: u32 = region.iter().map(|word| word.count_ones()).sum();
-    f64::from(set) / f64::from(words * 64)
+    f64::from(set) / f64::from(words / 2 * 64)
 }
 
-fn crowded(tables: &Tables, slot: usize) -> bool {
+fn crowded(tables: &Tables, slot: u8) -> bool {
     let shift = tables.constants.prefilter_shift;
-    let first = slot * region_words(shift) as usize;
-    let words = region_words(shift).min(SAMPLE) as usize;
-    is_crowded(&tables.prefilter[first..][..words], shift)
+    samples(slot, shift).iter().any(|sample| {
+        is_crowded(
+            &tables.prefilter[sample.start as usize..sample.end as usize],
+            shift,
+        )
+    })
 }
 
 /// As a change in place does: what leads to the entry is set, and nothing is ever unset.
@@ -411,10 +414,10 @@ fn live_entries_have_room_for_more_of_them() {
     };
     // Who has none pays for none.
     let by_hand = compiled(&Bans::default());
-    assert_eq!(32 - by_hand.constants.prefilter_shift, 10);
+    assert_eq!(32 - by_hand.constants.prefilter_shift, 9);
 
     let mut live = compiled(&bans(0..1));
-    assert_eq!(32 - live.constants.prefilter_shift, 17);
+    assert_eq!(32 - live.constants.prefilter_shift, 16);
     (1..=1_000).for_each(|host| put_in_place(&mut live, host_key(host)));
     assert!(share(&live, 0) < 0.125, "{}", share(&live, 0));
     assert!(!crowded(&live, 0));
@@ -430,12 +433,12 @@ fn live_entries_have_room_for_more_of_them() {
 
     // Four times as many fill an eighth.
     let mut large = compiled(&bans(0..50_000));
-    assert_eq!(32 - large.constants.prefilter_shift, 22);
+    assert_eq!(32 - large.constants.prefilter_shift, 21);
     (50_000..200_000).for_each(|host| put_in_place(&mut large, host_key(host)));
     assert!(share(&large, 0) < 0.125, "{}", share(&large, 0));
     // More of them are looked for in what as many by hand would have.
     let larger = compiled(&bans(0..100_000));
-    assert_eq!(32 - larger.constants.prefilter_shift, 22);
+    assert_eq!(32 - larger.constants.prefilter_shift, 21);
 }
 
 /// A hundred times half of a source of 100,000 goes and another half comes, a thousand at once, each in place until another generation is needed.
@@ -472,8 +475,8 @@ fn half_of_everything_leaves_the_other_half_unset() {
     let policy = with_entries(vec![entry("128.0.0.0/1", 0, Action::Allow, 0)]);
     let tables = compile(&policy, &[]);
     let set: u32 = tables.prefilter.iter().map(|word| word.count_ones()).sum();
-    // All the cells, and perhaps the marker.
-    assert!((1 << 23..=(1 << 23) + 1).contains(&set), "{set}");
+    // The cells and the marker.
+    assert_eq!(set, (1 << 23) + 1);
 }
 
 #[test]
@@ -490,8 +493,13 @@ fn a_region_that_short_prefixes_fill_is_filled_at_once() {
     let tables = compile(&with_entries(entries), &[]);
     assert_eq!(reason(&tables, "2001:db8::1"), Reason::Allowed);
     assert_eq!(ask(&tables, 0, "2001:db8::1", 80).reason, Reason::Unlisted);
-    let (sip, web) = tables.prefilter.split_at(1 << (REGION_MAX - 6));
-    assert!(sip.iter().all(|&word| word == u64::MAX));
+    let (sip, web) = tables.prefilter.split_at(2 << (HALF_MAX - 6));
+    let (cells, markers) = sip.split_at(1 << (HALF_MAX - 6));
+    assert!(cells.iter().all(|&word| word == u64::MAX));
+    assert_eq!(
+        markers.iter().map(|word| word.count_ones()).sum::<u32>(),
+        512
+    );
     assert_eq!(web.iter().map(|word| word.count_ones()).sum::<u32>(), 2);
 }
 
