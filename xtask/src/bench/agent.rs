@@ -1,6 +1,12 @@
 //! What the agent takes: memory and processor time while nothing happens, and while a scanner floods with as much as the cable carries.
 
-use std::{fs, path::Path, process::Command, thread, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use rustix::mount::{MountFlags, mount};
@@ -94,13 +100,15 @@ fn row(
         let first = cable.turn(&flood, FIRST)?;
         let frames = (TURN / first.sent_ns) as u32;
         let [told, left_out, lost] = counted()?;
-        let (mut seconds, mut dropped, before) = (0.0, 0.0, used()?);
+        let before = used()?;
+        let mut dropped = 0.0;
+        // By the clock, which goes on between two turns as the agent does.
+        let began = Instant::now();
         for _ in 0..effort.agent_turns {
             let turn = cable.turn(&flood, frames)?;
-            let took = turn.sent_ns * f64::from(frames) / 1e9;
-            seconds += took;
-            dropped += took / turn.taken_ns * 1e9;
+            dropped += turn.sent_ns * f64::from(frames) / turn.taken_ns;
         }
+        let seconds = began.elapsed().as_secs_f64();
         let processor = (used()? - before) / seconds;
         // What it has read by now.
         thread::sleep(EVERY);
