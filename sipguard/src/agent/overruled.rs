@@ -6,8 +6,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{self, BufReader},
+    fs::{self, File},
+    io,
     path::Path,
 };
 
@@ -65,13 +65,13 @@ impl Overruled {
     /// # Errors
     /// Where the file can't be read, or not as such.
     pub fn read(folder: &Path) -> io::Result<Self> {
-        let file = match File::open(folder.join(FILE)) {
-            Ok(file) => file,
+        let bytes = match fs::read(folder.join(FILE)) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(error),
         };
         Ok(Self {
-            told: serde_json::from_reader(BufReader::new(file))?,
+            told: serde_json::from_slice(&bytes)?,
             ..Self::default()
         })
     }
