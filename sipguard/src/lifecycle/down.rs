@@ -42,6 +42,7 @@ pub fn down(host: &Host) -> Result<Vec<String>, Error> {
         datapath::forget_counters(&interface)?;
     }
     datapath::forget_text(Text::Counting)?;
+    datapath::forget_text(Text::Proofs)?;
     pins.remove_folders().map_err(datapath::Error::from)?;
     if saved {
         pins.remove().map_err(datapath::Error::from)?;
