@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::setup;
@@ -107,30 +107,64 @@ impl Running {
     pub(crate) fn until_off(&mut self, limit: Duration, mut line: impl FnMut(&str)) -> Result<()> {
         let started = Instant::now();
         loop {
-            let ended = self.child.try_wait()?;
+            let ended = self.has_ended()?;
             self.console.lines(&mut line)?;
-            match ended {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => {
-                    let mut complaint = String::new();
-                    if let Some(mut stderr) = self.child.stderr.take() {
-                        stderr.read_to_string(&mut complaint)?;
-                    }
-                    bail!("qemu-system-x86_64: {status}\n{}", complaint.trim_end());
+            if ended {
+                return Ok(());
+            }
+            self.wait("ended", started, limit)?;
+        }
+    }
+
+    /// Waits until a line of the console is the one that is waited for.
+    ///
+    /// # Errors
+    /// Where there is none within `limit`, and where the machine is off before: with the console's last lines.
+    pub(crate) fn until_said(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        is_it: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let ended = self.has_ended()?;
+            let mut said = false;
+            self.console.lines(|line| said |= is_it(line))?;
+            if said {
+                return Ok(());
+            }
+            ensure!(!ended, "the machine is off, and has not {what}");
+            self.wait(what, started, limit)?;
+        }
+    }
+
+    fn has_ended(&mut self) -> Result<bool> {
+        match self.child.try_wait()? {
+            None => Ok(false),
+            Some(status) if status.success() => Ok(true),
+            Some(status) => {
+                let mut complaint = String::new();
+                if let Some(mut stderr) = self.child.stderr.take() {
+                    stderr.read_to_string(&mut complaint)?;
                 }
-                None if started.elapsed() > limit => return Err(self.still_on(limit)),
-                None => thread::sleep(GLANCE),
+                bail!("qemu-system-x86_64: {status}\n{}", complaint.trim_end());
             }
         }
     }
 
-    fn still_on(&self, limit: Duration) -> anyhow::Error {
+    /// Waits a moment; an error where it has been too long.
+    fn wait(&self, what: &str, started: Instant, limit: Duration) -> Result<()> {
+        if started.elapsed() <= limit {
+            thread::sleep(GLANCE);
+            return Ok(());
+        }
         let said = fs::read(&self.console.path).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
         let lines: Vec<&str> = said.lines().collect();
         let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
-        anyhow!(
-            "the machine has not ended within {} s; the end of {}:\n{tail}",
+        bail!(
+            "the machine has not {what} within {} s; the end of {}:\n{tail}",
             limit.as_secs(),
             self.console.path.display()
         )

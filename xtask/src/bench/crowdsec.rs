@@ -35,6 +35,8 @@ const EVERY: &str = "10s";
 const SINGLE: u32 = 2;
 /// An answer without anything in it has at most so many bytes, and one with a decision has more.
 const NOTHING_NEW: usize = 220;
+/// How often it is told how far a slow one is.
+const TELL: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_mins(30);
 
 #[derive(Clone, Debug, Serialize)]
@@ -183,12 +185,22 @@ impl World {
         let service = self
             .host
             .spawn(Command::new(program).arg("-c").arg(&config));
-        let began = Instant::now();
+        let (began, mut told) = (Instant::now(), Instant::now());
         loop {
             let looking = Instant::now();
             let set = nft("list set ip crowdsec banned").stdout;
-            if set.matches("expires").count() >= self.decisions {
+            let banned = set.matches("expires").count();
+            if banned >= self.decisions {
                 break;
+            }
+            // It takes six minutes for 100,000, and more on a busy machine.
+            if told.elapsed() >= TELL {
+                told = Instant::now();
+                eprintln!(
+                    "crowdsec-firewall-bouncer: {banned} of {} are in force after {:.0} s …",
+                    self.decisions,
+                    began.elapsed().as_secs_f64()
+                );
             }
             // It takes a while itself.
             thread::sleep(10 * looking.elapsed());

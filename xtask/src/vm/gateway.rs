@@ -2,6 +2,8 @@
 
 use std::{
     ffi::OsString,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -9,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::json;
 
 use super::{
     image::{self, Image},
@@ -24,6 +27,10 @@ use crate::{
 const BOOT: Duration = Duration::from_mins(4);
 /// How long a command may take to be accepted, and to end.
 const PATIENCE: Duration = Duration::from_mins(3);
+/// What systemd says on the console when sshd runs, in whichever colours.
+const SSHD_RUNS: [&str; 2] = ["Started", "OpenBSD Secure Shell server"];
+/// The cable, for QEMU.
+const CABLE: &str = "cable";
 /// Between two questions whether it is there.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
@@ -31,6 +38,8 @@ pub(super) const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Gateway<'a> {
     image: &'a Image,
     disk: PathBuf,
+    /// Where QEMU takes orders (QMP).
+    monitor: PathBuf,
     machine: Option<Running>,
 }
 
@@ -45,6 +54,7 @@ impl<'a> Gateway<'a> {
         Ok(Self {
             image,
             disk,
+            monitor: Path::new(netns::SCRATCH).join("monitor"),
             machine: None,
         })
     }
@@ -53,6 +63,9 @@ impl<'a> Gateway<'a> {
     pub(super) fn switch_on(&mut self) -> Result<()> {
         let mut drive = OsString::from("if=none,id=disk,format=raw,cache=unsafe,file=");
         drive.push(&self.disk);
+        let mut monitor = OsString::from("unix:");
+        monitor.push(&self.monitor);
+        monitor.push(",server=on,wait=off");
         let machine = Machine {
             kernel: self.image.kernel(),
             initrd: self.image.initrd(),
@@ -65,15 +78,57 @@ impl<'a> Gateway<'a> {
                 drive,
                 "-device".into(),
                 "virtio-blk-pci,drive=disk".into(),
+                "-qmp".into(),
+                monitor,
                 "-netdev".into(),
-                format!("tap,id=cable,ifname={TAP},script=no,downscript=no").into(),
+                format!("tap,id={CABLE},ifname={TAP},script=no,downscript=no").into(),
                 "-device".into(),
-                format!("virtio-net-pci,netdev=cable,mac={MAC},addr=3,romfile=").into(),
+                format!("virtio-net-pci,netdev={CABLE},mac={MAC},addr=3,romfile=").into(),
             ],
             console: image::folder().join("console.log"),
             messages: None,
         };
         self.machine = Some(machine.start()?);
+        Ok(())
+    }
+
+    /// The same without the cable in it, which is put in when sshd runs.
+    pub(super) fn switch_on_unplugged(&mut self) -> Result<()> {
+        self.switch_on()?;
+        self.cable(false)?;
+        let machine = self.machine.as_mut().context("a machine that is on")?;
+        machine.until_said("started sshd", BOOT, |line| {
+            SSHD_RUNS.iter().all(|word| line.contains(word))
+        })?;
+        self.cable(true)
+    }
+
+    /// Puts the cable in, or pulls it out.
+    fn cable(&self, is_in: bool) -> Result<()> {
+        let started = Instant::now();
+        let mut orders = loop {
+            match UnixStream::connect(&self.monitor) {
+                Ok(orders) => break orders,
+                // QEMU makes it soon.
+                Err(_) if started.elapsed() < PATIENCE => thread::sleep(PAUSE),
+                Err(error) => return Err(error).context("QEMU takes no orders"),
+            }
+        };
+        let mut answers = BufReader::new(orders.try_clone()?).lines();
+        for order in [
+            json!({"execute": "qmp_capabilities"}),
+            json!({"execute": "set_link", "arguments": {"name": CABLE, "up": is_in}}),
+        ] {
+            writeln!(orders, "{order}")?;
+            // Before it comes who QEMU is, and what happens to it.
+            let mut answer = answers.by_ref().filter(|answer| {
+                answer.as_ref().map_or(true, |answer| {
+                    answer.starts_with("{\"return\"") || answer.starts_with("{\"error\"")
+                })
+            });
+            let answer = answer.next().context("QEMU has ended")??;
+            ensure!(answer.starts_with("{\"return\""), "{order}: {answer}");
+        }
         Ok(())
     }
 

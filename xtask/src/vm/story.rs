@@ -71,10 +71,13 @@ pub(super) fn tell(
     steps.step("the name changes, and nobody does anything", || {
         names.change(&gateway)
     })?;
+    steps.step("the same without the agent, by the path unit", || {
+        names.without_agent(&gateway)
+    })?;
     steps.step("who asks is killed, who answers is gone", || {
         names.lost(&gateway)
     })?;
-    steps.step("reboot without a name server", || {
+    steps.step("reboot without a cable, and no name server", || {
         Server::reboot(&mut gateway)
     })?;
     steps.step("the agent is killed", || agent::killed(&gateway))?;

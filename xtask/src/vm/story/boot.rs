@@ -42,10 +42,36 @@ pub(super) fn late(gateway: &Gateway<'_>) -> Result<String> {
 
 /// Reboots, with everybody asking from the first moment on.
 pub(super) fn again(gateway: &mut Gateway<'_>) -> Result<String> {
+    reboot(gateway, Gateway::switch_on)
+}
+
+/// Reboots without a cable, which is put in when sshd runs: what was known before is filtered by until then, and from then on.
+pub(super) fn unplugged(gateway: &mut Gateway<'_>) -> Result<String> {
+    let found = reboot(gateway, Gateway::switch_on_unplugged)?;
+    let plugged = gateway.run(&format!(
+        "journalctl --boot --output short-monotonic --unit systemd-networkd --grep '{INTERFACE}: Gained carrier' | sed -n 's/^\\[ *//; s/\\].*//p'\n\
+         systemctl show --value --property ActiveEnterTimestampMonotonic ssh"
+    ))?;
+    let times = plugged.split_whitespace().map(str::parse);
+    let times = times.collect::<Result<Vec<f64>, _>>();
+    let Ok(&[cable, sshd]) = times.as_deref() else {
+        bail!("the gateway says of its cable:\n{plugged}");
+    };
+    ensure!(
+        sshd / 1e6 < cable,
+        "the cable was in at {cable:.1} s already: {found}"
+    );
+    Ok(format!("{found}, cable {cable:.1} s"))
+}
+
+fn reboot<'a>(
+    gateway: &mut Gateway<'a>,
+    switch_on: impl FnOnce(&mut Gateway<'a>) -> Result<()>,
+) -> Result<String> {
     gateway.switch_off("systemctl reboot")?;
     let parties = [(&SCANNER, KNOCK), (&PROVIDER, KNOCK)];
     let ((), [scanner, provider]) = traffic::during(parties, || {
-        gateway.switch_on()?;
+        switch_on(gateway)?;
         gateway.until_ssh()?;
         // Long enough for the listener to be up, however slow the rest of the boot is.
         let started = Instant::now();

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::{boot, config, reach};
 use crate::{
@@ -85,6 +85,32 @@ impl<'a> Server<'a> {
         ))
     }
 
+    /// Where no agent runs, systemd has it put in force when there is something.
+    pub(super) fn without_agent(&mut self, gateway: &Gateway<'_>) -> Result<String> {
+        let [four, six] = PROVIDER.addresses;
+        gateway.run("systemctl stop sipguard-agent")?;
+        self.says(&format!("{four},{six},203.0.113.98"));
+        until_listed(gateway, "203.0.113.98")?;
+        let said = gateway.run(
+            "echo $(stat --format=%.9Z /var/lib/sipguard-fetch/providers.json) $(date +%s.%N) $(cut -d' ' -f1 /proc/uptime)\n\
+             systemctl show --value --property InactiveExitTimestampMonotonic sipguard-refresh\n\
+             systemctl start sipguard-agent",
+        )?;
+        let numbers = said.split_whitespace().map(str::parse);
+        let numbers = numbers.collect::<Result<Vec<f64>, _>>();
+        let Ok(&[found, now, since_boot, started]) = numbers.as_deref() else {
+            bail!("the gateway says of its path unit:\n{said}");
+        };
+        let took = started / 1e6 - (since_boot - (now - found));
+        // The clocks are read one behind the other.
+        ensure!(
+            took > -0.1,
+            "it is in force, and not by the path unit, which has not started since"
+        );
+        reach::as_guarded(gateway)?;
+        Ok(format!("started {:.0} ms after it was found", took * 1e3))
+    }
+
     /// Nobody answers any more, and nobody asks either for a moment.
     pub(super) fn lost(&mut self, gateway: &Gateway<'_>) -> Result<String> {
         self.running = None;
@@ -100,9 +126,9 @@ impl<'a> Server<'a> {
         reach::as_guarded(gateway)
     }
 
-    /// Nor does anybody after a boot; then the name is gone from the config again.
+    /// Nor does anybody after a boot, which finds no network either; then the name is gone from the config again.
     pub(super) fn reboot(gateway: &mut Gateway<'_>) -> Result<String> {
-        let found = boot::again(gateway)?;
+        let found = boot::unplugged(gateway)?;
         reach::as_guarded(gateway)?;
         gateway.put(&config::good())?;
         gateway.run("systemctl reload sipguard")?;
