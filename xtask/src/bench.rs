@@ -166,6 +166,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             eprintln!("{error:#}");
         }
         builds::build(profile)?;
+        if arguments.part.is_none_or(|part| part == Part::Lists) {
+            // What asks, beside what filters.
+            machine::build(
+                machine::workspace(),
+                &["--release", "--package", "sipguard-fetch"],
+            )?;
+        }
         if let Some(commit) = &arguments.against {
             builds::build_against(commit, profile)?;
         }
