@@ -31,7 +31,9 @@ use crate::{
 
 /// How often both ask, unless said otherwise.
 const EVERY: &str = "10s";
-/// How often one more is banned, and one less.
+/// Who is banned, and is not any more: nobody else says anything of him.
+const ONE: &str = "198.51.100.7";
+/// How often.
 const SINGLE: u32 = 2;
 /// An answer without anything in it has at most so many bytes, and one with a decision has more.
 const NOTHING_NEW: usize = 220;
@@ -143,16 +145,32 @@ impl World {
             idle: 0.0,
         };
         let mut peak = refreshed.peak_mib;
+        let is_denied = || {
+            let check = ["--json", "check", "--live", ONE, "--service", "sip"];
+            let checked = self.host.run(&mut guard.command(&check));
+            checked.stdout.contains("\"reason\":\"denied\"")
+        };
         for _ in 0..SINGLE {
-            for (words, slowest) in [
-                ("decisions add --ip 203.0.113.7", &mut row.more_seconds),
-                ("decisions delete --ip 203.0.113.7", &mut row.less_seconds),
+            for (words, is_more, slowest) in [
+                ("add", true, &mut row.more_seconds),
+                ("delete", false, &mut row.less_seconds),
             ] {
                 let before = stamp();
-                self.crowdsec.cscli(&self.host, words);
+                self.crowdsec
+                    .cscli(&self.host, &format!("decisions {words} --ip {ONE}"));
                 wait("it is found", || stamp() != before)?;
-                let again = watched::run("refresh", &self.host, &mut guard.command(&refresh))?;
-                *slowest = slowest.max(self.relay.since_answer());
+                let again = thread::scope(|scope| {
+                    let refresh = scope.spawn(|| {
+                        watched::run("refresh", &self.host, &mut guard.command(&refresh))
+                    });
+                    // Behind that, what was found is made safe on the disk.
+                    wait("it is in force", || is_denied() == is_more)?;
+                    *slowest = slowest.max(self.relay.since_answer());
+                    match refresh.join() {
+                        Ok(refreshed) => refreshed,
+                        Err(panicked) => std::panic::resume_unwind(panicked),
+                    }
+                })?;
                 peak = peak.max(again.peak_mib);
             }
         }
@@ -217,15 +235,15 @@ impl World {
             idle: 0.0,
         };
         let is_banned = || {
-            let words = "get element ip crowdsec banned { 203.0.113.7 }";
-            nft(words).status.success()
+            let words = format!("get element ip crowdsec banned {{ {ONE} }}");
+            nft(&words).status.success()
         };
         self.crowdsec
-            .cscli(&self.host, "decisions add --ip 203.0.113.7");
+            .cscli(&self.host, &format!("decisions add --ip {ONE}"));
         wait("it is banned", is_banned)?;
         row.more_seconds = self.relay.since_answer();
         self.crowdsec
-            .cscli(&self.host, "decisions delete --ip 203.0.113.7");
+            .cscli(&self.host, &format!("decisions delete --ip {ONE}"));
         wait("it is not banned", || !is_banned())?;
         row.less_seconds = self.relay.since_answer();
         row.idle = idle(&service)?;
