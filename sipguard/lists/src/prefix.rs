@@ -99,6 +99,32 @@ pub fn format(prefix: IpNet) -> String {
     }
 }
 
+/// The same, at the end of a line. Of IPv4 there are many, and the system's own way takes as long as all the rest of a line.
+pub fn push(prefix: IpNet, line: &mut Vec<u8>) {
+    let IpNet::V4(prefix) = prefix else {
+        line.extend_from_slice(format(prefix).as_bytes());
+        return;
+    };
+    for (place, octet) in prefix.addr().octets().into_iter().enumerate() {
+        if place > 0 {
+            line.push(b'.');
+        }
+        push_decimal(octet, line);
+    }
+    if prefix.prefix_len() < 32 {
+        line.push(b'/');
+        push_decimal(prefix.prefix_len(), line);
+    }
+}
+
+fn push_decimal(number: u8, line: &mut Vec<u8>) {
+    for (power, is_first) in [(100, false), (10, false), (1, true)] {
+        if number >= power || is_first {
+            line.push(b'0' + number / power % 10);
+        }
+    }
+}
+
 fn bare(prefix: Ipv4Net) -> String {
     if prefix.prefix_len() == 32 {
         prefix.addr().to_string()
@@ -187,6 +213,24 @@ impl std::fmt::Display for Excerpt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_pushed_is_what_is_formatted() {
+        for text in [
+            "0.0.0.0/0",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "203.0.113.9/32",
+            "255.255.255.255/32",
+            "2001:db8::/32",
+            "::1/128",
+        ] {
+            let prefix: IpNet = text.parse().unwrap();
+            let mut line = b"x".to_vec();
+            push(prefix, &mut line);
+            assert_eq!(line, format!("x{}", format(prefix)).into_bytes());
+        }
+    }
 
     #[test]
     fn prefixes_that_are_taken() {

@@ -4,7 +4,6 @@ use std::io::{self, BufWriter, Write};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::{Entry, Head, MAX_BYTES, MAX_COMMENT, MAX_ENTRIES, MAX_HEAD};
 use crate::prefix;
@@ -17,19 +16,6 @@ pub struct Writer<W: Write> {
     entries: usize,
     previous: Option<IpNet>,
     line: Vec<u8>,
-}
-
-/// As it stands in the file.
-#[derive(Serialize)]
-struct Line<'a> {
-    prefix: &'a str,
-    first: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    end: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    comment: Option<&'a str>,
 }
 
 impl<W: Write> Writer<W> {
@@ -65,20 +51,28 @@ impl<W: Write> Writer<W> {
             let end = comment.char_indices().nth(MAX_COMMENT);
             end.map_or(comment, |(end, _)| &comment[..end])
         });
-        let line = Line {
-            prefix: &prefix::format(prefix),
-            first: entry.first.as_second(),
-            last: (Some(entry.last) != self.answered).then(|| entry.last.as_second()),
-            end: entry.end.map(Timestamp::as_second),
-            comment,
-        };
-        self.line.clear();
-        self.line.extend(if self.entries == 0 {
-            &b"\n"[..]
-        } else {
-            b",\n"
+        let last = (Some(entry.last) != self.answered).then_some(entry.last);
+        let times = [(&b",\"last\":"[..], last), (b",\"end\":", entry.end)];
+        let line = &mut self.line;
+        line.clear();
+        line.extend_from_slice(match self.entries {
+            0 => &b"\n{\"prefix\":\""[..],
+            _ => b",\n{\"prefix\":\"",
         });
-        serde_json::to_writer(&mut self.line, &line)?;
+        prefix::push(prefix, line);
+        line.extend_from_slice(b"\",\"first\":");
+        serde_json::to_writer(&mut *line, &entry.first.as_second())?;
+        for (name, time) in times {
+            if let Some(time) = time {
+                line.extend_from_slice(name);
+                serde_json::to_writer(&mut *line, &time.as_second())?;
+            }
+        }
+        if let Some(comment) = comment {
+            line.extend_from_slice(b",\"comment\":");
+            serde_json::to_writer(&mut *line, comment)?;
+        }
+        line.push(b'}');
         self.out.write(&self.line)?;
         self.previous = Some(prefix);
         self.entries += 1;

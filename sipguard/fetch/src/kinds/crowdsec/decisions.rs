@@ -27,6 +27,8 @@ pub(super) struct Decisions {
     takes_countries: bool,
     /// By prefix, and those of one prefix by number.
     list: Vec<Decision<IpNet>>,
+    /// How many were in order when it was settled last.
+    settled: usize,
     /// There are not many.
     countries: Vec<Decision<Country>>,
     /// What those have in common, each once.
@@ -66,6 +68,7 @@ impl Decisions {
             widest,
             takes_countries,
             list: Vec::new(),
+            settled: 0,
             countries: Vec::new(),
             reasons: HashSet::new(),
             left_out: BTreeSet::new(),
@@ -169,8 +172,13 @@ impl Decisions {
         }
         self.is_changed |= self.len() != before;
         if self.is_changed {
-            self.list
-                .sort_unstable_by_key(|decision| (decision.banned, decision.id));
+            let place = |decision: &Decision<IpNet>| (decision.banned, decision.id);
+            if 2 * self.settled < self.list.len() {
+                self.list.sort_unstable_by_key(place);
+            } else {
+                // It takes memory beside, and passes over what is in order already: all but what came now.
+                self.list.sort_by_key(place);
+            }
             // One may be told twice.
             self.list
                 .dedup_by_key(|decision| (decision.banned, decision.id));
@@ -178,6 +186,7 @@ impl Decisions {
                 .sort_unstable_by_key(|decision| (decision.banned, decision.id));
             self.countries
                 .dedup_by_key(|decision| (decision.banned, decision.id));
+            self.settled = self.list.len();
             // Those that nobody has any more.
             self.reasons.retain(|reason| Arc::strong_count(reason) > 1);
         }
