@@ -162,6 +162,8 @@ _sip._udp.plain SRV 10 0 5060 gw1
 _sips._tcp.plain SRV 10 0 5060 gw3
 plain A 203.0.113.99
 bare A 203.0.113.5
+seldom 604800 A 203.0.113.7
+seldom 604800 AAAA 2001:db8::7
 wrong A 127.0.0.1
 wrong A 192.0.2.1
 wrong A 203.0.113.6
@@ -181,6 +183,13 @@ fn zone() -> String {
     }
     for number in 1..=64 {
         writeln!(zone, "many AAAA 2001:db8:1::{number:x}").expect("memory");
+    }
+    for (name, hosts) in [("hosts", 64), ("toomanyhosts", 65)] {
+        for number in 1..=hosts {
+            let srv = format!("_sip._udp.{name} SRV 1 0 5060 h{number}.{name}");
+            let host = format!("h{number}.{name} A 198.18.{}.{number}", hosts - 64);
+            writeln!(zone, "{srv}\n{host}").expect("memory");
+        }
     }
     for number in 1..=9 {
         writeln!(zone, "c{number} CNAME c{}", number + 1).expect("memory");
@@ -237,6 +246,16 @@ fn names_are_looked_up_as_providers_have_them() {
         world.name(&["many.provider.example"]);
         world.fetch().succeeded();
         assert_eq!(world.taken().len(), 64);
+        world.name(&["_sip._udp.hosts.provider.example"]);
+        world.fetch().succeeded();
+        assert_eq!(world.taken().len(), 64);
+
+        // However long an answer is good, the name is asked for again within an hour, less a tenth.
+        world.name(&["seldom.provider.example"]);
+        world.fetch().succeeded();
+        let head = world.fetcher.head();
+        let again = head.next.duration_since(head.asked).as_secs();
+        assert!((3_240..=3_600).contains(&again), "{again} s");
     });
 }
 
@@ -275,6 +294,10 @@ fn what_a_name_has_not_is_told() {
 
         for (name, wanted) in [
             ("toomany.provider.example", "it has more than 64 addresses"),
+            (
+                "_sip._udp.toomanyhosts.provider.example",
+                "it leads to more than 64 hosts",
+            ),
             (
                 "c1.provider.example",
                 "more than 8 aliases lead from one to the next",

@@ -127,10 +127,15 @@ impl World {
     /// A web server: TLS on 443, plain on 80, compression for whoever takes it.
     fn nginx(&self) -> Process {
         let folder = self.files.path();
+        // So many redirects lead from each to the list.
+        let hops: String = (2..=6)
+            .map(|hops| format!("location = /{hops} {{ return 302 /{}; }}\n  ", hops - 1))
+            .chain(["location = /1 { return 302 /list.txt; }\n  ".to_owned()])
+            .collect();
         let server = format!(
             "listen 80; root {}/www;\n  gzip on; gzip_types text/plain; gzip_min_length 1; default_type text/plain;\n  \
              location = /moved {{ return 302 /list.txt; }}\n  \
-             location = /plain {{ return 302 http://{SERVER}/list.txt; }}\n  location = /round {{ return 302 /round; }}\n  \
+             location = /plain {{ return 302 http://{SERVER}/list.txt; }}\n  location = /round {{ return 302 /round; }}\n  {hops}\
              location = /gone {{ return 410; }}\n  location = /down {{ return 503; }}\n  \
              location = /page {{ return 200 '<!DOCTYPE html>\\n<title>Sign in</title>\\n'; }}",
             folder.display()
@@ -418,6 +423,7 @@ fn servers_that_do_otherwise_are_told_of() {
                 "line 1 is no prefix: \\u{3c}\\u{21}DOCTYPE html\\u{3e} (and 1 more of 2 entries are wrong)",
             ),
             ("/round", "it leads elsewhere too often"),
+            ("/6", "it leads elsewhere too often"),
             (
                 "/plain",
                 "it leads to http, where everybody on the way may change it; `insecure = true` allows that",
@@ -429,6 +435,8 @@ fn servers_that_do_otherwise_are_told_of() {
         world.list.insecure = true;
         world.fetch().succeeded();
         world.list.insecure = false;
+        world.at("/5");
+        world.fetch().succeeded();
         world.list.url = format!("http://{SERVER}/list.txt");
         world.fails("it leads to http, where everybody on the way may change it; `insecure = true` allows that");
 
