@@ -55,6 +55,15 @@ pub enum Error {
         /// Its number and command line.
         who: String,
     },
+    /// Debian's kernels have a value of this setting that others don't, and Debian sets it.
+    #[error(
+        "can't listen: `kernel.perf_event_paranoid` is {value}, with which Debian's kernels let no service listen; `sysctl kernel.perf_event_paranoid=2` \
+         lets it, and a line in /etc/sysctl.d keeps that"
+    )]
+    Paranoid {
+        /// What it is.
+        value: u8,
+    },
     /// This kernel can tell of nothing.
     #[error(
         "this kernel can't tell of single packets: that needs its BPF compiler (`sysctl net.core.bpf_jit_enable=1`, then          `sipguard apply`), and on arm64 Linux 6.0; `sipguard stats` counts all the same"

@@ -109,7 +109,9 @@ impl Rings {
             let is_room = matches!(&error, PerfBufferError::MMapError { io_error }
                 if io_error.kind() == io::ErrorKind::PermissionDenied);
             if !is_room || self.pages * page_size() <= LEAST {
-                return Err(Error::kernel("can't make a ring", &error));
+                return Err(
+                    paranoid(&error).unwrap_or_else(|| Error::kernel("can't make a ring", &error))
+                );
             }
             self.open.clear();
             self.pages /= 2;
@@ -204,6 +206,21 @@ impl Drop for Rings {
     }
 }
 
+/// That the kernel lets nobody listen who has not all rights, if it is that: a setting of Debian's kernels, which others allow to be as high and
+/// don't go by.
+fn paranoid(error: &PerfBufferError) -> Option<Error> {
+    let PerfBufferError::OpenError { io_error } = error else {
+        return None;
+    };
+    let value = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
+    refused_by(io_error, &value)
+}
+
+fn refused_by(error: &io::Error, setting: &str) -> Option<Error> {
+    let value = setting.trim().parse().ok()?;
+    (error.raw_os_error() == Some(libc::EACCES) && value > 2).then_some(Error::Paranoid { value })
+}
+
 /// How much room an event with so many of a frame's bytes takes in a ring.
 fn sample(bytes: usize) -> usize {
     /// The kernel's header and length, what may stand in front of a packet, and what makes it a multiple of eight.
@@ -269,6 +286,15 @@ fn holder(file: &File) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_debian_forbids_is_named() {
+        let forbidden = io::Error::from_raw_os_error(libc::EACCES);
+        let error = refused_by(&forbidden, "3\n").map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.contains("sysctl kernel.perf_event_paranoid=2")));
+        assert!(refused_by(&forbidden, "2\n").is_none());
+        assert!(refused_by(&io::Error::from_raw_os_error(libc::EMFILE), "3\n").is_none());
+    }
 
     #[test]
     fn a_ring_has_room_for_a_grant() {
