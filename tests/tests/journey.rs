@@ -11,7 +11,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use serde_json::Value;
-use sipguard::agent::{happened::Happened, notices::Notices};
+use sipguard::agent::{FOLDER, alarm, happened::Happened, notices::Notices};
 use sipguard_lists::notice::{Delivery, MOST, Spool};
 use sipguard_tests::{
     agent::{Agent, Journal},
@@ -224,8 +224,9 @@ fn a_provider_moves_and_somebody_hears_of_it_who_can_let_him_in() {
         let words = mend.strip_prefix("sipguard ").expect("the command");
         world.sipguard(words).succeeded();
         assert!(world.calls(MOVED), "let in");
+        // To status, which asks what is in force, and to the agent, which looks at that now and then.
         until("it is no alarm any more", || {
-            !world.status().contains("moved")
+            !world.status().contains("moved") && alarm::alarms(Path::new(FOLDER)).is_empty()
         });
 
         // Everybody next to the trunk, with forged addresses, again and again.
@@ -244,7 +245,7 @@ fn a_provider_moves_and_somebody_hears_of_it_who_can_let_him_in() {
         until("status has as many as there is room for", || {
             world.status().contains(", and ")
         });
-        journal.read();
+        journal.wait_for("provider_moved", 1);
         assert_eq!(journal.of("provider_moved").len(), 2, "the flood is one");
         // What comes so soon behind the first one waits for its time, and then it is one message.
         let bodies = posted.wait_for(2);
