@@ -137,8 +137,9 @@ mod tests {
     impl Tmux<'_> {
         fn run(&self, arguments: &[&str]) -> String {
             let socket = self.folder.join("tmux");
+            // It starts no other server, which it would where ours is not there yet.
             let ran = Command::new("tmux")
-                .arg("-S")
+                .args(["-N", "-S"])
                 .arg(socket)
                 .args(arguments)
                 .output();
@@ -182,7 +183,7 @@ mod tests {
                 .spawn()
                 .unwrap(),
         };
-        tmux.until(&["start-server", ";", "display-message", "-p", "up"], "up");
+        tmux.until(&["display-message", "-p", "up"], "up");
         let test = env::current_exe().unwrap();
         let name = "commands::top::screen::tests::a_panic_gives_the_terminal_back_and_can_be_read";
         let script = format!(
