@@ -174,8 +174,9 @@ fn what_was_seen_is_believed_until_the_interface_begins_anew() {
                 }
             });
             let told = |words: &[&str]| {
+                // Or for none of them, where no neighbour has said anything that it sees.
                 let said = scene.sipguard(words.iter().copied()).stdout;
-                said.contains("does not run for all of them")
+                said.contains("does not run")
             };
             let believed = told(&["status"]);
             for up_or_down in ["down", "up"] {
