@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_region_has_a_bit_of_its_own_for_every_ipv4_cell() {
+    fn a_full_half_has_a_bit_of_its_own_for_every_ipv4_cell() {
         // Odd multipliers are bijections modulo a power of two; two cells must differ whatever the rest.
         let shift = 32 - HALF_MAX;
         for cell in (0..1u32 << 24).step_by(65_521) {

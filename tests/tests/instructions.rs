@@ -386,7 +386,7 @@ const GRANT: Grant = Grant {
     number: 1,
     events: 100,
     bytes: 128,
-    seed: 0x9e37_79b9_7f4a_7c15,
+    seed: 7,
     second: 1,
     padding: 0,
 };

@@ -87,7 +87,7 @@ pub(super) fn enforce_general<R: Received>(frame: &R) -> Outcome {
     outcome
 }
 
-/// Notes a verdict, by its counter, for the program that tells; returns whether somebody listens to that. A function by itself, and one that is
+/// Notes a verdict, by its counter, for the program that tells; returns whether to go on there. A function by itself, and one that is
 /// not made to measure for those that call it: nothing of it is to be made ready where nobody listens.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -56,7 +56,7 @@ pub(super) fn somebody_listens() -> bool {
     granted!(reasons) != 0
 }
 
-/// Notes what is to be told of, for the program that tells; returns whether somebody listens to that. Of a flood most is left out here, before the
+/// Notes what is to be told of, for the program that tells; returns whether to go on there. Of a flood most is left out here, before the
 /// way to that program is paid for: where the source is known, and is not to be told of now.
 #[inline(always)]
 pub(super) fn note(told: Told, source: Option<[u64; 2]>) -> bool {
