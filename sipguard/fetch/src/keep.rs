@@ -47,16 +47,20 @@ impl Folder {
         // The service and `sipguard refresh` may be at it at the same time.
         let lock = File::open(&self.path)?;
         flock(&lock, FlockOperation::LockExclusive)?;
+        let staged = replace::begin(&self.path, &file_name(&head.source), 0o640)?;
         let mut count = 0;
-        let write = |file: &mut File| {
-            let mut writer = Writer::new(file, head)?;
-            each(entries, before, head, |entry| {
-                count += 1;
-                writer.entry(entry)
-            })?;
-            writer.finish()
-        };
-        replace::stage(&self.path, &file_name(&head.source), 0o640, write)?.commit()?;
+        let mut writer = Writer::new(staged.file(), head)?;
+        each(entries, before, head, |entry| {
+            count += 1;
+            writer.entry(entry)
+        })?;
+        writer.finish()?;
+        match entries {
+            // A long list is on the disk as late as it would be in force otherwise. sipguard has a copy of its own, and whoever said this says it again.
+            Entries::List(_) | Entries::Ending { .. } => staged.commit_ahead()?,
+            // What a name had before stands here alone.
+            Entries::All(_) | Entries::AsBefore | Entries::Written => staged.commit()?,
+        }
         Ok(count)
     }
 }
@@ -84,16 +88,29 @@ fn each(
             }
             Ok(())
         }
-        Entries::Ending { list, .. } => list.iter().try_for_each(|ending| {
+        Entries::Ending { list, .. } => {
             let time = |second| Timestamp::from_second(second).ok();
-            hand(&Entry {
-                prefix: ending.prefix,
-                first: time(ending.first).map_or(head.asked, |first| first.min(head.asked)),
+            let Some(first) = list.first() else {
+                return Ok(());
+            };
+            // One for all: there may be a million.
+            let mut entry = Entry {
+                prefix: first.prefix,
+                first: head.asked,
                 last: head.asked,
-                end: time(ending.end),
-                comment: Some(ending.comment.to_string()),
+                end: None,
+                comment: None,
+            };
+            list.iter().try_for_each(|ending| {
+                entry.prefix = ending.prefix;
+                entry.first = time(ending.first).map_or(head.asked, |first| first.min(head.asked));
+                entry.end = time(ending.end);
+                let comment = entry.comment.get_or_insert_default();
+                comment.clear();
+                comment.push_str(&ending.comment);
+                hand(&entry)
             })
-        }),
+        }
         Entries::AsBefore | Entries::Written => {
             let mut known = Known::of(before)?;
             // The other side just said that these are all there still; or nothing, and they were seen when they were.

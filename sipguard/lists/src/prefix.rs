@@ -105,22 +105,29 @@ pub fn push(prefix: IpNet, line: &mut Vec<u8>) {
         line.extend_from_slice(format(prefix).as_bytes());
         return;
     };
+    // As long as the longest, so that the line grows once.
+    let (mut text, mut end) = ([0; "255.255.255.255/32".len()], 0);
+    let mut push = |byte| {
+        text[end] = byte;
+        end += 1;
+    };
     for (place, octet) in prefix.addr().octets().into_iter().enumerate() {
         if place > 0 {
-            line.push(b'.');
+            push(b'.');
         }
-        push_decimal(octet, line);
+        push_decimal(octet, &mut push);
     }
     if prefix.prefix_len() < 32 {
-        line.push(b'/');
-        push_decimal(prefix.prefix_len(), line);
+        push(b'/');
+        push_decimal(prefix.prefix_len(), &mut push);
     }
+    line.extend_from_slice(&text[..end]);
 }
 
-fn push_decimal(number: u8, line: &mut Vec<u8>) {
+fn push_decimal(number: u8, push: &mut impl FnMut(u8)) {
     for (power, is_first) in [(100, false), (10, false), (1, true)] {
         if number >= power || is_first {
-            line.push(b'0' + number / power % 10);
+            push(b'0' + number / power % 10);
         }
     }
 }

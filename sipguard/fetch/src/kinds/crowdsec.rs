@@ -199,7 +199,7 @@ impl Bouncer {
         let read = answer::read(&mut body, take, ended.as_mut());
         body.all()?;
         read?;
-        Ok(decisions.settle(&ended.unwrap_or_default()))
+        Ok(decisions.settle(ended.unwrap_or_default()))
     }
 
     fn agent(&self) -> Result<Agent, String> {

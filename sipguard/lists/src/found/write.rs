@@ -48,8 +48,10 @@ impl<W: Write> Writer<W> {
             )));
         }
         let comment = entry.comment.as_deref().map(|comment| {
-            let end = comment.char_indices().nth(MAX_COMMENT);
-            end.map_or(comment, |(end, _)| &comment[..end])
+            // No character takes less than a byte.
+            let is_long = comment.len() > MAX_COMMENT;
+            let end = is_long.then(|| comment.char_indices().nth(MAX_COMMENT));
+            end.flatten().map_or(comment, |(end, _)| &comment[..end])
         });
         let last = (Some(entry.last) != self.answered).then_some(entry.last);
         let times = [(&b",\"last\":"[..], last), (b",\"end\":", entry.end)];

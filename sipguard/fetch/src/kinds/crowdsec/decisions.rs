@@ -161,14 +161,14 @@ impl Decisions {
     }
 
     /// Takes away those that ended, and tells whether anything changed since the last time.
-    pub(super) fn settle(&mut self, ended: &[u64]) -> bool {
-        let ended: HashSet<_> = ended.iter().collect();
+    pub(super) fn settle(&mut self, mut ended: Vec<u64>) -> bool {
         let before = self.len();
         if !ended.is_empty() {
-            self.list.retain(|decision| !ended.contains(&decision.id));
-            self.countries
-                .retain(|decision| !ended.contains(&decision.id));
-            self.left_out.retain(|id| !ended.contains(id));
+            ended.sort_unstable();
+            let stays = |id: u64| ended.binary_search(&id).is_err();
+            self.list.retain(|decision| stays(decision.id));
+            self.countries.retain(|decision| stays(decision.id));
+            self.left_out.retain(|id| stays(*id));
         }
         self.is_changed |= self.len() != before;
         if self.is_changed {

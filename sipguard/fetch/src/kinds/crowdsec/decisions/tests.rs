@@ -32,7 +32,7 @@ fn told(decisions: &mut Decisions, text: &str) -> Result<bool, String> {
     let mut ended = Vec::new();
     let take = |told| decisions.take(&told, now());
     answer::read(text.as_bytes(), take, Some(&mut ended))?;
-    Ok(decisions.settle(&ended))
+    Ok(decisions.settle(ended))
 }
 
 fn decision(id: u64, value: &str, duration: &str) -> String {
