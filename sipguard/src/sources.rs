@@ -26,7 +26,10 @@ use sipguard_lists::{
 use thiserror::Error;
 
 pub(crate) use self::folder::open;
-use self::{bounds::Bounds, compare::compare};
+use self::{
+    bounds::Bounds,
+    compare::{Compared, compare},
+};
 pub use self::{
     bounds::{Broken, LeftOut, Size},
     changes::Changes,
@@ -173,19 +176,7 @@ pub fn take(
     if bounds.is_a_list()
         && let Ok(Some(before)) = copies.opened(task)
     {
-        let before = (before.input(), before.position(), before.head());
-        let now = (reader.input(), reader.position(), &head);
-        let write = |out: &mut dyn Write| -> Result<_, Problem> {
-            let keep = |found: &Entry| -> Result<bool, Problem> {
-                bounds.seen(found)?;
-                Ok(bounds.entry(found)?)
-            };
-            let compared = compare(before, now, out, keep)?;
-            if accept == Accept::Alike {
-                bounds.sizes(compared.before, compared.now)?;
-            }
-            Ok(compared)
-        };
+        let write = |out: &mut dyn Write| beside(&before, &reader, &mut bounds, accept, Some(out));
         let (compared, copy) = copies.write(task, write).map_err(refused)?;
         return Ok(Some(Taken {
             head,
@@ -218,6 +209,45 @@ pub fn take(
         changes: changes.finish(),
         copy,
     }))
+}
+
+/// Where what the fetcher found for a long list differs from the last good copy. `None` where there is none, or where it is refused: what is
+/// wrong, [`take`] tells.
+pub fn look_for_changes(
+    folder: &Path,
+    copies: &Copies,
+    task: &Task,
+    accept: Accept,
+    circumstances: Circumstances<'_>,
+) -> Option<Changes> {
+    let (reader, mut bounds) = begin(folder, task, circumstances).ok()??;
+    if !bounds.is_a_list() {
+        return None;
+    }
+    let before = copies.opened(task).ok()??;
+    let compared = beside(&before, &reader, &mut bounds, accept, None);
+    Some(compared.ok()?.changes)
+}
+
+/// Reads a list beside the last good copy, and writes what is to take its place, where that is wanted.
+fn beside(
+    before: &Reader<File>,
+    now: &Reader<File>,
+    bounds: &mut Bounds<'_>,
+    accept: Accept,
+    out: Option<&mut dyn Write>,
+) -> Result<Compared, Problem> {
+    let before = (before.input(), before.position(), before.head());
+    let now = (now.input(), now.position(), now.head());
+    let keep = |found: &Entry| -> Result<bool, Problem> {
+        bounds.seen(found)?;
+        Ok(bounds.entry(found)?)
+    };
+    let compared = compare(before, now, out, keep)?;
+    if accept == Accept::Alike {
+        bounds.sizes(compared.before, compared.now)?;
+    }
+    Ok(compared)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use ipnet::IpNet;
@@ -206,6 +207,40 @@ fn many_changes_become_a_generation_and_few_do_not() {
             .succeeded();
         assert_eq!(kernel_and_list(&scene), (1_000, 1_000));
         assert!(status(&scene)["sources"][0]["refused"].is_null());
+    });
+}
+
+/// Single changes of a list are in force before there is a copy of them.
+#[test]
+fn what_no_copy_can_be_made_of_does_not_stay_in_force() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(URL);
+        let mut found = Found::url("blocked", "https://feeds.example/voip.txt");
+        found.all((1..100).map(nth));
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let number = generation(&scene);
+        let remount = |options: &str| {
+            let mut command = Command::new("mount");
+            command.args(["-o", &format!("remount,{options}"), STATE]);
+            scene.gateway.run(&mut command).succeeded();
+        };
+
+        found.all((2..101).map(nth));
+        remount("ro");
+        let refused = scene.sipguard(["refresh", "--offline"]);
+        assert!(refused.stderr.contains("cannot write"), "{refused:?}");
+        assert!(!scene.passes("eth0", "10.0.0.1", 5060));
+        assert!(scene.passes("eth0", "10.0.0.100", 5060));
+        assert_eq!(kernel_and_list(&scene), (99, 99));
+
+        remount("rw");
+        let refreshed = refresh(&scene);
+        assert_eq!(refreshed.stdout, "blocked: 99 entries, 1 new, 1 gone\n");
+        assert!(scene.passes("eth0", "10.0.0.1", 5060));
+        assert!(!scene.passes("eth0", "10.0.0.100", 5060));
+        assert_eq!(kernel_and_list(&scene), (99, 99));
+        assert_eq!(generation(&scene), number, "all in place");
     });
 }
 

@@ -17,7 +17,9 @@ use crate::{
     fetcher::Fetcher,
     host::{Host, Trouble},
     policy::LiveSource,
-    sources::{Accept, Changes, Circumstances, Copies, FOLDER, NewCopy, Unsaved, look, take},
+    sources::{
+        Accept, Changes, Circumstances, Copies, FOLDER, NewCopy, look, look_for_changes, take,
+    },
 };
 
 /// How long an apply waits for what was never asked for.
@@ -82,6 +84,13 @@ pub(super) enum Took {
     },
 }
 
+/// What was put in force before there was a copy of it.
+struct Ahead {
+    changes: Changes,
+    /// Whether another generation has to take over.
+    needs_room: bool,
+}
+
 /// Asks for live sources, and puts in force what was found; all of them where none is named.
 ///
 /// # Errors
@@ -92,9 +101,9 @@ pub fn refresh(
     options: RefreshOptions,
 ) -> Result<Vec<Refreshed>, Error> {
     let wanted = |source: &LiveSource| names.is_empty() || names.contains(&source.task.source);
+    let mut session = Session::begin(host)?;
+    let mut live = session.live()?;
     {
-        let mut session = Session::begin(host)?;
-        let live = session.live()?;
         let sources = live.as_ref().map_or_else(Vec::new, Live::sources);
         for name in names {
             if sources.iter().all(|source| source.task.source != *name) {
@@ -118,17 +127,19 @@ pub fn refresh(
             return Ok(Vec::new());
         }
     }
-    // Others may change things meanwhile.
     if !options.offline {
+        // Others may change things meanwhile.
+        drop((live, session));
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         match Fetcher::find().and_then(|fetcher| fetcher.ask(&names, AT_REFRESH)) {
             // What failed of it stands in what it wrote.
             Ok(_) => {}
             Err(error) => host.note(Trouble::Fetcher(error)),
         }
+        session = Session::begin(host)?;
+        live = session.live()?;
     }
-    let mut session = Session::begin(host)?;
-    let Some(live) = session.live()? else {
+    let Some(live) = live else {
         return Ok(Vec::new());
     };
     let accept = if options.accept || options.forget {
@@ -187,8 +198,16 @@ impl Session<'_> {
         let mut all = Vec::new();
         // Whether another generation is to take over, which is made of the copies.
         let mut many = false;
+        // Whether one in force has what no copy has.
+        let mut astray = false;
         let refused = self.state.refused.clone();
         for source in sources {
+            let ahead = if many {
+                None
+            } else {
+                self.put_ahead(live, source, accept)?
+            };
+            let mut has_followed = ahead.is_none();
             let outcome = match self.take_one(source, accept) {
                 Ok(Took::Nothing) => RefreshOutcome::Nothing,
                 Ok(Took::AsBefore) => RefreshOutcome::Unchanged,
@@ -201,8 +220,17 @@ impl Session<'_> {
                     let kept = if many {
                         copy.keep()
                     } else {
-                        let (kept, needs_room) = self.put_changes(live, source, &changes, copy)?;
+                        let needs_room = match &ahead {
+                            Some(ahead) if ahead.changes == changes => ahead.needs_room,
+                            // There is another file by now.
+                            _ => self.put(live, source, &changes)?,
+                        };
                         many |= needs_room;
+                        let kept = copy.keep();
+                        if kept.is_ok() && !needs_room {
+                            self.note_followed(live, source)?;
+                            has_followed |= ahead.is_some_and(|ahead| ahead.changes == changes);
+                        }
                         kept
                     };
                     let told = |count: usize| (!changes.more).then_some(count);
@@ -218,18 +246,17 @@ impl Session<'_> {
                 }
                 Err(why) => RefreshOutcome::Refused(why),
             };
+            astray |= !has_followed;
             all.push(Refreshed {
                 source: source.task.source.clone(),
                 outcome,
             });
         }
-        if many {
-            if live.pending.is_none() {
-                renew(self, live)?;
-            } else {
-                for generation in live.generations() {
-                    self.reconcile(generation)?;
-                }
+        if many && live.pending.is_none() {
+            renew(self, live)?;
+        } else if many || astray {
+            for generation in live.generations() {
+                self.reconcile(generation)?;
             }
         }
         if refused != self.state.refused {
@@ -301,23 +328,41 @@ impl Session<'_> {
         copy.is_some_and(|copy| copy.is_ok_and(|copy| copy.keep().is_ok()))
     }
 
-    /// Makes single changes of a source in place, and the copy that they come from the last good one. What a crash leaves in between is known
-    /// by the generation's revision, which is none meanwhile. Returns whether it was kept, and whether another generation has to take over.
-    fn put_changes(
-        &mut self,
+    /// Puts single changes of a long list in force before its copy is made, which takes as long again. What is read then is judged anew, and what it
+    /// does not say is taken back. Returns what was put; none where there is nothing to put in place.
+    fn put_ahead(
+        &self,
         live: &Live,
         source: &LiveSource,
-        changes: &Changes,
-        copy: NewCopy,
-    ) -> Result<(Result<(), Unsaved>, bool), Error> {
-        let bans = self.bans();
-        let number = |generation: &Generation| {
-            let mut sources = generation.description.live.iter();
-            let place = sources.position(|known| known.task == source.task)?;
-            u16::try_from(place).ok()
+        accept: Accept,
+    ) -> Result<Option<Ahead>, Error> {
+        let own = own_addresses(std::slice::from_ref(source));
+        let circumstances = Circumstances {
+            now: self.now().wall,
+            own: &own,
         };
-        let needs_room = put_in_place(live, |generation| {
-            let Some(number) = number(generation) else {
+        let (folder, copies) = (Path::new(FOLDER), self.host.copies());
+        let task = &source.task;
+        if is_as_before(&copies, task, circumstances) {
+            return Ok(None);
+        }
+        let changes = look_for_changes(folder, &copies, task, accept, circumstances);
+        let Some(changes) = changes.filter(|changes| !changes.more && !changes.is_empty()) else {
+            return Ok(None);
+        };
+        let needs_room = self.put(live, source, &changes)?;
+        Ok(Some(Ahead {
+            changes,
+            needs_room,
+        }))
+    }
+
+    /// Makes single changes of a source in place. What a crash leaves is known by the generation's revision, which is none from here on. Returns
+    /// whether another generation has to take over.
+    fn put(&self, live: &Live, source: &LiveSource, changes: &Changes) -> Result<bool, Error> {
+        let bans = self.bans();
+        put_in_place(live, |generation| {
+            let Some(number) = number(generation, source) else {
                 return Ok(());
             };
             generation.set_revision_of_source(number, u64::MAX)?;
@@ -326,20 +371,18 @@ impl Session<'_> {
             // What is new comes in before what is old goes.
             let new = changes.new.iter().map(|(prefix, _)| *prefix);
             said.put(generation, new.chain(changes.gone.iter().copied()))
-        })?;
-        let kept = copy.keep();
-        if needs_room {
-            return Ok((kept, true));
-        }
+        })
+    }
+
+    /// Notes that what is in force is what the last good copy of a source says.
+    fn note_followed(&self, live: &Live, source: &LiveSource) -> Result<(), Error> {
         let revision = self.host.copies().revision(&source.task);
         for generation in live.generations() {
-            if kept.is_ok()
-                && let Some(number) = number(generation)
-            {
+            if let Some(number) = number(generation, source) {
                 generation.set_revision_of_source(number, revision)?;
             }
         }
-        Ok((kept, false))
+        Ok(())
     }
 
     /// Forgets what was known of a source.
@@ -365,6 +408,13 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// A source's number in a generation.
+fn number(generation: &Generation, source: &LiveSource) -> Option<u16> {
+    let mut sources = generation.description.live.iter();
+    let place = sources.position(|known| known.task == source.task)?;
+    u16::try_from(place).ok()
 }
 
 /// Whether the fetcher's file says of itself that it is what the copy was made of.

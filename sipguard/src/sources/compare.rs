@@ -31,18 +31,20 @@ pub(super) struct Compared {
     pub(super) now: Size,
 }
 
-/// Compares a file with the copy, each with the place where its entries begin and what its first line says, and writes what is read to `out`.
+/// Compares a file with the copy, each with the place where its entries begin and what its first line says, and writes what is read to `out`. Without
+/// that, it is for the changes alone: where there are more than are told it ends.
 pub(super) fn compare(
     before: (&File, u64, &Head),
     now: (&File, u64, &Head),
-    out: &mut dyn Write,
+    out: Option<&mut dyn Write>,
     mut keep: impl FnMut(&Entry) -> Result<bool, Problem>,
 ) -> Result<Compared, Problem> {
+    let is_for_changes = out.is_none();
     let (mut old, mut new) = (Side::new(before), Side::new(now));
     let mut changes = Changes::default();
     let mut out = Lines::begin(out, now.2)?;
     let mut left_out = 0;
-    loop {
+    while !(is_for_changes && changes.more) {
         old.fill()?;
         new.fill()?;
         let common = whole_lines(old.rest(), new.rest());
@@ -86,8 +88,10 @@ pub(super) fn compare(
             }
         }
     }
-    new.end()?;
-    out.end()?;
+    if !(is_for_changes && changes.more) {
+        new.end()?;
+        out.end()?;
+    }
     Ok(Compared {
         changes,
         entries: new.entries - left_out,
@@ -113,13 +117,15 @@ fn whole_lines(one: &[u8], other: &[u8]) -> usize {
 
 /// What is written: lines with commas between them, whichever of those that are read are left out.
 struct Lines<'o> {
-    out: &'o mut dyn Write,
+    out: Option<&'o mut dyn Write>,
     between: &'static [u8],
 }
 
 impl<'o> Lines<'o> {
-    fn begin(out: &'o mut dyn Write, head: &Head) -> io::Result<Self> {
-        out.write_all(&first_line(head)?)?;
+    fn begin(mut out: Option<&'o mut dyn Write>, head: &Head) -> io::Result<Self> {
+        if let Some(out) = &mut out {
+            out.write_all(&first_line(head)?)?;
+        }
         Ok(Self {
             out,
             between: b"\n",
@@ -128,17 +134,21 @@ impl<'o> Lines<'o> {
 
     /// Whole lines, the last one with its comma and its end or without.
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let Some(out) = &mut self.out else {
+            return Ok(());
+        };
         let lines = lines.strip_suffix(b"\n").unwrap_or(lines);
         let lines = lines.strip_suffix(b",").unwrap_or(lines);
-        self.out.write_all(self.between)?;
+        out.write_all(self.between)?;
         self.between = b",\n";
-        self.out.write_all(lines)
+        out.write_all(lines)
     }
 
     fn end(self) -> io::Result<()> {
-        self.out.write_all(b"\n")?;
-        self.out.write_all(END)?;
-        self.out.write_all(b"\n")
+        let Some(out) = self.out else { return Ok(()) };
+        out.write_all(b"\n")?;
+        out.write_all(END)?;
+        out.write_all(b"\n")
     }
 }
 
@@ -146,9 +156,10 @@ impl<'o> Lines<'o> {
 struct Side<'h> {
     file: &'h File,
     head: &'h Head,
-    /// Where the next bytes are read, and what of the file was read and is not passed yet.
+    /// Where the next bytes are read; what of the file was read, and what of that is passed.
     place: u64,
     window: Vec<u8>,
+    filled: usize,
     passed: usize,
     at_end: bool,
     /// What was passed.
@@ -166,7 +177,8 @@ impl<'h> Side<'h> {
             file,
             head,
             place,
-            window: Vec::new(),
+            window: vec![0; WINDOW],
+            filled: 0,
             passed: 0,
             at_end: false,
             lines: 1,
@@ -178,7 +190,7 @@ impl<'h> Side<'h> {
     }
 
     fn rest(&self) -> &[u8] {
-        &self.window[self.passed..]
+        &self.window[self.passed..self.filled]
     }
 
     /// Sees to it that there is more than a line in the window, where there is more.
@@ -186,24 +198,22 @@ impl<'h> Side<'h> {
         if self.at_end || self.rest().len() > 2 * MAX_LINE {
             return Ok(());
         }
-        self.window.drain(..self.passed);
+        self.window.copy_within(self.passed..self.filled, 0);
+        self.filled -= self.passed;
         self.passed = 0;
-        let kept = self.window.len();
-        self.window.resize(WINDOW, 0);
-        let mut filled = kept;
-        while filled < WINDOW {
-            match self.file.read_at(&mut self.window[filled..], self.place)? {
+        while self.filled < WINDOW {
+            let room = &mut self.window[self.filled..];
+            match self.file.read_at(room, self.place)? {
                 0 => {
                     self.at_end = true;
                     break;
                 }
                 read => {
-                    filled += read;
+                    self.filled += read;
                     self.place += read as u64;
                 }
             }
         }
-        self.window.truncate(filled);
         if self.place > MAX_BYTES {
             return Err(ReadError::TooLong);
         }
@@ -411,14 +421,17 @@ mod tests {
         let before = Reader::new(before).unwrap();
         let now = Reader::new(now).map_err(|error| error.to_string())?;
         let mut out = Vec::new();
-        let done = compare(
-            (before.input(), before.position(), before.head()),
-            (now.input(), now.position(), now.head()),
-            &mut out,
-            |_| Ok(true),
-        );
+        let compare = |out| {
+            let before = (before.input(), before.position(), before.head());
+            let now = (now.input(), now.position(), now.head());
+            compare(before, now, out, |_| Ok(true)).map_err(|error| error.to_string())
+        };
+        // Without a copy it finds the same.
+        let seen = compare(None).map(|seen| seen.changes);
+        let done = compare(Some(&mut out));
+        let found = done.as_ref().map(|done| &done.changes);
+        assert_eq!(seen.as_ref(), found, "{seen:?}");
         done.map(|done| (done, out))
-            .map_err(|error| error.to_string())
     }
 
     fn entries() -> impl Strategy<Value = Vec<Entry>> {
