@@ -22,6 +22,7 @@ mod filters;
 mod fleet;
 mod frames;
 mod guard;
+mod in_force;
 mod limit;
 mod listener;
 mod lists;
@@ -247,7 +248,7 @@ fn measure(
 
 /// What others change while all is in force.
 fn measure_lists(sandbox: &Sandbox, effort: &Effort, figures: &mut Figures) -> Result<()> {
-    figures.bans = bans::run(sandbox, effort)?;
+    figures.bans = bans::run(sandbox)?;
     figures.print_bans();
     figures.sources = sources::run(sandbox, effort)?;
     figures.print_sources();

@@ -12,10 +12,7 @@ use std::{
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::{
-    Effort,
-    guard::{Guard, INTERFACE, Mode},
-};
+use super::guard::{Guard, INTERFACE, Mode};
 use crate::{
     machine,
     netns::{End, Host, Process, SCRATCH, STATE, Sandbox, join},
@@ -25,6 +22,9 @@ use crate::{
 const SINGLE: usize = 1000;
 /// How many fail2ban makes.
 const BY_FAIL2BAN: usize = 300;
+/// How often. Each of a jail's two threads looks only every fifth of a second whether it is to stop, which is as long as all that sipguard has to do
+/// with it and longer: of few rounds the best is a matter of luck.
+const ROUNDS: u32 = 9;
 /// What it makes them with, a jail each.
 const JAILS: [&str; 3] = ["true", "nftables", OURS];
 const OURS: &str = "sipguard";
@@ -39,7 +39,7 @@ pub(super) struct Row {
     pub(super) stop_seconds: Option<f64>,
 }
 
-pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
+pub(super) fn run(sandbox: &Sandbox) -> Result<Vec<Row>> {
     let (host, peer) = (sandbox.host(), sandbox.host());
     join(
         End {
@@ -53,7 +53,7 @@ pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
             addresses: &[],
         },
     );
-    on_disk(&host, || measured(&host, effort))
+    on_disk(&host, || measured(&host))
 }
 
 /// Has the state on the disk that the workspace is on meanwhile.
@@ -73,7 +73,7 @@ pub(super) fn on_disk<T>(host: &Host, work: impl FnOnce() -> Result<T>) -> Resul
     done
 }
 
-fn measured(host: &Host, effort: &Effort) -> Result<Vec<Row>> {
+fn measured(host: &Host) -> Result<Vec<Row>> {
     let guard = Guard::new("203.0.113.0/24\n", Mode::Native)?;
     guard.apply(host)?;
     let began = Instant::now();
@@ -92,14 +92,14 @@ fn measured(host: &Host, effort: &Effort) -> Result<Vec<Row>> {
     }];
     guard.run(host, &["-q", "unban", "--by", "bench", "--all"])?;
     if machine::find("fail2ban-server").is_some() && machine::find("nft").is_some() {
-        rows.extend(by_fail2ban(host, &guard, effort)?);
+        rows.extend(by_fail2ban(host, &guard)?);
     }
     guard.down(host)?;
     Ok(rows)
 }
 
 /// The best of several rounds, in each of which all have their turn.
-fn by_fail2ban(host: &Host, guard: &Guard, effort: &Effort) -> Result<Vec<Row>> {
+fn by_fail2ban(host: &Host, guard: &Guard) -> Result<Vec<Row>> {
     let fail2ban = Fail2ban::start(host)?;
     let mut rows: Vec<Row> = JAILS
         .map(|jail| Row {
@@ -109,7 +109,7 @@ fn by_fail2ban(host: &Host, guard: &Guard, effort: &Effort) -> Result<Vec<Row>> 
             stop_seconds: Some(f64::INFINITY),
         })
         .into();
-    for _ in 0..effort.policy_rounds {
+    for _ in 0..ROUNDS {
         for row in &mut rows {
             let mut words = vec!["set".to_owned(), row.by.to_owned(), "banip".to_owned()];
             words.extend(

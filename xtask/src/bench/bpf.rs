@@ -158,6 +158,14 @@ impl Program {
         Ok(upper(attributes[4]))
     }
 
+    /// What it says of a frame.
+    pub(super) fn verdict(&self, frame: &[u8]) -> Result<u32> {
+        let mut attributes = self.test(frame, 1);
+        done(bpf_call(PROG_TEST_RUN, &mut attributes)).context("BPF_PROG_TEST_RUN")?;
+        // retval, behind prog_fd.
+        Ok(upper(attributes[0]))
+    }
+
     /// Puts `times` frames on the wire that the program sends them to. Returns nanoseconds a frame as the kernel takes them: without what
     /// it makes ready before and takes away afterwards, which lasts longer than a hundred thousand frames.
     pub(super) fn inject(&self, frame: &[u8], times: u32) -> Result<u32> {

@@ -21,6 +21,7 @@ use serde::Serialize;
 use super::{
     Effort, bans,
     guard::{Guard, INTERFACE, Mode},
+    in_force::judged_otherwise,
     watched,
 };
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
 /// How often both ask, unless said otherwise.
 const EVERY: &str = "10s";
 /// Who is banned, and is not any more: nobody else says anything of him.
-const ONE: &str = "198.51.100.7";
+const ONE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 /// How often.
 const SINGLE: u32 = 2;
 /// An answer without anything in it has at most so many bytes, and one with a decision has more.
@@ -51,9 +52,11 @@ pub(super) struct Row {
     pub(super) processor_seconds: f64,
     /// The most memory, of all its processes together.
     pub(super) peak_mib: f64,
-    /// Until one more is in force, and until one is not any more: the slowest.
+    /// Until one more is in force in the kernel, and until one is not any more: the slowest.
     pub(super) more_seconds: f64,
     pub(super) less_seconds: f64,
+    /// Until it is on the disk, too, where it ever is: the slowest of both.
+    pub(super) on_disk_seconds: Option<f64>,
     /// Processors in use while nothing changes.
     pub(super) idle: f64,
 }
@@ -142,6 +145,7 @@ impl World {
             peak_mib: 0.0,
             more_seconds: 0.0,
             less_seconds: 0.0,
+            on_disk_seconds: Some(0.0),
             idle: 0.0,
         };
         let mut peak = refreshed.peak_mib;
@@ -154,9 +158,14 @@ impl World {
                 self.crowdsec
                     .cscli(&self.host, &format!("decisions {words} --ip {ONE}"));
                 wait("it is found", || stamp() != before)?;
-                let again = watched::run("refresh", &self.host, &mut guard.command(&refresh))?;
-                // It is in force a little sooner: this is when it is safe on the disk, too.
-                *slowest = slowest.max(self.relay.since_answer());
+                let answered = self.relay.answered();
+                let mut command = guard.command(&refresh);
+                let again = || watched::run("refresh", &self.host, &mut command);
+                let (again, in_force) = judged_otherwise(ONE, again)?;
+                let in_force = in_force.duration_since(answered).as_secs_f64();
+                *slowest = slowest.max(in_force);
+                let on_disk = answered.elapsed().as_secs_f64();
+                row.on_disk_seconds = row.on_disk_seconds.map(|slowest| slowest.max(on_disk));
                 peak = peak.max(again.peak_mib);
             }
         }
@@ -218,6 +227,7 @@ impl World {
             peak_mib: 0.0,
             more_seconds: 0.0,
             less_seconds: 0.0,
+            on_disk_seconds: None,
             idle: 0.0,
         };
         let is_banned = || {
@@ -296,9 +306,12 @@ impl Relay {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    fn answered(&self) -> Instant {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn since_answer(&self) -> f64 {
-        let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        answered.elapsed().as_secs_f64()
+        self.answered().elapsed().as_secs_f64()
     }
 }
 

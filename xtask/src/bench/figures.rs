@@ -227,20 +227,24 @@ impl Figures {
 
     pub(super) fn print_sources(&self) {
         println!(
-            "\n{:<26}{:>10}{:>10}{:>10}",
-            "a live list, entries", "s", "changes", "s"
+            "\n{:<26}{:>10}{:>10}{:>14}{:>18}",
+            "a live list, entries", "s", "changes", "in the kernel", "on the disk, too"
         );
         for row in &self.sources {
             println!(
-                "{:<26}{:>10.3}{:>10}{:>10.3}",
-                row.entries, row.seconds, row.changes, row.change_seconds
+                "{:<26}{:>10.3}{:>10}{:>14.3}{:>18.3}",
+                row.entries,
+                row.seconds,
+                row.changes,
+                row.change_seconds,
+                row.change_on_disk_seconds
             );
         }
     }
 
     pub(super) fn print_crowdsec(&self) {
         println!(
-            "\n{:<26}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}{:>8}",
+            "\n{:<26}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}{:>18}{:>8}",
             "CrowdSec's decisions, by",
             "decisions",
             "s",
@@ -248,11 +252,14 @@ impl Figures {
             "peak MiB",
             "one more",
             "one less",
+            "on the disk, too",
             "idle"
         );
         for row in &self.crowdsec {
+            let on_disk = row.on_disk_seconds;
+            let on_disk = on_disk.map_or("–".to_owned(), |seconds| format!("{seconds:.3}"));
             println!(
-                "{:<26}{:>10}{:>10.3}{:>10.2}{:>10.0}{:>10.3}{:>10.3}{:>8.3}",
+                "{:<26}{:>10}{:>10.3}{:>10.2}{:>10.0}{:>10.3}{:>10.3}{on_disk:>18}{:>8.3}",
                 row.by,
                 row.decisions,
                 row.seconds,

@@ -85,10 +85,13 @@ tcp = [80]
         })
     }
 
-    /// Keeps a live list out of SIP, too; `source` is what is in its table.
+    /// Keeps a live list out of SIP, and nobody else; `source` is what is in its table.
     pub(super) fn deny_live(&self, source: &str) -> Result<()> {
         let text = fs::read_to_string(&self.config)?;
-        let text = text.replace("[services.sip]\n", "[services.sip]\ndeny = [\"live\"]\n");
+        let text = text.replace(
+            "[services.sip]\n",
+            "[services.sip]\ndefault = \"allow\"\ndeny = [\"live\"]\n",
+        );
         let source = format!("[sources]\nlive = {{ {source} }}\n");
         Ok(fs::write(
             &self.config,
@@ -112,7 +115,7 @@ tcp = [80]
     /// more.
     pub(super) fn program(&self, host: &Host) -> Result<Program> {
         self.apply(host)?;
-        let program = pinned().and_then(|pin| Program::open(&pin));
+        let program = program_in_force();
         self.down(host)?;
         program
     }
@@ -133,6 +136,11 @@ tcp = [80]
         );
         Ok(took)
     }
+}
+
+/// The program that guards the interface, as long as no other generation takes its place.
+pub(super) fn program_in_force() -> Result<Program> {
+    Program::open(&pinned()?)
 }
 
 /// The newest generation's program for the interface.

@@ -4,16 +4,18 @@
 use std::{
     fmt::Write as _,
     fs,
+    net::Ipv4Addr,
     path::Path,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::{
     Effort, bans,
     guard::{Guard, INTERFACE, Mode},
+    in_force::judged_otherwise,
 };
 use crate::netns::{End, Host, SCRATCH, Sandbox, join};
 
@@ -28,8 +30,10 @@ pub(super) struct Row {
     pub(super) seconds: f64,
     /// How many entries change.
     pub(super) changes: u32,
-    /// Until these are.
+    /// Until these are in force in the kernel.
     pub(super) change_seconds: f64,
+    /// Until they are on the disk, too.
+    pub(super) change_on_disk_seconds: f64,
 }
 
 pub(super) fn run(sandbox: &Sandbox, effort: &Effort) -> Result<Vec<Row>> {
@@ -58,6 +62,7 @@ fn row(host: &Host, guard: &Guard, effort: &Effort, entries: u32) -> Result<Row>
         seconds: f64::INFINITY,
         changes: CHANGES,
         change_seconds: f64::INFINITY,
+        change_on_disk_seconds: f64::INFINITY,
     };
     guard.run(host, &["apply", "--offline"])?;
     let mut changed = now() - 100_000;
@@ -70,8 +75,14 @@ fn row(host: &Host, guard: &Guard, effort: &Effort, entries: u32) -> Result<Row>
         row.seconds = row.seconds.min(guard.run(host, &words)?.as_secs_f64());
         changed += 1;
         found(first + CHANGES / 2, entries, changed)?;
-        let took = guard.run(host, &words)?.as_secs_f64();
-        row.change_seconds = row.change_seconds.min(took);
+        // What is gone goes last, and in the order of addresses.
+        let gone = (first..first + CHANGES / 2).map(address).max();
+        let gone = gone.context("something is gone")?;
+        let began = Instant::now();
+        let (took, in_force) = judged_otherwise(gone, || guard.run(host, &words))?;
+        let in_force = in_force.duration_since(began).as_secs_f64();
+        row.change_seconds = row.change_seconds.min(in_force);
+        row.change_on_disk_seconds = row.change_on_disk_seconds.min(took.as_secs_f64());
     }
     Ok(row)
 }
@@ -81,13 +92,16 @@ fn now() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
-/// What the fetcher would write for so many addresses from one on, far from each other as those of a feed are.
+/// Those of a feed are far from each other.
+fn address(place: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0x0b00_0000 + place.wrapping_mul(0x9e37_79b1) % 0xd000_0000)
+}
+
+/// What the fetcher would write for so many addresses from one on.
 fn found(first: u32, entries: u32, changed: u64) -> Result<()> {
     let folder = Path::new(SCRATCH).join("sipguard-fetch");
     fs::create_dir_all(&folder)?;
-    let mut addresses: Vec<u32> = (first..first + entries)
-        .map(|place| 0x0b00_0000 + place.wrapping_mul(0x9e37_79b1) % 0xd000_0000)
-        .collect();
+    let mut addresses: Vec<Ipv4Addr> = (first..first + entries).map(address).collect();
     addresses.sort_unstable();
     addresses.dedup();
     let asked = changed + 10;
@@ -97,7 +111,6 @@ fn found(first: u32, entries: u32, changed: u64) -> Result<()> {
     );
     for (place, address) in addresses.into_iter().enumerate() {
         let comma = if place == 0 { "" } else { "," };
-        let address = std::net::Ipv4Addr::from_bits(address);
         write!(
             text,
             "{comma}\n{{\"prefix\":\"{address}\",\"first\":1790000000}}"
