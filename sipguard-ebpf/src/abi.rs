@@ -9,7 +9,7 @@ pub use crate::lengths::{Layer, LayerLengths, Lengths};
 use crate::prefix::{Prefix, V4, V6};
 
 /// Changes with every change of what is in pinned maps; those of another version are never adopted.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Changes with [`Counter`] and what [`counter`] says: counters outlive generations, and those of another layout are never adopted.
 pub const COUNTERS_VERSION: u32 = 2;
@@ -270,7 +270,7 @@ pub const OLD: u32 = 1;
 pub struct Key<A: Prefix> {
     /// The prefix's address, host bits zero.
     pub address: A,
-    /// The service's number in the lowest byte, the prefix's length in the next one, the layer's number in the third.
+    /// The layer's number in the lowest byte's highest bit, the service's below it; the prefix's length in the second byte.
     tag: A::Tag,
 }
 
@@ -278,7 +278,7 @@ impl<A: Prefix> Key<A> {
     /// The key of `address/length` in a layer of `service`; the address's host bits must be zero.
     #[inline(always)]
     pub fn new(service: u8, layer: Layer, address: A, length: u8) -> Self {
-        let tag = u32::from(service) | u32::from(length) << 8 | (layer as u32) << 16;
+        let tag = u32::from(service) | (layer as u32) << 7 | u32::from(length) << 8;
         Self {
             address,
             tag: A::Tag::from(tag),
@@ -293,7 +293,7 @@ impl<A: Prefix> Key<A> {
 
     /// The layer.
     pub fn layer(&self) -> Layer {
-        match (self.tag.into() >> 16) as u8 {
+        match self.tag.into() & 0x80 {
             0 => Layer::Hand,
             _ => Layer::Live,
         }
@@ -301,7 +301,7 @@ impl<A: Prefix> Key<A> {
 
     /// The service's number.
     pub fn service(&self) -> u8 {
-        self.tag.into() as u8
+        self.tag.into() as u8 & 0x7f
     }
 
     /// The prefix's length in bits.

@@ -30,8 +30,11 @@ pub trait Prefix: Copy {
     fn masked(self, length: u8) -> Self;
     /// The first 32 bits, those behind the cell's prefix cleared.
     fn cell(self) -> u32;
-    /// All bits folded into the lower 32; the upper ones mean nothing.
-    fn folded(self) -> u64;
+    /// The neighbourhood whose entries have their markers beside each other: an IPv4 cell, an IPv6 /64. Folded into the lower 32 bits; the
+    /// upper ones mean nothing.
+    fn neighbourhood(self) -> u64;
+    /// Which of its neighbours it is, folded into the lower [`HALF_MIN`] bits; the upper ones mean nothing.
+    fn neighbour(self) -> u64;
     /// This family's words.
     fn lengths(lengths: &LayerLengths) -> &[u64];
     /// Whether there is an entry of all of this family's addresses.
@@ -78,7 +81,12 @@ impl Prefix for V4 {
     }
 
     #[inline(always)]
-    fn folded(self) -> u64 {
+    fn neighbourhood(self) -> u64 {
+        u64::from(self.cell())
+    }
+
+    #[inline(always)]
+    fn neighbour(self) -> u64 {
         u64::from(self.0)
     }
 
@@ -127,12 +135,15 @@ impl Prefix for V6 {
     }
 
     #[inline(always)]
-    fn folded(self) -> u64 {
-        let Self([high, low]) = self;
-        let high = high.wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
-        let low = low.wrapping_mul(0x1656_67B1_9E37_79F9);
-        let folded = high ^ low.rotate_left(31);
-        (folded >> 32) ^ folded
+    fn neighbourhood(self) -> u64 {
+        let Self([high, _]) = self;
+        high.wrapping_mul(0xC2B2_AE3D_27D4_EB4F) >> 32
+    }
+
+    #[inline(always)]
+    fn neighbour(self) -> u64 {
+        let Self([_, low]) = self;
+        low.wrapping_mul(0x1656_67B1_9E37_79F9) >> (64 - HALF_MIN)
     }
 
     #[inline(always)]
@@ -179,10 +190,13 @@ pub const fn cell_bit_of(service: u64, cell: u32, shift: u32) -> u64 {
     (service | (cell as u64).wrapping_mul(SPREAD) >> 32) >> (shift & 63)
 }
 
-/// Where the marker of an entry with this address and [`tag`](crate::abi::Key::tag) is in a half of 2^(32 - `shift`) bits.
+/// Where the marker of an entry with this address and [`tag`](crate::abi::Key::tag) is in a half of 2^(32 - `shift`) bits: its neighbourhood says in
+/// which block of the smallest half's size. What is asked for a packet beyond its cell is then in one or two cache lines, whatever lengths there are.
 #[inline(always)]
 pub fn marker_bit<A: Prefix>(address: A, tag: u64, shift: u32) -> u64 {
-    (address.folded() ^ tag.wrapping_mul(0x85EB_CA6B)).wrapping_mul(SPREAD) >> ((32 + shift) & 63)
+    let block = address.neighbourhood().wrapping_mul(SPREAD) >> ((32 + shift) & 63);
+    // The length is in the tag's second byte, so that most hosts have one half of the block and most other prefixes the other one.
+    block ^ (address.neighbour() ^ tag >> 5) & ((1 << HALF_MIN) - 1)
 }
 
 #[cfg(test)]
@@ -215,33 +229,72 @@ mod tests {
         }
     }
 
-    /// As many bits as there are prefixes, but for a few that meet by chance.
-    fn spread<A: Prefix>(prefixes: impl Iterator<Item = (A, u8)>) {
-        let bits: Vec<_> = prefixes
+    fn markers_of<A: Prefix>(prefixes: impl Iterator<Item = (A, u8)>) -> Vec<u64> {
+        prefixes
             .map(|(prefix, length)| {
                 let key = Key::new(3, Layer::Live, prefix.masked(length), length);
                 marker_bit(key.address, key.tag(), 32 - HALF_MAX)
             })
-            .collect();
-        let different = bits.iter().collect::<BTreeSet<_>>().len();
+            .collect()
+    }
+
+    fn different(bits: &[u64]) -> usize {
+        bits.iter().collect::<BTreeSet<_>>().len()
+    }
+
+    /// As many bits as there are prefixes, but for a few that meet by chance.
+    fn spread<A: Prefix>(prefixes: impl Iterator<Item = (A, u8)>) {
+        let bits = markers_of(prefixes);
+        let different = different(&bits);
+        assert!(different + 8 >= bits.len(), "{different} of {}", bits.len());
+    }
+
+    /// In one block of the smallest half's size, where they meet no more often than by chance: 64 of 512 do so four times.
+    fn spread_beside_each_other<A: Prefix>(prefixes: impl Iterator<Item = (A, u8)>) {
+        let bits = markers_of(prefixes);
+        assert!(
+            bits.iter()
+                .all(|bit| bit >> HALF_MIN == bits[0] >> HALF_MIN)
+        );
+        let different = different(&bits);
         assert!(different + 8 >= bits.len(), "{different} of {}", bits.len());
     }
 
     #[test]
     fn markers_are_spread() {
-        for length in [12, 16, 20, 24, 28, 32] {
+        for length in [12, 16, 20, 24] {
             let first = 0xcb00_7100;
             spread((0..4096).map(|n| (V4(first ^ n << (32 - length)), length)));
         }
-        for length in [16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128_u8] {
-            let first = 0x2001_0db8_0100_0006_0000_0000_0000_0066_u128;
+        for length in [28, 32] {
+            let first = 0xcb00_7100;
+            spread((0..4096).map(|n| (V4(first ^ n << 8), length)));
+        }
+        let first = 0x2001_0db8_0100_0006_0000_0000_0000_0066_u128;
+        for length in [16, 24, 32, 40, 48, 56, 64_u8] {
             let prefix = |n: u128| V6::from(first ^ n << (128 - u32::from(length)));
             spread((0..4096).map(|n| (prefix(n), length)));
         }
+        for length in [80, 96, 112, 128] {
+            spread((0..4096).map(|n: u128| (V6::from(first ^ n << 64), length)));
+        }
+    }
+
+    #[test]
+    fn markers_of_neighbours_are_beside_each_other() {
+        for step in [1, 2] {
+            let neighbours = (0..64).map(|n| V4(0xcb00_7100 + n * step));
+            spread_beside_each_other(neighbours.map(|host| (host, 32)));
+        }
         // One within the other.
-        spread((0..=32).map(|length| (V4(0xcb00_7142), length)));
+        spread_beside_each_other((24..=32).map(|length| (V4(0xcb00_7142), length)));
+        for step in [1, 1 << 16, 1 << 32, 1 << 56] {
+            let first = 0x2001_0db8_0100_0006_u128 << 64;
+            let neighbours = (0..64).map(|n| V6::from(first | n * step));
+            spread_beside_each_other(neighbours.map(|host| (host, 128)));
+        }
         let address = V6([0x2001_0db8_0100_0006, 0x66]);
-        spread((0..=128).map(|length| (address, length)));
+        spread_beside_each_other((64..=128).map(|length| (address, length)));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The decision: from what a frame is about to pass or drop, and why. No map, no pointer, no clock of its own.
 
+use core::hint;
+
 use crate::{
     abi::{Action, Guard, Key, Layer, Lengths, LinkKind, NO_SERVICE, Protocol, Reason, Value},
     datagram::Datagram,
@@ -265,20 +267,18 @@ pub fn most_specific<A: Prefix>(
     while word < A::WORDS {
         let mut in_use = lengths[word];
         // A bound that the verifier sees: as many as a word has lengths.
-        let turns = usize::from(A::BITS).min(64);
-        let mut turn = 0;
-        while in_use != 0 && turn < turns {
-            turn += 1;
+        let mut turns = u64::from(A::BITS).min(64);
+        while in_use != 0 && turns != 0 {
+            turns -= 1;
             let length = ((A::WORDS - 1 - word) as u8 * 64).wrapping_add(from_lowest(in_use));
             in_use &= in_use - 1;
+            // SAFETY: no other lengths are in use. Said because a shift by more would be cut off, at a price.
+            unsafe { hint::assert_unchecked(length <= A::BITS) };
             let key = Key::new(service, layer, address.masked(length), length);
-            if !tables.prefilter(markers | marker_bit(key.address, key.tag(), shift)) {
-                continue;
-            }
-            let Some(value) = tables.entry(&key) else {
-                continue;
-            };
-            if let Some(reason) = value.live(|| tables.now()) {
+            if tables.prefilter(markers | marker_bit(key.address, key.tag(), shift))
+                && let Some(value) = tables.entry(&key)
+                && let Some(reason) = value.live(|| tables.now())
+            {
                 return Some((reason, length));
             }
         }

@@ -8,7 +8,7 @@ use core::hint;
 
 use sipguard_ebpf::{
     abi::{Guard, Guards, LinkKind, Protocol},
-    prefix::HALF_MIN,
+    prefix::{HALF_MAX, HALF_MIN},
 };
 
 /// For each protocol and each port, as it stands in the frame, the byte of the [`Guard`] that it has, or 0. Not among the constants in the object,
@@ -87,8 +87,8 @@ pub(super) fn silent() -> bool {
 #[inline(always)]
 pub(super) fn prefilter_shift() -> u32 {
     let shift = read(&raw const PREFILTER_SHIFT);
-    // SAFETY: no half is smaller: the loader sets it.
-    unsafe { hint::assert_unchecked(shift <= 32 - HALF_MIN) };
+    // SAFETY: no half is smaller or larger: the loader sets it.
+    unsafe { hint::assert_unchecked(shift >= 32 - HALF_MAX && shift <= 32 - HALF_MIN) };
     shift
 }
 

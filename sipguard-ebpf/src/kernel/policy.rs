@@ -140,7 +140,7 @@ fn element<T>(array: &'static Array<T>, index: u64) -> Option<&'static T> {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn most_specific_v4(service: u8, layer: u8, address: u32) -> u32 {
+extern "C" fn most_specific_v4(service: u8, layer: u8, address: u32) -> u64 {
     pack(most_specific(
         &Policy::<false>,
         service,
@@ -151,7 +151,7 @@ extern "C" fn most_specific_v4(service: u8, layer: u8, address: u32) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn most_specific_v6(service: u8, layer: u8, high: u64, low: u64) -> u32 {
+extern "C" fn most_specific_v6(service: u8, layer: u8, high: u64, low: u64) -> u64 {
     pack(most_specific(
         &Policy::<false>,
         service,
@@ -162,25 +162,26 @@ extern "C" fn most_specific_v6(service: u8, layer: u8, high: u64, low: u64) -> u
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn behind_hand_v4(service: u8, address: u32) -> u32 {
+extern "C" fn behind_hand_v4(service: u8, address: u32) -> u64 {
     pack_decided(behind_hand(&Policy::<false>, service, V4(address)))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn behind_hand_v6(service: u8, high: u64, low: u64) -> u32 {
+extern "C" fn behind_hand_v6(service: u8, high: u64, low: u64) -> u64 {
     pack_decided(behind_hand(&Policy::<false>, service, V6([high, low])))
 }
 
-/// The reason's number in the lowest byte, 0 where nothing was found, and the prefix's length in the next one.
+/// The reason's number in the lowest byte, 0 where nothing was found, and the prefix's length in the next one. A whole word, of which nothing is to be
+/// cut off after a call.
 #[inline(always)]
-fn pack(found: Option<(Reason, u8)>) -> u32 {
-    found.map_or(0, |(reason, length)| reason as u32 | u32::from(length) << 8)
+fn pack(found: Option<(Reason, u8)>) -> u64 {
+    found.map_or(0, |(reason, length)| reason as u64 | u64::from(length) << 8)
 }
 
 /// What [`pack`] has packed.
 #[inline(always)]
-fn unpack(found: u32) -> Option<(Reason, u8)> {
+fn unpack(found: u64) -> Option<(Reason, u8)> {
     let length = (found >> 8) as u8;
     // An entry allows or denies.
     match found as u8 {
@@ -192,15 +193,15 @@ fn unpack(found: u32) -> Option<(Reason, u8)> {
 
 /// As [`pack`], and the layer's number in the third byte.
 #[inline(always)]
-fn pack_decided(found: Option<Decided>) -> u32 {
+fn pack_decided(found: Option<Decided>) -> u64 {
     found.map_or(0, |decided| {
-        pack(Some((decided.reason, decided.length))) | (decided.layer as u32) << 16
+        pack(Some((decided.reason, decided.length))) | (decided.layer as u64) << 16
     })
 }
 
 /// What [`pack_decided`] has packed.
 #[inline(always)]
-fn unpack_decided(found: u32) -> Option<Decided> {
+fn unpack_decided(found: u64) -> Option<Decided> {
     let (reason, length) = unpack(found)?;
     Some(Decided {
         reason,
