@@ -3,6 +3,7 @@
 //! A check is a file here and a row of [`CHECKS`]. It looks at the `Evidence` and tells what is wrong, each thing by a [`Kind`], with a sentence
 //! and a command that mends it. What is said goes by what is true of the kernel, and not by what was meant to be.
 
+mod agent;
 mod blind;
 mod boot;
 mod everybody;
@@ -75,6 +76,7 @@ pub const CHECKS: &[Check] = &[
     check("reserved", reserved::FINDS, reserved::check),
     check("nat", nat::FINDS, nat::check),
     check("seg6local", seg6local::FINDS, seg6local::check),
+    check("agent", agent::FINDS, agent::check),
     check("boot", boot::FINDS, boot::check),
 ];
 

@@ -94,6 +94,12 @@ impl Agent {
     /// Starts one on a host, and waits until it is ready.
     #[must_use]
     pub fn start(host: &Host) -> Self {
+        Self::start_as(host, Self::command())
+    }
+
+    /// The same with a command of the caller's.
+    #[must_use]
+    pub fn start_as(host: &Host, mut command: Command) -> Self {
         let path = Path::new("/run/notify");
         let _ = fs::remove_file(path);
         let socket = UnixDatagram::bind(path).expect("nobody listens there");
@@ -108,7 +114,6 @@ impl Agent {
                 }
             }
         });
-        let mut command = Self::command();
         command
             .env("NOTIFY_SOCKET", path)
             .env("WATCHDOG_USEC", "1000000");

@@ -13,6 +13,7 @@ pub mod dnsmasq;
 pub mod etcd;
 pub mod fetcher;
 pub mod flood;
+pub mod forbidden;
 pub mod foreign;
 pub mod found;
 pub mod frame;

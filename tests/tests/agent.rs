@@ -11,6 +11,7 @@ use serde_json::Value;
 use sipguard::report::TEXTFILE;
 use sipguard_tests::{
     agent::{Agent, Journal},
+    forbidden,
     found::Found,
     netns::{STATE, Sandbox, sandbox, until},
     scene::{SCANNER, Scene},
@@ -136,6 +137,33 @@ fn a_lock_that_somebody_holds_is_no_sign_of_death() {
         until("what was found is in force", || {
             scene.passes("eth0", IS, 5060)
         });
+    });
+}
+
+/// It says so once, and goes on with all the rest.
+#[test]
+fn one_that_may_not_listen_stays_alive() {
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let (scene, mut found) = applied(sandbox);
+        let mut command = Agent::command();
+        forbidden::to_listen(&mut command);
+        let agent = Agent::start_as(&scene.gateway, command);
+        let failed = journal.wait_for("failed", 0);
+        assert!(
+            failed["MESSAGE"].starts_with("listening to the kernel: "),
+            "{failed:?}"
+        );
+        for _ in 0..8 {
+            agent.says("WATCHDOG=1");
+        }
+        found.are([IS]);
+        until("what was found is in force", || {
+            scene.passes("eth0", IS, 5060)
+        });
+        journal.read();
+        assert_eq!(journal.of("failed").len(), 1, "{:?}", journal.entries);
+        agent.process.stop().succeeded();
     });
 }
 

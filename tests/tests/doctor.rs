@@ -7,13 +7,17 @@
 use std::{
     env, fs,
     net::{TcpListener, UdpSocket},
+    os::unix::fs::symlink,
     path::Path,
     process::Command,
     slice,
 };
 
 use rustix::mount::{MountFlags, mount, mount_bind};
-use sipguard_tests::netns::{BPFFS, End, Finished, Host, SCRATCH, join, sandbox};
+use sipguard_tests::{
+    forbidden,
+    netns::{BPFFS, End, Finished, Host, SCRATCH, join, sandbox},
+};
 
 const POLICY: &str = "interfaces = [\"eth0\"]\n[sources]\nus = [\"203.0.113.0/24\"]\n\
                       [services.sip]\nudp = [5060]\nallow = [\"us\"]\n";
@@ -401,6 +405,45 @@ fn a_service_that_is_not_enabled() {
         assert_eq!(gateway.findings().len(), 1);
         gateway.sipguard(&["apply"]).succeeded();
         gateway.mend("boot");
+    });
+}
+
+/// Debian's setting, on a kernel that goes by it.
+#[test]
+fn an_agent_that_hears_nothing() {
+    const SETTING: &str = "/proc/sys/kernel/perf_event_paranoid";
+    on_a_gateway(|gateway| {
+        gateway.sipguard(&["apply"]).succeeded();
+        for folder in ["/etc/systemd/system", "/etc/sysctl.d"] {
+            fs::create_dir_all(folder).unwrap();
+            mount("tmpfs", folder, "tmpfs", MountFlags::empty(), None).unwrap();
+        }
+        let setting = format!("{SCRATCH}/perf_event_paranoid");
+        fs::write(&setting, "3\n").unwrap();
+        mount_bind(&setting, SETTING).unwrap();
+        let look = || {
+            let mut doctor = Command::new(sipguard_tests::netns::sipguard());
+            doctor.args(["--config", &Gateway::file(), "doctor", "--json"]);
+            forbidden::to_listen(&mut doctor);
+            let mut found = findings(gateway.host.run(&mut doctor));
+            found.retain(|(check, _)| check == "agent");
+            found
+        };
+        // Nobody wants the agent.
+        assert_eq!(look(), []);
+        let wants = Path::new("/etc/systemd/system/multi-user.target.wants");
+        fs::create_dir(wants).unwrap();
+        let unit = wants.join("sipguard-agent.service");
+        symlink("/usr/lib/systemd/system/sipguard-agent.service", unit).unwrap();
+        let found = look();
+        let [(_, command)] = &found[..] else {
+            panic!("{found:?}");
+        };
+        // Other kernels don't go by the setting.
+        assert_eq!(gateway.findings(), []);
+        gateway.shell(command);
+        assert_eq!(fs::read_to_string(&setting).unwrap().trim(), "2");
+        assert_eq!(look(), []);
     });
 }
 

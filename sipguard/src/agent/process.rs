@@ -42,9 +42,10 @@ const QUEUE: usize = 1024;
 const SOCKET: &str = "events";
 /// How often it is tried to listen where that is not possible: somebody else listens.
 const AGAIN: Duration = Duration::from_secs(1);
-
 /// How often in a row it may fail before it is told of: a command that listens gives way to an agent, but not at once.
 const PATIENCE: u32 = 5;
+/// How often the pause between two tries is doubled from then on, at most: what is in the way now may stay there.
+const DOUBLED: u32 = 6;
 
 /// What the agent itself wants to be told: no packet that passes, and as much of a frame as SIP needs to say who knocks and what he dials.
 const OWN: Wanted = Wanted {
@@ -99,6 +100,7 @@ pub fn run(host: &Host, config: &Path) -> Result<(), AgentError> {
         server,
         listener: None,
         refused: 0,
+        again: 0,
         read: 0,
     };
     ears.begin();
@@ -146,6 +148,8 @@ struct Ears<'a> {
     listener: Option<Listener>,
     /// How often in a row it could not listen.
     refused: u32,
+    /// When it is tried again, nanoseconds of the boot clock.
+    again: u64,
     /// How many events it has lost by its own count.
     read: u64,
 }
@@ -157,7 +161,7 @@ impl Ears<'_> {
         systemd: &Systemd,
         keeper: &JoinHandle<()>,
     ) -> Result<(), AgentError> {
-        let (mut alive, mut again) = (0, 0);
+        let mut alive = 0;
         loop {
             let now = self.host.now().boot_ns;
             if let Some(every) = systemd.watchdog()
@@ -165,7 +169,7 @@ impl Ears<'_> {
             {
                 systemd.say(ALIVE);
             }
-            if self.listener.is_none() && is_due(&mut again, AGAIN, now) {
+            if self.listener.is_none() && now >= self.again {
                 self.begin();
             }
             let mut ready = vec![
@@ -219,6 +223,7 @@ impl Ears<'_> {
             *deaf.unwrap_or_else(PoisonError::into_inner) = why;
         }
         self.read = 0;
+        self.again = after(self.host.now().boot_ns, pause(self.refused));
     }
 
     /// Reads what the kernel told, hands it on, and grants more.
@@ -256,11 +261,33 @@ impl Ears<'_> {
     }
 }
 
+/// How long after the so manyth refusal in a row it is tried again.
+fn pause(refused: u32) -> Duration {
+    AGAIN * 2_u32.pow(refused.saturating_sub(PATIENCE).min(DOUBLED))
+}
+
 /// Whether something is due; if so, notes when it is next, nanoseconds of the boot clock.
 fn is_due(due: &mut u64, every: Duration, now: u64) -> bool {
     let is_due = now >= *due;
     if is_due {
-        *due = now + u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+        *due = after(now, every);
     }
     is_due
+}
+
+fn after(now: u64, pause: Duration) -> u64 {
+    now + u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_in_the_way_is_tried_less_often() {
+        let pauses = (0..20).map(|refused| pause(refused).as_secs());
+        let pauses: Vec<_> = pauses.collect();
+        assert_eq!(pauses[..13], [1, 1, 1, 1, 1, 1, 2, 4, 8, 16, 32, 64, 64]);
+        assert_eq!(pause(u32::MAX).as_secs(), 64);
+    }
 }

@@ -47,9 +47,10 @@ impl Systemd {
         }
     }
 
-    /// How often it is to be told that this process is alive: twice in the time that systemd waits.
+    /// How often it is to be told that this process is alive: four times in the time that systemd waits, as one of these may find no room there, or come
+    /// late on a host that is busy.
     pub fn watchdog(&self) -> Option<Duration> {
-        self.patience.map(|patience| patience / 2)
+        self.patience.map(|patience| patience / 4)
     }
 
     /// Says it. There is nobody to tell where that fails.

@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::MetadataExt as _,
     path::Path,
+    thread,
 };
 
 use aya::{
@@ -18,10 +19,18 @@ use rustix::{
     fs::{FlockOperation, flock, major, minor},
     io::Errno,
     param::page_size,
+    thread::{CapabilitySet, CapabilitySets, set_capabilities},
 };
 use sipguard_ebpf::event::{BYTES_MOST, Grant, Record};
 
-use super::{Error, pins, plain::Plain as _, ring::Ring, table::Table, tell};
+use super::{
+    Error, pins,
+    plain::Plain as _,
+    ring::{self, Ring},
+    table::Table,
+    tell,
+};
+use crate::kernel;
 
 /// How many events a processor may tell of with one grant, where rings have room for so many: with ten grants a second it is more than 16,384, so
 /// that a slow scanner is told of beside a flood from as many sources that comes in on the same processor.
@@ -109,9 +118,11 @@ impl Rings {
             let is_room = matches!(&error, PerfBufferError::MMapError { io_error }
                 if io_error.kind() == io::ErrorKind::PermissionDenied);
             if !is_room || self.pages * page_size() <= LEAST {
-                return Err(
-                    paranoid(&error).unwrap_or_else(|| Error::kernel("can't make a ring", &error))
-                );
+                let refused = match &error {
+                    PerfBufferError::OpenError { io_error } => paranoid(io_error),
+                    _ => None,
+                };
+                return Err(refused.unwrap_or_else(|| Error::kernel("can't make a ring", &error)));
             }
             self.open.clear();
             self.pages /= 2;
@@ -206,18 +217,36 @@ impl Drop for Rings {
     }
 }
 
+/// With which value of `kernel.perf_event_paranoid` this kernel lets no service listen, not even one that may (`CAP_PERFMON`) and may no more; nothing
+/// where it lets. Asked of the kernel: most go by that right, whatever the value.
+pub fn services_are_refused() -> Option<u8> {
+    let processor = *online_cpus().ok()?.first()?;
+    // What a thread gives up is gone for it alone.
+    let tried = thread::spawn(move || {
+        let own = CapabilitySets {
+            effective: CapabilitySet::PERFMON,
+            permitted: CapabilitySet::PERFMON,
+            inheritable: CapabilitySet::empty(),
+        };
+        // Who may not listen himself knows nothing of others.
+        set_capabilities(None, own)
+            .ok()
+            .map(|()| ring::writer(processor))
+    });
+    match paranoid(&tried.join().ok()??.err()?) {
+        Some(Error::Paranoid { value }) => Some(value),
+        _ => None,
+    }
+}
+
 /// That the kernel lets nobody listen who has not all rights, if it is that: a setting of Debian's kernels, which others allow to be as high and
 /// don't go by.
-fn paranoid(error: &PerfBufferError) -> Option<Error> {
-    let PerfBufferError::OpenError { io_error } = error else {
-        return None;
-    };
-    let value = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
-    refused_by(io_error, &value)
+fn paranoid(error: &io::Error) -> Option<Error> {
+    refused_by(error, &kernel::setting("kernel/perf_event_paranoid")?)
 }
 
 fn refused_by(error: &io::Error, setting: &str) -> Option<Error> {
-    let value = setting.trim().parse().ok()?;
+    let value = setting.parse().ok()?;
     (error.raw_os_error() == Some(libc::EACCES) && value > 2).then_some(Error::Paranoid { value })
 }
 
@@ -290,10 +319,10 @@ mod tests {
     #[test]
     fn what_debian_forbids_is_named() {
         let forbidden = io::Error::from_raw_os_error(libc::EACCES);
-        let error = refused_by(&forbidden, "3\n").map(|error| error.to_string());
+        let error = refused_by(&forbidden, "3").map(|error| error.to_string());
         assert!(error.is_some_and(|error| error.contains("sysctl kernel.perf_event_paranoid=2")));
-        assert!(refused_by(&forbidden, "2\n").is_none());
-        assert!(refused_by(&io::Error::from_raw_os_error(libc::EMFILE), "3\n").is_none());
+        assert!(refused_by(&forbidden, "2").is_none());
+        assert!(refused_by(&io::Error::from_raw_os_error(libc::EMFILE), "3").is_none());
     }
 
     #[test]

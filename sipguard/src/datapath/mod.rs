@@ -47,7 +47,7 @@ pub use self::{
     error::Error,
     generation::{Entry, Generation, Revisions, Target},
     link_error::{LinkError, is_untyped, program_name},
-    listen::{Heard, Rings},
+    listen::{Heard, Rings, services_are_refused},
     load::{OBJECT_DIGEST, object_bytes},
     pending::Pending,
     pins::{Pins, PinsError},

@@ -64,7 +64,7 @@ impl Ring {
 }
 
 /// An event that a program on this processor writes, and that wakes nobody: neither a number of events nor of bytes is said at which it should.
-fn writer(processor: u32) -> io::Result<OwnedFd> {
+pub(super) fn writer(processor: u32) -> io::Result<OwnedFd> {
     // SAFETY: all bytes of it are numbers.
     let mut attributes: perf_event_attr = unsafe { zeroed() };
     attributes.type_ = PERF_TYPE_SOFTWARE as u32;

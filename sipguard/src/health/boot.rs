@@ -18,7 +18,10 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Finding> {
 fn not_enabled(evidence: &Evidence) -> Option<Finding> {
     let installed = Path::new("/usr/lib/systemd/system/sipguard.service").exists();
     let systemd = Path::new("/run/systemd/system").exists();
-    if !(systemd && installed) || matches!(evidence.live, Ok(None)) || enabled() {
+    if !(systemd && installed)
+        || matches!(evidence.live, Ok(None))
+        || is_enabled("sipguard.service")
+    {
         return None;
     }
     Some(Kind::NotEnabled.wrong(
@@ -34,8 +37,8 @@ fn not_on_disk(evidence: &Evidence) -> Option<Finding> {
     Some(Kind::StateNotOnDisk.wrong(about, evidence.apply()))
 }
 
-/// Whether some target wants it.
-fn enabled() -> bool {
+/// Whether some target wants a unit.
+pub(super) fn is_enabled(unit: &str) -> bool {
     let wants = fs::read_dir(UNITS).into_iter().flatten().flatten();
     wants
         .map(|entry| entry.path())
@@ -43,5 +46,5 @@ fn enabled() -> bool {
             path.extension()
                 .is_some_and(|extension| extension == "wants")
         })
-        .any(|path| path.join("sipguard.service").is_symlink())
+        .any(|path| path.join(unit).is_symlink())
 }

@@ -115,6 +115,8 @@ pub enum Kind {
     PortForNat,
     /// A route that unpacks packets behind the filter.
     RouteUnpacks,
+    /// The agent hears nothing of what the kernel would tell.
+    AgentDeaf,
     /// After a reboot nothing is filtered.
     NotEnabled,
     /// What the command line added is in the kernel alone.
