@@ -180,13 +180,10 @@ impl Overruled {
             let before = before.map(|before| before.min(said.head().asked));
             let mut newest = before.max(said.head().changed);
             let (mut first, mut others) = (None, 0);
-            by_hand.overrules(&live.generation, source, &said, now, |overruled| {
-                let seen = Some(overruled.entry.first);
-                if seen > before {
-                    newest = newest.max(seen);
-                    others += u64::from(first.is_some());
-                    first.get_or_insert(overruled);
-                }
+            by_hand.overrules(&live.generation, source, &said, before, now, |overruled| {
+                newest = newest.max(Some(overruled.entry.first));
+                others += u64::from(first.is_some());
+                first.get_or_insert(overruled);
             })?;
             looked.copy = copy;
             if let Some(first) = first {

@@ -1,6 +1,7 @@
 //! Entries by hand, and what lives below them and decides nothing there.
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use sipguard_ebpf::abi::Layer;
 use sipguard_lists::found::Entry;
 
@@ -9,7 +10,7 @@ use crate::{
     datapath::{self, Generation},
     policy::{Action, LiveSource},
     sources::{Circumstances, Copy},
-    tables::Now,
+    tables::{Now, Used},
 };
 
 /// The entry by hand that decides for a prefix, and not what lives there: the most specific one in force, but for `any`, which comes last.
@@ -22,7 +23,19 @@ pub fn by_hand(
     prefix: IpNet,
     now: Now,
 ) -> Result<Option<(IpNet, Action)>, datapath::Error> {
-    for net in generation.used(slot, Layer::Hand)?.covering(prefix) {
+    let used = generation.used(slot, Layer::Hand)?;
+    decides(generation, slot, &used, prefix, now)
+}
+
+/// The same where it is known of which lengths there are entries.
+fn decides(
+    generation: &Generation,
+    slot: u8,
+    used: &Used,
+    prefix: IpNet,
+    now: Now,
+) -> Result<Option<(IpNet, Action)>, datapath::Error> {
+    for net in used.covering(prefix) {
         let said = generation.value(slot, Layer::Hand, net)?;
         if let Some(reason) = said.and_then(|said| said.live(|| now.boot_ns)) {
             return Ok(Some((net, action(reason))));
@@ -90,7 +103,7 @@ impl ByHand {
     }
 
     /// Hands on the entries of a source, of which this is the last good copy, that an entry by hand overrules in one of the services which use
-    /// them. A copy that can't be read to its end is told of elsewhere.
+    /// them; of all that was first seen after some time. A copy that can't be read to its end is told of elsewhere.
     ///
     /// # Errors
     /// Where the kernel can't be asked.
@@ -99,6 +112,7 @@ impl ByHand {
         generation: &Generation,
         source: &LiveSource,
         copy: &Copy,
+        after: Option<Timestamp>,
         now: Now,
         mut each: impl FnMut(Overruled),
     ) -> Result<(), datapath::Error> {
@@ -113,17 +127,20 @@ impl ByHand {
         ] {
             let uses = source.uses.iter().filter(|it| it.action == action);
             let services = uses.filter_map(|it| services.get(usize::from(it.service)));
-            let slots: Vec<u8> = services.map(|found| found.slot).collect();
+            let slots =
+                services.map(|found| Ok((found.slot, generation.used(found.slot, Layer::Hand)?)));
+            let slots: Vec<(u8, Used)> = slots.collect::<Result<_, datapath::Error>>()?;
             if slots.is_empty() {
                 continue;
             }
             let mut failed = Ok(());
             let _ = copy.under(nets, circumstances, |entry| {
-                if entry.end.is_some_and(|end| end <= now.wall) {
+                let is_new = Some(entry.first) > after;
+                if !is_new || entry.end.is_some_and(|end| end <= now.wall) {
                     return;
                 }
-                for &slot in &slots {
-                    match by_hand(generation, slot, entry.prefix, now) {
+                for (slot, used) in &slots {
+                    match decides(generation, *slot, used, entry.prefix, now) {
                         Ok(Some((by, said))) if said == opposite => {
                             return each(Overruled { entry, action, by });
                         }

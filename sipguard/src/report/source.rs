@@ -91,7 +91,7 @@ impl SourceReport {
         let reports = sources.iter().map(|source| {
             let mut overruled = 0;
             if let Ok(Some(copy)) = host.copies().open(&source.task) {
-                by_hand.overrules(generation, source, &copy, now, |_| overruled += 1)?;
+                by_hand.overrules(generation, source, &copy, None, now, |_| overruled += 1)?;
             }
             Ok(Self {
                 in_kernel: in_kernel(source).unwrap_or_default(),
