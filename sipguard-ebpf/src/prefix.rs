@@ -290,7 +290,7 @@ mod tests {
         spread_beside_each_other((24..=32).map(|length| (V4(0xcb00_7142), length)));
         for step in [1, 1 << 16, 1 << 32, 1 << 56] {
             let first = 0x2001_0db8_0100_0006_u128 << 64;
-            let neighbours = (0..64).map(|n| V6::from(first | n * step));
+            let neighbours = (0..64).map(|n| V6::from(first | (n * step)));
             spread_beside_each_other(neighbours.map(|host| (host, 128)));
         }
         let address = V6([0x2001_0db8_0100_0006, 0x66]);
