@@ -6,9 +6,11 @@ mod event;
 pub mod hand_on;
 mod listener;
 mod source;
+mod told;
 
 pub use self::{
     event::{Event, Names},
     listener::{BYTES, ListenError, Listener, Wanted},
     source::{Source, SourceError},
+    told::{Generations, Told},
 };

@@ -17,7 +17,7 @@ use sipguard::{
         knocks::{Attempted, FILE, Knocks},
     },
     clock,
-    events::{Listener, Wanted},
+    events::{Generations, Listener, Wanted},
     host::Host as GuardedHost,
     policy::Hide,
     sip,
@@ -148,6 +148,7 @@ fn scanners_guessers_and_fraudsters_are_recognised() {
             bytes: sip::MOST,
         };
         let mut listener = Listener::open(&host, wanted).expect("nobody else listens");
+        let mut generations = Generations::default();
         let mut knocks = Knocks::new(Hide::default());
 
         let scratch = Path::new(SCRATCH);
@@ -182,7 +183,9 @@ fn scanners_guessers_and_fraudsters_are_recognised() {
                 ("192.0.2.10", Attempted::BruteForce),
             ];
             until("all are recognised", || {
-                listener.read(host.now(), |event| {
+                let now = host.now();
+                listener.read(|record, first| {
+                    let event = generations.event(record, first, now);
                     assert!(!event.enforced);
                     let Some(knock) = knocks.note(&event) else {
                         return;

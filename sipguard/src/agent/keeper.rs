@@ -12,7 +12,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::Duration,
 };
@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     datapath::{self, Trust},
-    events::Event,
+    events::{Event, Generations, Told},
     host::Host,
     lifecycle::{self, RefreshOptions},
     policy::Hide,
@@ -102,6 +102,7 @@ pub(super) struct Keeper {
     allowed: Allowed,
     alarms: Alarms,
     overruled: Overruled,
+    generations: Generations,
     knocks: Knocks,
     tried: Tried,
     /// What the fast half leaves.
@@ -165,6 +166,7 @@ impl Keeper {
             allowed: Allowed::default(),
             alarms: Alarms::read(run),
             overruled: Overruled::default(),
+            generations: Generations::default(),
             knocks: Knocks::new(Hide::default()),
             tried: Tried::default(),
             shared,
@@ -195,15 +197,20 @@ impl Keeper {
         keeper
     }
 
-    /// Does its work until no event can come any more.
-    pub(super) fn run(mut self, events: &Receiver<Event>) {
+    /// Does its work until no event can come any more. What it is done with goes back through `heard`.
+    pub(super) fn run(mut self, events: &Receiver<Told>, heard: &SyncSender<Told>) {
         // What is in force is known before anybody knocks.
         self.tick(self.host.now().boot_ns);
         loop {
-            let event = events.recv_timeout(TICK);
+            let told = events.recv_timeout(TICK);
             let now = self.host.now().boot_ns;
-            match event {
-                Ok(event) => self.hear(event, now),
+            match told {
+                Ok(mut told) => {
+                    self.hear_all(&told, now);
+                    told.clear();
+                    // Where there is one already, or nobody any more, this one is let go.
+                    let _ = heard.try_send(told);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -213,16 +220,26 @@ impl Keeper {
         forget_metrics();
     }
 
-    fn hear(&mut self, mut event: Event, now: u64) {
+    fn hear_all(&mut self, told: &Told, now: u64) {
+        let now = Now {
+            boot_ns: now,
+            wall: self.time(now),
+        };
+        for (record, first) in told.iter() {
+            let event = self.generations.said(record, first, now);
+            self.hear(&event);
+        }
+    }
+
+    fn hear(&mut self, event: &Event) {
         self.counted.events += 1;
         self.counted.left_out += event.left_out;
-        event.time = self.time(now);
-        if let Some(knock) = self.knocks.note(&event) {
+        if let Some(knock) = self.knocks.note(event) {
             for attempted in attempts::new(knock) {
                 self.tried.note(knock, attempted);
             }
         }
-        if let Some(knock) = unlisted(&event)
+        if let Some(knock) = unlisted(event)
             && let Some(moved) = self.alarms.note(&knock, &self.allowed)
         {
             self.tell(&moved);

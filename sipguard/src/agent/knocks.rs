@@ -6,22 +6,24 @@
 //! no more room, the newcomer that was told of longest ago gives way. [`NEWCOMERS`] of the places are theirs, so that somebody new can become
 //! somebody known during a flood, too; where there are no more newcomers than that, the lowest rank gives way, and among equals the one that
 //! was told of longest ago. Who forges the same sources for an hour outranks those that came in fewer than sixty minutes, and nobody else.
+//!
+//! Where somebody has to give way, a new source is kept by chance, in one of [`CHANCE`] seconds in which it is told of: if each took a place, then
+//! more sources than there are places would push each other out before any of them comes again. What the others say is looked at all the same.
 
 mod few;
 mod file;
 mod knock;
+mod order;
 mod sketch;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeSet, HashMap, btree_set},
-    net::IpAddr,
-};
+use std::{collections::HashMap, hash::BuildHasher as _, net::IpAddr};
 
 use jiff::{SignedDuration, Timestamp};
 use sipguard_ebpf::abi::Action;
 
+use self::order::{Order, Place};
 pub use self::{
     few::{Few, Seen},
     file::{FILE, KnocksError, Read, read},
@@ -35,6 +37,8 @@ pub const MOST: usize = 10_000;
 pub const ROOM: usize = 3 << 20;
 /// How many places sources have that were told of in a single minute.
 pub const NEWCOMERS: usize = 2_000;
+/// In how many seconds, on average, a new source is kept once where somebody has to give way.
+pub const CHANCE: u64 = 8;
 /// How long a source is kept that does not knock any more.
 pub const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
@@ -44,32 +48,35 @@ struct Bounds {
     most: usize,
     room: usize,
     newcomers: usize,
+    chance: u64,
 }
 
-/// Who gives way first: fewest minutes, then told of longest ago (seconds since 1970). The address tells equals apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    minutes: u32,
-    last: i64,
-    source: IpAddr,
-}
-
-impl Rank {
-    fn of(knock: &Knock) -> Self {
+impl Default for Bounds {
+    fn default() -> Self {
         Self {
-            minutes: knock.minutes,
-            last: knock.last.as_second(),
-            source: knock.source,
+            most: MOST,
+            room: ROOM,
+            newcomers: NEWCOMERS,
+            chance: CHANCE,
         }
     }
+}
+
+#[derive(Debug)]
+struct Kept {
+    place: Place,
+    /// How many bytes its texts take.
+    bytes: usize,
+    knock: Box<Knock>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Knocks {
-    sources: HashMap<IpAddr, Box<Knock>>,
-    /// All of them.
-    ranks: BTreeSet<Rank>,
+    sources: HashMap<IpAddr, Kept>,
+    order: Order,
+    /// Who came last and is not kept.
+    passing: Option<Box<Knock>>,
     /// How many of them have been told of in a single minute.
     newcomers: usize,
     /// How many bytes their texts take.
@@ -85,20 +92,14 @@ pub struct Knocks {
 impl Knocks {
     /// Nobody yet. What is hidden is never kept.
     pub fn new(hide: Hide) -> Self {
-        Self::within(
-            hide,
-            Bounds {
-                most: MOST,
-                room: ROOM,
-                newcomers: NEWCOMERS,
-            },
-        )
+        Self::within(hide, Bounds::default())
     }
 
     fn within(hide: Hide, bounds: Bounds) -> Self {
         Self {
             sources: HashMap::new(),
-            ranks: BTreeSet::new(),
+            order: Order::default(),
+            passing: None,
             newcomers: 0,
             bytes: 0,
             left_out: 0,
@@ -109,7 +110,7 @@ impl Knocks {
     }
 
     /// Keeps what an event tells, if it tells of a packet that was to be dropped (monitor mode lets it pass); returns what is known of its
-    /// source then.
+    /// source then, if it says something that it has not said before.
     pub fn note(&mut self, event: &Event) -> Option<&mut Knock> {
         if event.reason.action() != Action::Drop {
             return None;
@@ -117,25 +118,40 @@ impl Knocks {
         self.left_out = self.left_out.saturating_add(event.left_out);
         let source = event.source?;
         self.changed = true;
-        let Some(knock) = self.sources.get_mut(&source) else {
+        if let Some(kept) = self.sources.get_mut(&source) {
+            let knock = &mut kept.knock;
+            let was_newcomer = knock.is_newcomer();
+            let says_more = knock.note(event, self.hide);
+            self.order.told(kept.place, knock.minutes);
+            self.newcomers -= usize::from(was_newcomer && !knock.is_newcomer());
+            // Most say what they have said before.
+            if !says_more {
+                return None;
+            }
+            self.bytes -= kept.bytes;
+            kept.bytes = kept.knock.bytes();
+            self.bytes += kept.bytes;
+        } else {
             let mut knock = Box::new(Knock::new(source, event.time));
             knock.note(event, self.hide);
+            if self.is_full_for(&knock) && !self.has_a_chance(source, event.time) {
+                return Some(self.passing.insert(knock));
+            }
             self.put(knock);
-            self.make_room(Some(source));
-            return self.sources.get_mut(&source).map(Box::as_mut);
-        };
-        // Most are known already, and nothing but their rank moves.
-        let (rank, bytes, was_newcomer) = (Rank::of(knock), knock.bytes(), knock.is_newcomer());
-        knock.note(event, self.hide);
-        let now = Rank::of(knock);
-        if now != rank {
-            self.ranks.remove(&rank);
-            self.ranks.insert(now);
         }
-        self.bytes = self.bytes - bytes + knock.bytes();
-        self.newcomers -= usize::from(was_newcomer && !knock.is_newcomer());
         self.make_room(Some(source));
-        self.sources.get_mut(&source).map(Box::as_mut)
+        self.sources.get_mut(&source).map(|kept| &mut *kept.knock)
+    }
+
+    /// Whether somebody has to give way to it.
+    fn is_full_for(&self, knock: &Knock) -> bool {
+        self.sources.len() >= self.bounds.most || self.bytes + knock.bytes() > self.bounds.room
+    }
+
+    /// Whether a new source is kept in this second. Nobody can tell.
+    fn has_a_chance(&self, source: IpAddr, now: Timestamp) -> bool {
+        let drawn = self.sources.hasher().hash_one((source, now.as_second()));
+        drawn.is_multiple_of(self.bounds.chance)
     }
 
     /// Forgets those that have not knocked for [`KEPT`].
@@ -144,7 +160,7 @@ impl Knocks {
         let Ok(oldest) = now.checked_sub(KEPT) else {
             return;
         };
-        let old = self.sources.values().filter(|knock| knock.last < oldest);
+        let old = self.iter().filter(|knock| knock.last < oldest);
         let old: Vec<_> = old.map(|knock| knock.source).collect();
         for source in old {
             self.take(source);
@@ -158,23 +174,22 @@ impl Knocks {
             return;
         }
         self.hide = hide;
-        let all: Vec<_> = self.sources.keys().copied().collect();
-        for source in all {
-            if let Some(mut knock) = self.take(source) {
-                self.changed |= knock.hide(hide);
-                self.put(knock);
-            }
+        for kept in self.sources.values_mut() {
+            self.changed |= kept.knock.hide(hide);
+            self.bytes -= kept.bytes;
+            kept.bytes = kept.knock.bytes();
+            self.bytes += kept.bytes;
         }
     }
 
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Knock> {
-        self.sources.values().map(Box::as_ref)
+        self.sources.values().map(|kept| &*kept.knock)
     }
 
     /// What is known of a source.
     pub fn get(&self, source: IpAddr) -> Option<&Knock> {
-        self.sources.get(&source).map(Box::as_ref)
+        self.sources.get(&source).map(|kept| &*kept.knock)
     }
 
     /// How many packets were to be dropped that the kernel did not tell of, while somebody kept who knocks.
@@ -192,20 +207,25 @@ impl Knocks {
         self.sources.is_empty()
     }
 
-    fn take(&mut self, source: IpAddr) -> Option<Box<Knock>> {
-        let knock = self.sources.remove(&source)?;
-        self.ranks.remove(&Rank::of(&knock));
-        self.newcomers -= usize::from(knock.is_newcomer());
-        self.bytes -= knock.bytes();
-        Some(knock)
+    fn take(&mut self, source: IpAddr) {
+        if let Some(kept) = self.sources.remove(&source) {
+            self.order.leave(kept.place);
+            self.newcomers -= usize::from(kept.knock.is_newcomer());
+            self.bytes -= kept.bytes;
+        }
     }
 
     fn put(&mut self, knock: Box<Knock>) {
-        self.take(knock.source);
-        self.ranks.insert(Rank::of(&knock));
-        self.newcomers += usize::from(knock.is_newcomer());
-        self.bytes += knock.bytes();
-        self.sources.insert(knock.source, knock);
+        let source = knock.source;
+        self.take(source);
+        let kept = Kept {
+            place: self.order.enter(source, knock.minutes),
+            bytes: knock.bytes(),
+            knock,
+        };
+        self.newcomers += usize::from(kept.knock.is_newcomer());
+        self.bytes += kept.bytes;
+        self.sources.insert(source, kept);
     }
 
     /// Lets others go until there is room.
@@ -220,22 +240,13 @@ impl Knocks {
 
     /// Who is let go next.
     fn gives_way(&self, but: Option<IpAddr>) -> Option<IpAddr> {
-        let known = Rank {
-            minutes: 2,
-            last: i64::MIN,
-            source: IpAddr::from([0; 4]),
-        };
-        let newcomers = self.ranks.range(..known);
-        let others = self.ranks.range(known..);
-        let first = |mut ranks: btree_set::Range<'_, Rank>| {
-            ranks
-                .find(|rank| Some(rank.source) != but)
-                .map(|rank| rank.source)
-        };
+        let is_other = |source: &IpAddr| Some(*source) != but;
+        let mut newcomers = self.order.of(..2).filter(is_other);
+        let mut others = self.order.of(2..).filter(is_other);
         if self.newcomers > self.bounds.newcomers {
-            first(newcomers).or_else(|| first(others))
+            newcomers.next().or_else(|| others.next())
         } else {
-            first(others).or_else(|| first(newcomers))
+            others.next().or_else(|| newcomers.next())
         }
     }
 }

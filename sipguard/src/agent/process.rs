@@ -3,13 +3,13 @@
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
-    io,
+    io, mem,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc, PoisonError,
         atomic::Ordering,
-        mpsc::{SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -27,7 +27,7 @@ use super::{
     systemd::{ALIVE, READY, STOPPING, Systemd},
 };
 use crate::{
-    events::{Event, ListenError, Listener, Wanted, hand_on::Server},
+    events::{Generations, ListenError, Listener, Told, Wanted, hand_on::Server},
     host::Host,
     sip,
 };
@@ -36,8 +36,12 @@ use crate::{
 pub const FOLDER: &str = "/run/sipguard";
 /// The file whose lock the agent has.
 const LOCK: &str = "agent.lock";
-/// How many events wait for the slow half.
-const QUEUE: usize = 1024;
+/// How many bytes of events are handed to the slow half at a time.
+const LUMP: usize = 256 << 10;
+/// How many wait for it at most, where it has none taken for a while.
+const WAITING: usize = 1 << 20;
+/// How long it is waited for, at most, each time that there are events. Where nothing holds it up, it is done with what it has sooner.
+const MOMENT: Duration = Duration::from_millis(10);
 /// The socket at which it hands on, in its folder.
 const SOCKET: &str = "events";
 /// How often it is tried to listen where that is not possible: somebody else listens.
@@ -86,16 +90,24 @@ pub fn run(host: &Host, config: &Path) -> Result<(), AgentError> {
     let signals = Signals::take()?;
     let systemd = Systemd::find();
     let shared = Arc::new(Shared::default());
-    let (events, queue) = sync_channel(QUEUE);
+    let (events, queue) = sync_channel(1);
+    let (heard, spare) = sync_channel(2);
+    // One is filled while the other one is looked at.
+    let _ = heard.try_send(Told::default());
     let keeper = Keeper::begin(host.clone(), config.to_owned(), folder, shared.clone());
     let keeper = thread::Builder::new()
         .name("keeper".to_owned())
-        .spawn(move || keeper.run(&queue))?;
+        .spawn(move || keeper.run(&queue, &heard))?;
     let file = folder.join(SOCKET);
     let server = Server::open(&file).map_err(|error| AgentError::File { file, error })?;
     let mut ears = Ears {
         host,
-        events,
+        handing: Handing {
+            told: Told::default(),
+            events,
+            spare,
+        },
+        generations: Generations::default(),
         shared,
         server,
         listener: None,
@@ -142,7 +154,9 @@ fn lock(folder: &Path) -> Result<File, AgentError> {
 
 struct Ears<'a> {
     host: &'a Host,
-    events: SyncSender<Event>,
+    handing: Handing,
+    /// For those who listen beside it.
+    generations: Generations,
     shared: Arc<Shared>,
     server: Server,
     listener: Option<Listener>,
@@ -152,6 +166,28 @@ struct Ears<'a> {
     again: u64,
     /// How many events it has lost by its own count.
     read: u64,
+}
+
+/// What goes to the slow half.
+struct Handing {
+    /// What it has not got yet.
+    told: Told,
+    /// What it has got.
+    events: SyncSender<Told>,
+    /// What it has got and is done with, empty.
+    spare: Receiver<Told>,
+}
+
+impl Handing {
+    /// Hands over what there is, if the slow half is done soon with what it has; returns whether it is.
+    fn hand_over(&mut self) -> bool {
+        let Ok(spare) = self.spare.recv_timeout(MOMENT) else {
+            return false;
+        };
+        // It has nothing else to do; and where it has ended, this ends, too.
+        let _ = self.events.send(mem::replace(&mut self.told, spare));
+        true
+    }
 }
 
 impl Ears<'_> {
@@ -233,24 +269,30 @@ impl Ears<'_> {
         let Some(listener) = &mut self.listener else {
             return;
         };
-        let (server, events, lost) = (&mut self.server, &self.events, &self.shared.lost);
-        listener.read(self.host.now(), |event| {
-            server.send(&event);
-            // The slow half has no use for these: what is let go where it was made costs least.
-            let mut event = event;
-            event.bytes = Vec::new();
-            event.interface = String::new();
-            if let Some(sip) = &mut event.sip {
-                sip.call_id = None;
+        let others = self.server.wanted();
+        let now = self.host.now();
+        let (handing, mut is_quick, mut lost) = (&mut self.handing, true, 0);
+        listener.read(|record, first| {
+            if others.is_some() {
+                let event = self.generations.event(record, first, now);
+                self.server.send(&event);
             }
-            if let Err(TrySendError::Full(_)) = events.try_send(event) {
-                lost.fetch_add(1, Ordering::Relaxed);
+            if is_quick && handing.told.size() >= LUMP {
+                is_quick = handing.hand_over();
+            }
+            if handing.told.size() < WAITING {
+                handing.told.push(record, first);
+            } else {
+                lost += 1;
             }
         });
-        let new = listener.lost() - self.read;
-        self.read += new;
-        self.shared.lost.fetch_add(new, Ordering::Relaxed);
-        let others = self.server.wanted().unwrap_or(OWN);
+        if is_quick && !handing.told.is_empty() {
+            handing.hand_over();
+        }
+        lost += listener.lost() - self.read;
+        self.read = listener.lost();
+        self.shared.lost.fetch_add(lost, Ordering::Relaxed);
+        let others = others.unwrap_or(OWN);
         listener.want(Wanted {
             passes: OWN.passes || others.passes,
             bytes: OWN.bytes.max(others.bytes),

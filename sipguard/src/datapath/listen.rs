@@ -172,7 +172,7 @@ impl Rings {
     pub fn grant(&self, grant: Grant) -> Result<(), Error> {
         let room = self.pages * page_size() / sample(grant.bytes as usize);
         let grant = Grant {
-            events: u32::try_from(room).unwrap_or(u32::MAX),
+            events: u32::try_from(room.min(EVENTS)).unwrap_or(u32::MAX),
             ..grant
         };
         self.grant
@@ -194,10 +194,11 @@ impl Rings {
                         self.whole.extend(tail);
                         &self.whole
                     };
-                    if let Some((record, bytes)) = Record::split_from(sample) {
-                        // What is behind them is left over from older samples.
-                        let followed = bytes.len().min(record.bytes as usize);
-                        each(Heard::Event(record, &bytes[..followed]));
+                    // What is behind the bytes is left over from older samples.
+                    if let Some((record, bytes)) = Record::split_from(sample)
+                        && let Some(first) = bytes.get(..record.bytes as usize)
+                    {
+                        each(Heard::Event(record, first));
                     }
                 }
             });

@@ -1,6 +1,9 @@
 //! One event, made from the kernel's record of it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -64,12 +67,20 @@ pub struct Names<'n> {
 impl Event {
     /// The event of this record, with the frame's first bytes that follow it.
     pub fn new(record: &Record, first: &[u8], names: Names<'_>, now: Now) -> Self {
+        let bytes = framed(record, first);
+        Self {
+            bytes: bytes.to_vec(),
+            ..Self::without_bytes(record, &bytes, names, now)
+        }
+    }
+
+    /// The same of a frame as it was on the wire, without its bytes.
+    fn without_bytes(record: &Record, bytes: &[u8], names: Names<'_>, now: Now) -> Self {
         let reason = Reason::COUNTED
             .into_iter()
             .find(|reason| *reason as u8 == record.reason)
             .unwrap_or(Reason::None);
         let known = |port: u16| (record.source_port != 0 || record.port != 0).then_some(port);
-        let bytes = framed(record, first);
         Self {
             time: time(record.boot_ns, now),
             interface: names.interface.to_owned(),
@@ -86,9 +97,14 @@ impl Event {
                 .filter(|_| record.family != 0),
             length: record.length,
             left_out: record.left_out,
-            sip: payload(&bytes).and_then(sip::read),
-            bytes,
+            sip: payload(bytes).and_then(sip::read),
+            bytes: Vec::new(),
         }
+    }
+
+    /// The same as of [`Self::new`], without the frame's bytes: for whoever wants to know what they say alone.
+    pub fn said(record: &Record, first: &[u8], names: Names<'_>, now: Now) -> Self {
+        Self::without_bytes(record, &framed(record, first), names, now)
     }
 
     /// What the packet carries behind its ports, as far as it is there.
@@ -121,12 +137,12 @@ fn address(family: u8, [high, low]: [u64; 2]) -> Option<IpAddr> {
 }
 
 /// The frame that these bytes are of, as it was on the wire.
-fn framed(record: &Record, first: &[u8]) -> Vec<u8> {
+fn framed<'f>(record: &Record, first: &'f [u8]) -> Cow<'f, [u8]> {
     /// Both addresses, and behind them and whatever tags there are an EtherType.
     const ADDRESSES: usize = 12;
     const ETHER_TYPE: usize = 2;
     if record.kind == 0 {
-        return first.to_vec();
+        return first.into();
     }
     let (front, packet) = first
         .split_at_checked(usize::from(record.front))
@@ -146,7 +162,7 @@ fn framed(record: &Record, first: &[u8]) -> Vec<u8> {
     bytes.extend(tags);
     bytes.extend(record.kind.to_be_bytes());
     bytes.extend(packet);
-    bytes
+    bytes.into()
 }
 
 /// What is behind the ports.

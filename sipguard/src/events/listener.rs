@@ -1,7 +1,6 @@
-//! Who listens: grants, ten times a second, and makes events of what the kernel tells.
+//! Who listens: grants, ten times a second, and hands on what the kernel tells.
 
 use std::{
-    collections::HashMap,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -17,10 +16,9 @@ use sipguard_ebpf::{
     event::{BYTES_MOST, DROPS, Grant, PASSES, Record},
 };
 
-use super::event::{Event, Names, service};
+use super::event::Event;
 use crate::{
-    clock::Now,
-    datapath::{self, Description, Generation, Heard, Rings},
+    datapath::{self, Heard, Rings},
     host::Host,
     lifecycle,
 };
@@ -83,7 +81,6 @@ pub struct Listener {
     grant: Grant,
     /// How many grants there were in this second.
     granted: u32,
-    descriptions: HashMap<u64, Option<Description>>,
     lost: u64,
 }
 
@@ -104,7 +101,6 @@ impl Listener {
             clock: clock().map_err(ListenError::Clock)?,
             grant,
             granted: 0,
-            descriptions: HashMap::new(),
             lost: 0,
         };
         listener.grant()?;
@@ -154,23 +150,17 @@ impl Listener {
         Ok(())
     }
 
-    /// Hands on what was told since.
-    pub fn read(&mut self, now: Now, mut each: impl FnMut(Event)) {
+    /// Hands on what was told since, each record with its frame's first bytes.
+    pub fn read(&mut self, mut each: impl FnMut(&Record, &[u8])) {
         // The clock has ticked, or not.
         let _ = rustix::io::read(&self.clock, &mut [0; 8]);
         let Some(rings) = &mut self.rings else {
             return;
         };
-        let (descriptions, lost) = (&mut self.descriptions, &mut self.lost);
+        let lost = &mut self.lost;
         rings.read(|heard| match heard {
             Heard::Lost(count) => *lost += count,
-            Heard::Event(record, first) => {
-                let description = descriptions
-                    .entry(record.generation)
-                    .or_insert_with(|| description(record.generation));
-                let names = names(description.as_ref(), &record);
-                each(Event::new(&record, first, names, now));
-            }
+            Heard::Event(record, first) => each(&record, first),
         });
     }
 
@@ -184,20 +174,6 @@ impl AsFd for Listener {
     /// Can be read whenever [`Self::read`] and then [`Self::grant`] are to be called.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.clock.as_fd()
-    }
-}
-
-fn description(generation: u64) -> Option<Description> {
-    Generation::open(generation).ok().map(|it| it.description)
-}
-
-/// What the record's numbers are called in the generation that it is from. One that is gone already has taken the names with it.
-fn names<'d>(description: Option<&'d Description>, record: &Record) -> Names<'d> {
-    let interface = description.and_then(|it| it.interfaces.get(usize::from(record.slot)));
-    let found = service(record).and_then(|slot| description?.service_at(slot));
-    Names {
-        interface: interface.map_or("", |interface| &interface.name),
-        service: found.map(|found| found.service.name.as_str()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Event, ListenError, Listener, Wanted, hand_on};
+use super::{Event, Generations, ListenError, Listener, Wanted, hand_on};
 use crate::host::Host;
 
 /// How often it is looked whether an agent has come, nanoseconds of the boot clock.
@@ -43,7 +43,7 @@ pub struct Source {
 
 enum From {
     Agent(hand_on::Client),
-    Kernel(Box<Listener>),
+    Kernel(Box<(Listener, Generations)>),
 }
 
 impl Source {
@@ -52,9 +52,11 @@ impl Source {
     /// # Errors
     /// Where nobody tells anything.
     pub fn open(host: &Host, wanted: Wanted) -> Result<Self, SourceError> {
-        let from = match agent(wanted).map_err(SourceError::Unreachable)? {
-            Some(agent) => From::Agent(agent),
-            None => From::Kernel(Box::new(Listener::open(host, wanted)?)),
+        let from = if let Some(agent) = agent(wanted).map_err(SourceError::Unreachable)? {
+            From::Agent(agent)
+        } else {
+            let listener = Listener::open(host, wanted)?;
+            From::Kernel(Box::new((listener, Generations::default())))
         };
         Ok(Self {
             host: host.clone(),
@@ -69,16 +71,16 @@ impl Source {
     ///
     /// # Errors
     /// Where no more will come.
-    pub fn read(&mut self, each: impl FnMut(Event)) -> Result<(), SourceError> {
-        let listener = match &mut self.from {
+    pub fn read(&mut self, mut each: impl FnMut(Event)) -> Result<(), SourceError> {
+        let (listener, generations) = match &mut self.from {
             From::Agent(agent) => {
                 let there = agent.read(each).map_err(SourceError::Unreadable)?;
                 return there.then_some(()).ok_or(SourceError::Ended);
             }
-            From::Kernel(listener) => listener,
+            From::Kernel(kernel) => &mut **kernel,
         };
         let now = self.host.now();
-        listener.read(now, each);
+        listener.read(|record, first| each(generations.event(record, first, now)));
         listener.grant()?;
         if now.boot_ns.saturating_sub(self.looked) >= LOOK {
             self.looked = now.boot_ns;
@@ -96,7 +98,7 @@ impl Source {
         self.lost
             + match &self.from {
                 From::Agent(agent) => agent.lost(),
-                From::Kernel(listener) => listener.lost(),
+                From::Kernel(kernel) => kernel.0.lost(),
             }
     }
 }
@@ -106,7 +108,7 @@ impl AsFd for Source {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.from {
             From::Agent(agent) => agent.as_fd(),
-            From::Kernel(listener) => listener.as_fd(),
+            From::Kernel(kernel) => kernel.0.as_fd(),
         }
     }
 }

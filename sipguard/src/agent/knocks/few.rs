@@ -68,11 +68,12 @@ impl<T, const N: usize> Few<T, N> {
 }
 
 #[expect(private_bounds, reason = "what takes room is a matter of this folder")]
-impl<T: Sized + PartialEq, const N: usize> Few<T, N> {
-    pub(super) fn note(&mut self, what: T) {
-        if let Some(seen) = self.0.iter_mut().find(|seen| seen.what == what) {
+impl<T: Sized, const N: usize> Few<T, N> {
+    /// Notes what `is` is true of, and makes it where it is not there; returns whether it was not.
+    pub(super) fn note(&mut self, is: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> bool {
+        if let Some(seen) = self.0.iter_mut().find(|seen| is(&seen.what)) {
             seen.times = seen.times.saturating_add(1);
-            return;
+            return false;
         }
         if self.0.len() >= N {
             let places = self.0.iter().enumerate();
@@ -82,7 +83,11 @@ impl<T: Sized + PartialEq, const N: usize> Few<T, N> {
         }
         // Most sources say one thing, and room for four would be most of what they take.
         self.0.reserve_exact(1);
-        self.0.push(Seen { what, times: 1 });
+        self.0.push(Seen {
+            what: make(),
+            times: 1,
+        });
+        true
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -92,5 +97,12 @@ impl<T: Sized + PartialEq, const N: usize> Few<T, N> {
     /// Keeps as many as there may be: a file may say anything.
     pub(super) fn cut(&mut self) {
         self.0.truncate(N);
+    }
+}
+
+impl<const N: usize> Few<Box<str>, N> {
+    /// Notes a text; returns whether it was not there.
+    pub(super) fn note_text(&mut self, text: &str) -> bool {
+        self.note(|seen| **seen == *text, || text.into())
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sipguard_lists::replace;
 use thiserror::Error;
 
-use super::{Bounds, Knock, Knocks, MOST, NEWCOMERS, ROOM};
+use super::{Bounds, Knock, Knocks, MOST};
 use crate::policy::Hide;
 
 /// Its name, in the folder of the state.
@@ -71,15 +71,7 @@ struct Header {
 
 /// Reads the file in this folder. What can't be read of it is lost, and nothing else; only the last lines are, where something cut them off.
 pub fn read(folder: &Path, hide: Hide) -> Read {
-    read_within(
-        folder,
-        hide,
-        Bounds {
-            most: MOST,
-            room: ROOM,
-            newcomers: NEWCOMERS,
-        },
-    )
+    read_within(folder, hide, Bounds::default())
 }
 
 pub(super) fn read_within(folder: &Path, hide: Hide, bounds: Bounds) -> Read {
@@ -187,8 +179,9 @@ impl Knocks {
                 left_out: self.left_out,
             };
             write_line(&mut out, &header)?;
-            for rank in &self.ranks {
-                if let Some(knock) = self.get(rank.source) {
+            // Whoever is read last has the highest rank again.
+            for source in self.order.of(..) {
+                if let Some(knock) = self.get(source) {
                     write_line(&mut out, knock)?;
                 }
             }

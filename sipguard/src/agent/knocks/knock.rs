@@ -117,7 +117,14 @@ impl Registering {
         self.busiest
     }
 
-    fn note_register(&mut self, user: &str, time: Timestamp) {
+    /// Returns whether more is known of it than before.
+    fn note(&mut self, user: &str) -> bool {
+        let before = self.users;
+        self.users.note(user);
+        self.users != before
+    }
+
+    fn note_register(&mut self, user: &str, time: Timestamp) -> bool {
         let second = time.as_second();
         if !(self.minute..self.minute + 60).contains(&second) {
             self.minute = second;
@@ -132,7 +139,9 @@ impl Registering {
         } else {
             *times -= 1;
         }
+        let is_busier = self.lately.1 > self.busiest;
         self.busiest = self.busiest.max(self.lately.1);
+        is_busier
     }
 }
 
@@ -163,21 +172,23 @@ impl Dialling {
         self.high_risk
     }
 
-    fn note(&mut self, dialled: &str, high_risk: bool) {
+    /// Returns whether more is known of it than before.
+    fn note(&mut self, dialled: &str, high_risk: bool) -> bool {
+        let before = (self.numbers, self.prefixes, self.high_risk);
         let tail = tail(dialled);
         self.numbers.note(&tail);
         self.high_risk = self.high_risk.saturating_add(high_risk.into());
         let way = (digest(&tail), digest(dialled));
-        if self.lately.contains(&way) {
-            return;
+        if !self.lately.contains(&way) {
+            if self.lately.len() >= LATELY {
+                self.lately.remove(0);
+            }
+            self.lately.push(way);
+            let same = self.lately.iter().filter(|(number, _)| *number == way.0);
+            let same = u32::try_from(same.count()).unwrap_or(u32::MAX);
+            self.prefixes = self.prefixes.max(same);
         }
-        if self.lately.len() >= LATELY {
-            self.lately.remove(0);
-        }
-        self.lately.push(way);
-        let same = self.lately.iter().filter(|(number, _)| *number == way.0);
-        let same = u32::try_from(same.count()).unwrap_or(u32::MAX);
-        self.prefixes = self.prefixes.max(same);
+        before != (self.numbers, self.prefixes, self.high_risk)
     }
 }
 
@@ -260,7 +271,8 @@ impl Knock {
             + dialling.unwrap_or_default()
     }
 
-    pub(super) fn note(&mut self, event: &Event, hide: Hide) {
+    /// Returns whether it says something that it has not said before.
+    pub(super) fn note(&mut self, event: &Event, hide: Hide) -> bool {
         let minute = |time: Timestamp| time.as_second().div_euclid(60);
         if self.minutes == 0 || minute(self.last) != minute(event.time) {
             self.minutes = self.minutes.saturating_add(1);
@@ -269,67 +281,75 @@ impl Knock {
         // The clock may have been put back.
         self.first = self.first.min(event.time);
         self.told = self.told.saturating_add(1);
+        let mut says_more = false;
         if let Some(service) = &event.service {
-            self.services.note(cut(service, WORD));
+            says_more |= self.services.note_text(cut(service, WORD));
         }
         if let Some(port) = event.port {
-            self.ports.note(port);
+            says_more |= self.ports.note(|seen| *seen == port, || port);
         }
         if let Some(sip) = &event.sip {
-            self.note_sip(sip, hide);
+            says_more |= self.note_sip(sip, hide);
         }
+        says_more
     }
 
-    fn note_sip(&mut self, sip: &Summary, hide: Hide) {
+    fn note_sip(&mut self, sip: &Summary, hide: Hide) -> bool {
         let method = sip.method.as_deref();
-        match (method, sip.status) {
-            (Some(method), _) => self.methods.note(cut(method, WORD)),
-            (None, Some(status)) => self.methods.note(status.to_string().into()),
-            (None, None) => {}
-        }
+        let mut says_more = match (method, sip.status) {
+            (Some(method), _) => self.methods.note_text(cut(method, WORD)),
+            (None, Some(status)) => self.methods.note_text(&status.to_string()),
+            (None, None) => false,
+        };
         if let Some(agent) = &sip.user_agent {
-            self.user_agents.note(cut(agent, AGENT));
+            says_more |= self.user_agents.note_text(cut(agent, AGENT));
         }
         if let Some(from) = &sip.from
             && !hide.hides_user(from)
         {
-            self.users.note(cut(from, WORD));
+            says_more |= self.users.note_text(cut(from, WORD));
         }
         let dialled = sip.user.as_deref().filter(|_| method == Some("INVITE"));
         match dialled {
             Some(dialled) if sip.number.as_deref().is_some_and(is_telephone) => {
                 let dialling = self.dialling.get_or_insert_default();
-                dialling.note(dialled, sip.high_risk);
+                says_more |= dialling.note(dialled, sip.high_risk);
                 let shown = |text: Option<&str>| {
                     let text = text.filter(|_| !hide.number);
-                    text.map(|text| cut(text, WORD))
+                    text.map(|text| cut(text, WORD).into())
                 };
-                self.numbers.note(Number {
+                let number = Number {
                     dialled: shown(Some(dialled)),
                     number: shown(sip.number.as_deref()),
-                    country: sip.country.as_deref().map(|country| cut(country, WORD)),
+                    country: sip
+                        .country
+                        .as_deref()
+                        .map(|country| cut(country, WORD).into()),
                     high_risk: sip.high_risk,
-                });
+                };
+                self.numbers.note(|seen| *seen == number, || number.clone()) | says_more
             }
-            _ => self.note_registering(sip, hide),
+            _ => self.note_registering(sip, hide) | says_more,
         }
     }
 
     /// Who registers names a user in From and To; who looks for users in the address.
-    fn note_registering(&mut self, sip: &Summary, hide: Hide) {
+    fn note_registering(&mut self, sip: &Summary, hide: Hide) -> bool {
         let is_register = sip.method.as_deref() == Some("REGISTER");
         let user = if is_register { &sip.from } else { &sip.user };
         let Some(user) = user.as_ref().filter(|_| sip.method.is_some()) else {
-            return;
+            return false;
         };
+        let mut says_more = false;
         if !is_register && !hide.hides_user(user) {
-            self.users.note(cut(user, WORD));
+            says_more |= self.users.note_text(cut(user, WORD));
         }
         let registering = self.registering.get_or_insert_default();
-        registering.users.note(user);
+        says_more |= registering.note(user);
         if is_register {
-            registering.note_register(user, self.last);
+            says_more |= registering.note_register(user, self.last);
         }
+        says_more
     }
 
     /// Forgets what is to be hidden; returns whether there was something.
@@ -339,11 +359,12 @@ impl Knock {
         if hide.number {
             let numbers = std::mem::take(&mut self.numbers);
             for seen in numbers.iter() {
-                self.numbers.note(Number {
+                let number = Number {
                     dialled: None,
                     number: None,
                     ..seen.what.clone()
-                });
+                };
+                self.numbers.note(|seen| *seen == number, || number.clone());
             }
         }
         self.bytes() != before
@@ -369,6 +390,6 @@ impl Hide {
 }
 
 /// The beginning of a text, in at most so many bytes.
-fn cut(text: &str, bytes: usize) -> Box<str> {
-    text[..text.floor_char_boundary(bytes)].into()
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
 }
