@@ -37,9 +37,9 @@ pub const FOLDER: &str = "/run/sipguard";
 /// The file whose lock the agent has.
 const LOCK: &str = "agent.lock";
 /// How many bytes of events are handed to the slow half at a time.
-const LUMP: usize = 256 << 10;
+const LUMP: usize = 64 << 10;
 /// How many wait for it at most, where it has none taken for a while.
-const WAITING: usize = 1 << 20;
+const WAITING: usize = 512 << 10;
 /// How long it is waited for, at most, each time that there are events. Where nothing holds it up, it is done with what it has sooner.
 const MOMENT: Duration = Duration::from_millis(10);
 /// The socket at which it hands on, in its folder.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, ops::RangeBounds};
 
 /// Where a source is kept in the order, until it leaves.
-pub(super) type Place = usize;
+pub(super) type Place = u32;
 
 /// See the module. All but a walk through it is done in as much time for a million sources as for one.
 #[derive(Debug, Default)]
@@ -33,11 +33,12 @@ impl Order {
             behind: None,
         };
         let place = if let Some(place) = self.free.pop() {
-            self.places[place] = link;
+            *self.at(place) = link;
             place
         } else {
             self.places.push(link);
-            self.places.len() - 1
+            // Each source that is kept has one, and there is no memory for so many.
+            u32::try_from(self.places.len() - 1).expect("fewer than 2^32 sources")
         };
         self.join(place);
         place
@@ -46,7 +47,7 @@ impl Order {
     /// It is told of again.
     pub(super) fn told(&mut self, place: Place, minutes: u32) {
         self.part(place);
-        self.places[place].minutes = minutes;
+        self.at(place).minutes = minutes;
         self.join(place);
     }
 
@@ -58,20 +59,25 @@ impl Order {
     /// Those that were told of in so many minutes, in order.
     pub(super) fn of(&self, minutes: impl RangeBounds<u32>) -> impl Iterator<Item = IpAddr> {
         self.ends.range(minutes).flat_map(|(_, (first, _))| {
-            let behind = |place: &Place| self.places[*place].behind;
+            let behind = |place: &Place| self.places[*place as usize].behind;
             let places = std::iter::successors(Some(*first), behind);
-            places.map(|place| self.places[place].source)
+            places.map(|place| self.places[place as usize].source)
         })
+    }
+
+    fn at(&mut self, place: Place) -> &mut Link {
+        &mut self.places[place as usize]
     }
 
     /// Goes behind all that were told of in as many minutes.
     fn join(&mut self, place: Place) {
-        let minutes = self.places[place].minutes;
+        let minutes = self.at(place).minutes;
         let before = self.ends.get(&minutes).map(|(_, last)| *last);
-        self.places[place].before = before;
-        self.places[place].behind = None;
+        let link = self.at(place);
+        link.before = before;
+        link.behind = None;
         if let Some(before) = before {
-            self.places[before].behind = Some(place);
+            self.at(before).behind = Some(place);
         }
         let ends = self.ends.entry(minutes).or_insert((place, place));
         ends.1 = place;
@@ -84,12 +90,12 @@ impl Order {
             before,
             behind,
             ..
-        } = self.places[place];
+        } = *self.at(place);
         if let Some(before) = before {
-            self.places[before].behind = behind;
+            self.at(before).behind = behind;
         }
         if let Some(behind) = behind {
-            self.places[behind].before = before;
+            self.at(behind).before = before;
         }
         let Some(ends) = self.ends.get_mut(&minutes) else {
             return;
