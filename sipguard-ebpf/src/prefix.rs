@@ -28,11 +28,13 @@ pub trait Prefix: Copy {
     /// The address with all bits behind the first `length` cleared.
     #[must_use]
     fn masked(self, length: u8) -> Self;
+    /// The same, by the bit that stands for this length in [`LayerLengths`], too: where it is quicker.
+    #[must_use]
+    fn masked_by(self, bit: u64, length: u8) -> Self;
     /// The first 32 bits, those behind the cell's prefix cleared.
     fn cell(self) -> u32;
-    /// The neighbourhood whose entries have their markers beside each other: an IPv4 cell, an IPv6 /64. Folded into the lower 32 bits; the
-    /// upper ones mean nothing.
-    fn neighbourhood(self) -> u64;
+    /// The neighbourhood whose entries have their markers beside each other: an IPv4 cell, an IPv6 /64, folded.
+    fn neighbourhood(self) -> u32;
     /// Which of its neighbours it is, folded into the lower [`HALF_MIN`] bits; the upper ones mean nothing.
     fn neighbour(self) -> u64;
     /// This family's words.
@@ -76,13 +78,19 @@ impl Prefix for V4 {
     }
 
     #[inline(always)]
+    fn masked_by(self, bit: u64, _: u8) -> Self {
+        // From the bit on all are set: the longest prefix has the lowest one. No shift, whose bounds the compiler does not know.
+        Self(self.0 & ((bit >> 32) as u32).wrapping_neg())
+    }
+
+    #[inline(always)]
     fn cell(self) -> u32 {
         self.masked(Self::CELL).0
     }
 
     #[inline(always)]
-    fn neighbourhood(self) -> u64 {
-        u64::from(self.cell())
+    fn neighbourhood(self) -> u32 {
+        self.cell()
     }
 
     #[inline(always)]
@@ -130,14 +138,19 @@ impl Prefix for V6 {
     }
 
     #[inline(always)]
+    fn masked_by(self, _: u64, length: u8) -> Self {
+        self.masked(length)
+    }
+
+    #[inline(always)]
     fn cell(self) -> u32 {
         (self.0[0] >> 32) as u32
     }
 
     #[inline(always)]
-    fn neighbourhood(self) -> u64 {
+    fn neighbourhood(self) -> u32 {
         let Self([high, _]) = self;
-        high.wrapping_mul(0xC2B2_AE3D_27D4_EB4F) >> 32
+        (high.wrapping_mul(0xC2B2_AE3D_27D4_EB4F) >> 32) as u32
     }
 
     #[inline(always)]
@@ -194,9 +207,9 @@ pub const fn cell_bit_of(service: u64, cell: u32, shift: u32) -> u64 {
 /// which block of the smallest half's size. What is asked for a packet beyond its cell is then in one or two cache lines, whatever lengths there are.
 #[inline(always)]
 pub fn marker_bit<A: Prefix>(address: A, tag: u64, shift: u32) -> u64 {
-    let block = address.neighbourhood().wrapping_mul(SPREAD) >> ((32 + shift) & 63);
-    // The length is in the tag's second byte, so that most hosts have one half of the block and most other prefixes the other one.
-    block ^ (address.neighbour() ^ tag >> 5) & ((1 << HALF_MIN) - 1)
+    // The length is in the tag's second byte, so that most IPv4 hosts have one half of the block and most other prefixes the other one.
+    cell_bit(address.neighbourhood(), shift)
+        ^ (address.neighbour() ^ tag >> 5) & ((1 << HALF_MIN) - 1)
 }
 
 #[cfg(test)]
@@ -226,38 +239,31 @@ mod tests {
                 u32::MAX << (32 - length)
             };
             assert_eq!(V4(u32::MAX).masked(length), V4(wanted), "length {length}");
+            if length > 0 {
+                let by = V4(u32::MAX).masked_by(1 << (64 - length), length);
+                assert_eq!(by, V4(wanted), "length {length}");
+            }
         }
     }
 
-    fn markers_of<A: Prefix>(prefixes: impl Iterator<Item = (A, u8)>) -> Vec<u64> {
-        prefixes
+    /// As many bits as there are prefixes, but for a few that meet by chance.
+    fn spread<A: Prefix>(prefixes: impl Iterator<Item = (A, u8)>) -> Vec<u64> {
+        let bits: Vec<_> = prefixes
             .map(|(prefix, length)| {
                 let key = Key::new(3, Layer::Live, prefix.masked(length), length);
                 marker_bit(key.address, key.tag(), 32 - HALF_MAX)
             })
-            .collect()
-    }
-
-    fn different(bits: &[u64]) -> usize {
-        bits.iter().collect::<BTreeSet<_>>().len()
-    }
-
-    /// As many bits as there are prefixes, but for a few that meet by chance.
-    fn spread<A: Prefix>(prefixes: impl Iterator<Item = (A, u8)>) {
-        let bits = markers_of(prefixes);
-        let different = different(&bits);
+            .collect();
+        let different = bits.iter().collect::<BTreeSet<_>>().len();
         assert!(different + 8 >= bits.len(), "{different} of {}", bits.len());
+        bits
     }
 
-    /// In one block of the smallest half's size, where they meet no more often than by chance: 64 of 512 do so four times.
+    /// In one block of the smallest half's size: by chance, 64 of 512 meet four times.
     fn spread_beside_each_other<A: Prefix>(prefixes: impl Iterator<Item = (A, u8)>) {
-        let bits = markers_of(prefixes);
-        assert!(
-            bits.iter()
-                .all(|bit| bit >> HALF_MIN == bits[0] >> HALF_MIN)
-        );
-        let different = different(&bits);
-        assert!(different + 8 >= bits.len(), "{different} of {}", bits.len());
+        let bits = spread(prefixes);
+        let block = |bit: &u64| bit >> HALF_MIN;
+        assert!(bits.iter().all(|bit| block(bit) == block(&bits[0])));
     }
 
     #[test]
@@ -278,6 +284,9 @@ mod tests {
         for length in [80, 96, 112, 128] {
             spread((0..4096).map(|n: u128| (V6::from(first ^ n << 64), length)));
         }
+        // One within the other.
+        spread((0..=32).map(|length| (V4(0xcb00_7142), length)));
+        spread((0..=128).map(|length| (V6::from(first), length)));
     }
 
     #[test]

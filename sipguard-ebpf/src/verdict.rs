@@ -1,7 +1,5 @@
 //! The decision: from what a frame is about to pass or drop, and why. No map, no pointer, no clock of its own.
 
-use core::hint;
-
 use crate::{
     abi::{Action, Guard, Key, Layer, Lengths, LinkKind, NO_SERVICE, Protocol, Reason, Value},
     datagram::Datagram,
@@ -266,15 +264,20 @@ pub fn most_specific<A: Prefix>(
     let mut word = 0;
     while word < A::WORDS {
         let mut in_use = lengths[word];
+        word += 1;
+        // Said apart from the loop, whose first turn is made ready for in front of it.
+        if in_use == 0 {
+            continue;
+        }
         // A bound that the verifier sees: as many as a word has lengths.
-        let mut turns = u64::from(A::BITS).min(64);
-        while in_use != 0 && turns != 0 {
-            turns -= 1;
-            let length = ((A::WORDS - 1 - word) as u8 * 64).wrapping_add(from_lowest(in_use));
+        for _ in 0..u64::from(A::BITS).min(64) {
+            if in_use == 0 {
+                break;
+            }
+            let lowest = in_use & in_use.wrapping_neg();
+            let length = ((A::WORDS - word) as u8 * 64).wrapping_add(from_lowest(in_use));
             in_use &= in_use - 1;
-            // SAFETY: no other lengths are in use. Said because a shift by more would be cut off, at a price.
-            unsafe { hint::assert_unchecked(length <= A::BITS) };
-            let key = Key::new(service, layer, address.masked(length), length);
+            let key = Key::new(service, layer, address.masked_by(lowest, length), length);
             if tables.prefilter(markers | marker_bit(key.address, key.tag(), shift))
                 && let Some(value) = tables.entry(&key)
                 && let Some(reason) = value.live(|| tables.now())
@@ -282,7 +285,6 @@ pub fn most_specific<A: Prefix>(
                 return Some((reason, length));
             }
         }
-        word += 1;
     }
     None
 }

@@ -3,6 +3,7 @@
 //! One process listens, the agent or a command. The agent hands on to others.
 
 mod event;
+mod generations;
 pub mod hand_on;
 mod listener;
 mod source;
@@ -10,7 +11,8 @@ mod told;
 
 pub use self::{
     event::{Event, Names},
+    generations::Generations,
     listener::{BYTES, ListenError, Listener, Wanted},
     source::{Source, SourceError},
-    told::{Generations, Told},
+    told::Told,
 };

@@ -10,13 +10,46 @@ use jiff::Timestamp;
 use sipguard::sources::{Accept, Circumstances, Copies, NewCopy, take};
 use sipguard_lists::{
     found::{Entry, Head, Reader, file_name},
-    task::{Task, Tasks},
+    task::{Task, Tasks, Url, Widest},
 };
 
-use crate::netns::{Finished, Host, Process, SCRATCH, STATE, sipguard_fetch};
+use crate::netns::{End, Finished, Host, Process, SCRATCH, STATE, Sandbox, join, sipguard_fetch};
 
 /// The one source that tests have.
 pub const SOURCE: &str = "live";
+
+/// Where the host is that the gateway asks.
+pub const SERVER: &str = "192.0.2.53";
+
+/// A gateway, and a host that it asks.
+#[must_use]
+pub fn gateway_and_server(sandbox: &Sandbox) -> (Host, Host) {
+    let (gateway, server) = (sandbox.host(), sandbox.host());
+    let end = |host, addresses| End {
+        host,
+        interface: "eth0",
+        addresses,
+    };
+    join(
+        end(&gateway, &["192.0.2.1/24"]),
+        end(&server, &["192.0.2.53/24"]),
+    );
+    (gateway, server)
+}
+
+/// A list of the server's, over TLS with the certificate in this folder.
+#[must_use]
+pub fn list(name: &str, certificates: &Path) -> Url {
+    Url {
+        url: format!("https://{SERVER}/{name}.txt"),
+        every: Url::EVERY,
+        insecure: false,
+        ca_file: Some(certificates.join("ca.pem")),
+        path: None,
+        tolerate: 0,
+        widest: Widest::default(),
+    }
+}
 
 /// The fetcher's folder, in a sandbox.
 #[derive(Debug)]

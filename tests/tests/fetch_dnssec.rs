@@ -9,13 +9,11 @@ use std::{
 
 use sipguard_lists::task::{Dns, Kind, Names, Task, Tasks};
 use sipguard_tests::{
-    fetcher::{Fetcher, SOURCE},
-    netns::{End, Finished, Host, join, sandbox},
+    fetcher::{Fetcher, SERVER, SOURCE, gateway_and_server},
+    netns::{Finished, Host, sandbox},
     nsd::nsd,
 };
 use tempfile::TempDir;
-
-const SERVER: &str = "192.0.2.53";
 
 /// What keys sign with; in the second case it is told that there is no such name by hashes of the names that there are.
 const ALGORITHMS: [(&str, &[&str]); 2] =
@@ -150,16 +148,7 @@ impl World {
 fn with_zones((algorithm, options): (&'static str, &'static [&'static str])) {
     sandbox(|sandbox| {
         println!("{algorithm}");
-        let (gateway, server) = (sandbox.host(), sandbox.host());
-        let end = |host, addresses| End {
-            host,
-            interface: "eth0",
-            addresses,
-        };
-        join(
-            end(&gateway, &["192.0.2.1/24"]),
-            end(&server, &["192.0.2.53/24"]),
-        );
+        let (gateway, server) = gateway_and_server(sandbox);
         let signer = Signer {
             files: TempDir::new().expect("a temporary folder"),
             algorithm,

@@ -13,12 +13,11 @@ use sipguard_lists::task::{Etcd as Fleet, Kind, Task, Tasks, User, Widest};
 use sipguard_tests::{
     certificates::certify,
     etcd::{Etcd, RELEASES},
-    fetcher::{Fetcher, SOURCE, memory},
-    netns::{End, Finished, Host, Process, join, sandbox, until},
+    fetcher::{Fetcher, SERVER, SOURCE, gateway_and_server, memory},
+    netns::{Finished, Host, Process, sandbox, until},
 };
 use tempfile::TempDir;
 
-const SERVER: &str = "192.0.2.53";
 const KEY: &str = "/sipguard/providers";
 /// Nobody is asked again as soon who does not tell of a change.
 const SOON: Duration = Duration::from_secs(20);
@@ -38,16 +37,7 @@ fn with_each(test: impl Fn(World) + Sync) {
     for release in RELEASES {
         sandbox(|sandbox| {
             println!("etcd of Debian {release}");
-            let (gateway, server) = (sandbox.host(), sandbox.host());
-            let end = |host, addresses| End {
-                host,
-                interface: "eth0",
-                addresses,
-            };
-            join(
-                end(&gateway, &["192.0.2.1/24"]),
-                end(&server, &["192.0.2.53/24"]),
-            );
+            let (gateway, server) = gateway_and_server(sandbox);
             let files = TempDir::new().expect("a temporary folder");
             certify(files.path(), SERVER);
             let etcd = Etcd::new(release, server, files.path(), SERVER);

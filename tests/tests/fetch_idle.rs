@@ -7,17 +7,16 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use sipguard_lists::task::{Dns, Kind, Names, Task, Tasks, Url, Widest};
+use sipguard_lists::task::{Dns, Kind, Names, Task, Tasks};
 use sipguard_tests::{
     certificates::certify,
     dnsmasq::dnsmasq,
-    fetcher::{Fetcher, SOURCE, memory},
-    netns::{End, join, sandbox},
+    fetcher::{Fetcher, SERVER, SOURCE, gateway_and_server, list, memory},
+    netns::sandbox,
     nginx::nginx,
 };
 use tempfile::TempDir;
 
-const SERVER: &str = "192.0.2.53";
 /// Two of them are services, of two of the others each.
 const NAMES: [&str; 10] = [
     "sip1.provider.example",
@@ -37,25 +36,16 @@ const FEEDS: [(&str, u32); 2] = [("scanners", 50_000), ("fraud", 5_000)];
 #[test]
 fn ten_names_and_two_feeds_take_no_more_than_15_mib() {
     sandbox(|sandbox| {
-        let (gateway, server) = (sandbox.host(), sandbox.host());
-        let end = |host, addresses| End {
-            host,
-            interface: "eth0",
-            addresses,
-        };
-        join(
-            end(&gateway, &["192.0.2.1/24"]),
-            end(&server, &["192.0.2.53/24"]),
-        );
+        let (gateway, server) = gateway_and_server(sandbox);
         let files = TempDir::new().expect("a temporary folder");
         certify(files.path(), SERVER);
         for (feed, entries) in FEEDS {
-            let mut list = String::new();
+            let mut text = String::new();
             for place in 0..entries {
                 let address = Ipv4Addr::from(0x0b00_0000 + place * 7_919 % entries * 37);
-                writeln!(list, "{address}").expect("memory");
+                writeln!(text, "{address}").expect("memory");
             }
-            fs::write(files.path().join(format!("{feed}.txt")), list).expect("a folder of ours");
+            fs::write(files.path().join(format!("{feed}.txt")), text).expect("a folder of ours");
         }
         let folder = files.path().display();
         let _web = nginx(
@@ -87,15 +77,7 @@ fn ten_names_and_two_feeds_take_no_more_than_15_mib() {
         }];
         sources.extend(FEEDS.map(|(feed, _)| Task {
             source: feed.to_owned(),
-            kind: Kind::Url(Url {
-                url: format!("https://{SERVER}/{feed}.txt"),
-                every: Url::EVERY,
-                insecure: false,
-                ca_file: Some(files.path().join("ca.pem")),
-                path: None,
-                tolerate: 0,
-                widest: Widest::default(),
-            }),
+            kind: Kind::Url(list(feed, files.path())),
         }));
         let tasks = Tasks {
             dns: Dns {

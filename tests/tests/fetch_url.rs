@@ -14,18 +14,16 @@ use std::{
 
 use sipguard_lists::{
     found::Entry,
-    task::{Kind, Task, Tasks, Url, Widest},
+    task::{Kind, Task, Tasks, Url},
 };
 use sipguard_tests::{
     certificates::certify,
     dnsmasq::dnsmasq,
-    fetcher::{Fetcher, SOURCE, memory},
-    netns::{End, Finished, Host, Process, Sandbox, join, sandbox, sipguard_fetch, until},
+    fetcher::{Fetcher, SERVER, SOURCE, gateway_and_server, list, memory},
+    netns::{Finished, Host, Process, Sandbox, sandbox, sipguard_fetch, until},
     nginx::nginx,
 };
 use tempfile::TempDir;
-
-const SERVER: &str = "192.0.2.53";
 
 /// Writes a list that has a line more all the time.
 const SLOW: &str = "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\nwhile echo 203.0.113.7; do sleep 0.1; done\n";
@@ -42,28 +40,11 @@ struct World {
 
 impl World {
     fn new(sandbox: &Sandbox) -> Self {
-        let (gateway, server) = (sandbox.host(), sandbox.host());
-        let end = |host, address| End {
-            host,
-            interface: "eth0",
-            addresses: address,
-        };
-        join(
-            end(&gateway, &["192.0.2.1/24"]),
-            end(&server, &["192.0.2.53/24"]),
-        );
+        let (gateway, server) = gateway_and_server(sandbox);
         let files = TempDir::new().expect("a temporary folder");
         fs::create_dir(files.path().join("www")).expect("an empty folder");
         certify(files.path(), SERVER);
-        let list = Url {
-            url: format!("https://{SERVER}/list.txt"),
-            every: Url::EVERY,
-            insecure: false,
-            ca_file: Some(files.path().join("ca.pem")),
-            path: None,
-            tolerate: 0,
-            widest: Widest::default(),
-        };
+        let list = list("list", files.path());
         Self {
             gateway,
             server,

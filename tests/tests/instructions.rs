@@ -409,7 +409,7 @@ fn instructions_where_somebody_listens() {
     let v4 = rows(
         eth().ip(V4.unlisted).udp(5060),
         eth().ip(V4.allowed[2]).udp(5060),
-        [539, 178, 145, 328],
+        [539, 178, 145, 311],
     );
     let v6 = rows(
         eth().ip(V6.unlisted).udp(5060),

@@ -23,18 +23,15 @@ use sipguard_lists::{
 };
 use sipguard_tests::{
     certificates::certify,
-    fetcher::Fetcher,
+    fetcher::{Fetcher, SERVER, gateway_and_server},
     installed::Installed,
-    netns::{
-        End, Finished, Host, Process, SCRATCH, STATE, Sandbox, join, sandbox, sipguard_fetch, until,
-    },
+    netns::{Finished, Host, Process, SCRATCH, STATE, Sandbox, sandbox, sipguard_fetch, until},
     nginx::nginx,
     posted::Posted,
     scene::Scene,
 };
 use tempfile::TempDir;
 
-const SERVER: &str = "192.0.2.53";
 /// A mail server's part in Python that lets in who knows the password.
 const STRICT: &str = "handler.Handler";
 /// What a stranger may write into a SIP message, to be shown somewhere.
@@ -52,16 +49,7 @@ struct World {
 
 impl World {
     fn new(sandbox: &Sandbox) -> Self {
-        let (gateway, server) = (sandbox.host(), sandbox.host());
-        let end = |host, address| End {
-            host,
-            interface: "eth0",
-            addresses: address,
-        };
-        join(
-            end(&gateway, &["192.0.2.1/24"]),
-            end(&server, &["192.0.2.53/24"]),
-        );
+        let (gateway, server) = gateway_and_server(sandbox);
         let files = TempDir::new().expect("a temporary folder");
         certify(files.path(), SERVER);
         Self {

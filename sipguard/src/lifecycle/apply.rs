@@ -11,6 +11,7 @@ use super::{
     fallbacks::note_fallbacks,
     instead::Instead,
     live::{live, replaceable},
+    living::own_addresses,
     names::tell_let_go,
     outlook::Outlook,
     refresh::{Took, ask_first},
@@ -169,9 +170,11 @@ fn put_in_force(
     applied: &mut Applied,
 ) -> Result<(), Error> {
     let Survey { policy, now, .. } = survey;
+    let own = own_addresses(&policy.live);
+    let circumstances = session.circumstances(&own);
     for source in &policy.live {
         // What is refused, or can't be kept, is told by `status`, and what was there before stays.
-        if let Ok(Took::New { copy, .. }) = session.take_one(source, Accept::Alike) {
+        if let Ok(Took::New { copy, .. }) = session.take_one(source, Accept::Alike, circumstances) {
             let _ = copy.keep();
         }
     }

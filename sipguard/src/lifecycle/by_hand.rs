@@ -103,7 +103,7 @@ impl ByHand {
     }
 
     /// Hands on the entries of a source, of which this is the last good copy, that an entry by hand overrules in one of the services which use
-    /// them; of all that was first seen after some time. A copy that can't be read to its end is told of elsewhere.
+    /// them; where `after` is said, of those alone that were first seen after that. A copy that can't be read to its end is told of elsewhere.
     ///
     /// # Errors
     /// Where the kernel can't be asked.

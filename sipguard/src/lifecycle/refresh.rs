@@ -1,6 +1,6 @@
 //! What others said of live sources, put in force.
 
-use std::{path::Path, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use sipguard_lists::task::{Task, Tasks};
 
@@ -202,13 +202,15 @@ impl Session<'_> {
         let mut astray = false;
         let refused = self.state.refused.clone();
         for source in sources {
+            let own = own_addresses(std::slice::from_ref(source));
+            let circumstances = self.circumstances(&own);
             let ahead = if many {
                 None
             } else {
-                self.put_ahead(live, source, accept)?
+                self.put_ahead(live, source, accept, circumstances)?
             };
             let mut has_followed = ahead.is_none();
-            let outcome = match self.take_one(source, accept) {
+            let outcome = match self.take_one(source, accept, circumstances) {
                 Ok(Took::Nothing) => RefreshOutcome::Nothing,
                 Ok(Took::AsBefore) => RefreshOutcome::Unchanged,
                 Ok(Took::New {
@@ -266,12 +268,12 @@ impl Session<'_> {
     }
 
     /// Reads what was found for one source, and makes it the last good copy.
-    pub(super) fn take_one(&mut self, source: &LiveSource, accept: Accept) -> Result<Took, String> {
-        let own = own_addresses(std::slice::from_ref(source));
-        let circumstances = Circumstances {
-            now: self.now().wall,
-            own: &own,
-        };
+    pub(super) fn take_one(
+        &mut self,
+        source: &LiveSource,
+        accept: Accept,
+        circumstances: Circumstances<'_>,
+    ) -> Result<Took, String> {
         let (folder, copies) = (Path::new(FOLDER), self.host.copies());
         let task = &source.task;
         if is_as_before(&copies, task, circumstances)
@@ -312,13 +314,18 @@ impl Session<'_> {
         }
     }
 
+    /// What is judged by now, on a host with these addresses.
+    pub(super) fn circumstances<'o>(&self, own: &'o [IpAddr]) -> Circumstances<'o> {
+        Circumstances {
+            now: self.now().wall,
+            own,
+        }
+    }
+
     /// Makes a copy that can't be used anew of the fetcher's file, where that is still what it was made of. Tells whether it could be.
     pub(super) fn mend(&self, source: &LiveSource) -> bool {
         let own = own_addresses(std::slice::from_ref(source));
-        let circumstances = Circumstances {
-            now: self.now().wall,
-            own: &own,
-        };
+        let circumstances = self.circumstances(&own);
         let (folder, copies) = (Path::new(FOLDER), self.host.copies());
         if !is_as_before(&copies, &source.task, circumstances) {
             return false;
@@ -335,12 +342,8 @@ impl Session<'_> {
         live: &Live,
         source: &LiveSource,
         accept: Accept,
+        circumstances: Circumstances<'_>,
     ) -> Result<Option<Ahead>, Error> {
-        let own = own_addresses(std::slice::from_ref(source));
-        let circumstances = Circumstances {
-            now: self.now().wall,
-            own: &own,
-        };
         let (folder, copies) = (Path::new(FOLDER), self.host.copies());
         let task = &source.task;
         if is_as_before(&copies, task, circumstances) {

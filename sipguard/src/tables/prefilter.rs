@@ -85,7 +85,7 @@ pub fn fills_cells(prefix: IpNet, shift: u32) -> bool {
     touched >= 1 << (32 - shift)
 }
 
-/// As many words of each half of a service's region as tell of all of them: bits are spread evenly.
+/// As many words of each half of a service's region as tell of all of them: cells are spread evenly, and neighbourhoods, too.
 pub fn samples(service: u8, shift: u32) -> [Range<u32>; 2] {
     const SAMPLE: u32 = 256;
     let first = u32::from(service) * region_words(shift);
