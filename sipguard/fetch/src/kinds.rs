@@ -77,7 +77,7 @@ pub(crate) enum Entries {
 }
 
 /// A prefix that is listed for a while.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ending {
     pub(crate) prefix: IpNet,
     /// When it was seen first, in seconds since 1970.

@@ -92,7 +92,7 @@ impl Bouncer {
         // Whatever fails from here on, what was known is forgotten.
         let known = self.known.take();
         let known = known.filter(|known| known.goes_on(before, now));
-        let known = if let Some(mut known) = known {
+        let mut known = if let Some(mut known) = known {
             self.usage.send(&known.agent, &self.lapi, &key, now);
             let is_changed = self.read(&mut known.decisions, &known.agent, &key, false, now)?;
             let is_changed = self.look(&known.decisions) || is_changed;
@@ -121,19 +121,18 @@ impl Bouncer {
         };
         let none = Networks::new();
         let networks = self.countries.as_ref().map_or(&none, |some| &some.networks);
-        let mut entries = known.decisions.entries(networks, now)?;
+        let listed = known.decisions.entries(networks, now)?;
+        let entries = Arc::make_mut(&mut known.entries);
         let is_changed = if known.whole == now {
-            follow::file(&mut entries, before, &self.lapi.url)
+            entries.reserve_exact(known.decisions.len());
+            entries.extend(listed);
+            follow::file(entries, before, &self.lapi.url)
         } else {
-            follow::list(&mut entries, &known.entries)
+            follow::list(entries, listed)
         };
-        let (entries, said) = (Arc::new(entries), known.decisions.said());
-        self.known = Some(Known {
-            entries: Arc::clone(&entries),
-            written: now,
-            ..known
-        });
-        let list = entries;
+        let (list, said) = (Arc::clone(&known.entries), known.decisions.said());
+        known.written = now;
+        self.known = Some(known);
         Ok((Entries::Ending { list, is_changed }, said))
     }
 

@@ -112,7 +112,7 @@ impl Decisions {
     }
 
     /// How many there are.
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.list.len() + self.countries.len() + self.left_out.len()
     }
 
@@ -204,9 +204,13 @@ impl Decisions {
         &self,
         networks: &Networks,
         now: Timestamp,
-    ) -> Result<Vec<Ending>, String> {
-        let ending = |decision: &Decision<IpNet>| decision.ending(decision.banned, now);
-        let mut entries: Vec<_> = last(&self.list).map(ending).collect();
+    ) -> Result<Box<dyn Iterator<Item = Ending> + '_>, String> {
+        let ending = move |decision: &Decision<IpNet>| decision.ending(decision.banned, now);
+        let entries = last(&self.list).map(ending);
+        if self.countries.is_empty() {
+            return Ok(Box::new(entries));
+        }
+        let mut entries: Vec<_> = entries.collect();
         for decision in last(&self.countries) {
             let networks = networks.get(&decision.banned).into_iter().flatten();
             entries.extend(networks.map(|&network| decision.ending(network, now)));
@@ -214,11 +218,9 @@ impl Decisions {
         if entries.len() > MAX_ENTRIES {
             return Err(format!("it has more than {MAX_ENTRIES} networks"));
         }
-        if !self.countries.is_empty() {
-            entries.sort_unstable_by_key(|ending| (ending.prefix, Reverse(ending.end)));
-            entries.dedup_by_key(|ending| ending.prefix);
-        }
-        Ok(entries)
+        entries.sort_unstable_by_key(|ending| (ending.prefix, Reverse(ending.end)));
+        entries.dedup_by_key(|ending| ending.prefix);
+        Ok(Box::new(entries.into_iter()))
     }
 
     /// What there is to say of them.

@@ -1,6 +1,5 @@
 //! What is listed now beside what was listed before: since when each ban is known, and whether anything is different.
 
-use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::{Before, Ending};
@@ -9,13 +8,6 @@ use super::{Before, Ending};
 /// each time.
 const MOVED: u64 = 60;
 
-/// A ban that is known.
-struct Known {
-    prefix: IpNet,
-    first: i64,
-    end: Option<i64>,
-}
-
 /// Beside what stands in a file that somebody wrote, as far as it is of this LAPI.
 pub(super) fn file(entries: &mut [Ending], before: &Before, url: &str) -> bool {
     let is_of = before
@@ -23,50 +15,66 @@ pub(super) fn file(entries: &mut [Ending], before: &Before, url: &str) -> bool {
         .is_some_and(|head| head.url.as_deref() == Some(url));
     // It was read to its end a moment ago.
     let mut reader = before.reader().ok().flatten().filter(|_| is_of);
-    let known = std::iter::from_fn(|| {
-        let entry = reader.as_mut()?.next_entry().ok()??;
-        Some(Known {
-            prefix: entry.prefix,
-            first: entry.first.as_second(),
-            end: entry.end.map(Timestamp::as_second),
-        })
-    });
-    follow(entries, known)
-}
-
-/// Beside a list.
-pub(super) fn list(entries: &mut [Ending], before: &[Ending]) -> bool {
-    let known = before.iter().map(|ending| Known {
-        prefix: ending.prefix,
-        first: ending.first,
-        end: Some(ending.end),
-    });
-    follow(entries, known)
-}
-
-fn follow(entries: &mut [Ending], known: impl Iterator<Item = Known>) -> bool {
-    let mut known = known.peekable();
+    let mut known = std::iter::from_fn(|| reader.as_mut()?.next_entry().ok()?).peekable();
     let mut is_changed = false;
     for entry in entries {
         while known.next_if(|known| known.prefix < entry.prefix).is_some() {
             is_changed = true;
         }
         let same = known.next_if(|known| known.prefix == entry.prefix);
-        is_changed |= match same {
-            None => true,
-            Some(known) => {
-                entry.first = entry.first.min(known.first);
-                match known.end {
-                    Some(end) if end.abs_diff(entry.end) < MOVED => {
-                        entry.end = end;
-                        false
-                    }
-                    _ => true,
-                }
-            }
-        };
+        is_changed |= same.is_none_or(|known| {
+            let (end, is_moved) = end(known.end.map(Timestamp::as_second), entry.end);
+            entry.first = entry.first.min(known.first.as_second());
+            entry.end = end;
+            is_moved
+        });
     }
     is_changed || known.next().is_some()
+}
+
+/// The same beside a list, which becomes what is listed now: another one beside it would take as much memory again.
+pub(super) fn list(known: &mut Vec<Ending>, now: impl Iterator<Item = Ending>) -> bool {
+    let (mut came, mut gone) = (Vec::new(), Vec::new());
+    let (mut place, mut is_changed) = (0, false);
+    for entry in now {
+        while known.get(place).is_some_and(|it| it.prefix < entry.prefix) {
+            gone.push(known[place].prefix);
+            place += 1;
+        }
+        match known.get_mut(place) {
+            Some(same) if same.prefix == entry.prefix => {
+                place += 1;
+                let (end, is_moved) = end(Some(same.end), entry.end);
+                is_changed |= is_moved;
+                *same = Ending {
+                    first: entry.first.min(same.first),
+                    end,
+                    ..entry
+                };
+            }
+            _ => came.push(entry),
+        }
+    }
+    gone.extend(known[place..].iter().map(|ending| ending.prefix));
+    is_changed |= !came.is_empty() || !gone.is_empty();
+    let mut gone = gone.into_iter().peekable();
+    if gone.peek().is_some() {
+        known.retain(|ending| gone.next_if_eq(&ending.prefix).is_none());
+    }
+    if !came.is_empty() {
+        known.append(&mut came);
+        // It passes over what is in order already.
+        known.sort_by_key(|ending| ending.prefix);
+    }
+    is_changed
+}
+
+/// When a ban ends, by what was said of it before and is said now, and whether that is something else.
+fn end(before: Option<i64>, now: i64) -> (i64, bool) {
+    match before {
+        Some(end) if end.abs_diff(now) < MOVED => (end, false),
+        _ => (now, true),
+    }
 }
 
 #[cfg(test)]
@@ -107,13 +115,12 @@ mod tests {
             (&[("192.0.2.1/32", 9, 100)], &[(5, 100)], true),
             (&[], &[], true),
         ] {
-            let mut now: Vec<_> = now.iter().map(ending).collect();
-            assert_eq!(list(&mut now, &before), is_changed);
-            let now: Vec<_> = now
-                .iter()
-                .map(|ending| (ending.first, ending.end))
-                .collect();
-            assert_eq!(now, wanted);
+            let mut known = before.clone();
+            assert_eq!(list(&mut known, now.iter().map(ending)), is_changed);
+            let prefixes = known.iter().map(|ending| ending.prefix);
+            assert!(prefixes.eq(now.iter().map(|now| ending(now).prefix)));
+            let known = known.iter().map(|ending| (ending.first, ending.end));
+            assert_eq!(known.collect::<Vec<_>>(), wanted);
         }
     }
 }
