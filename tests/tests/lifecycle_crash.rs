@@ -11,8 +11,10 @@ use std::{
 };
 
 use rustix::process::Signal;
+use serde_json::Value;
 use sipguard::state::Store;
 use sipguard_tests::{
+    found::Found,
     kill::{calls, killed_at},
     netns::{STATE, sandbox, sipguard},
     random::Random,
@@ -245,6 +247,56 @@ fn down() {
             scene.sipguard(["down"]).succeeded();
             assert_eq!(pins(), [""; 0], "after {call:?}");
         }
+    });
+}
+
+/// Its changes come in force in the kernel before there is the copy that is in force after a reboot.
+#[test]
+fn a_refresh_of_a_list() {
+    with_scene(|scene| {
+        let url = "https://feeds.example/voip.txt";
+        scene.configure(&format!(
+            "interfaces = [\"eth0\", \"wan.100\"]\n\
+             [sources]\nblocked = {{ url = \"{url}\" }}\n\
+             [services.sip]\nudp = [5060]\ndefault = \"allow\"\ndeny = [\"blocked\"]\n"
+        ));
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let mut found = Found::url("blocked", url);
+        let refresh = ["refresh", "--offline"];
+        // One of both is listed, in turn.
+        let moving = ["192.0.2.98", "192.0.2.99"];
+        let stay = [SCANNER, "198.51.100.0/24"];
+        found.are(stay.into_iter().chain([moving[0]]));
+        scene.sipguard(refresh).succeeded();
+        found.are(stay.into_iter().chain([moving[1]]));
+        let calls = calls(scene, &refresh);
+        let first = |what| calls.iter().position(|call| call.does(what));
+        let (kernel, copy) = (first("MAP_UPDATE"), first("sources/"));
+        let is_first = kernel.zip(copy).is_some_and(|(kernel, copy)| kernel < copy);
+        assert!(is_first, "{calls:?}");
+
+        let mut killed = 0;
+        for (turn, call) in calls.iter().enumerate() {
+            let listed = moving[turn % 2];
+            found.are(stay.into_iter().chain([listed]));
+            killed += usize::from(killed_at(scene, call, &refresh));
+            assert!(!scene.passes("eth0", SCANNER, 5060), "after {call:?}");
+            // What is new comes before what is old goes.
+            let passed = moving.map(|one| scene.passes("eth0", one, 5060));
+            assert_ne!(passed, [true; 2], "after {call:?}");
+            scene.sipguard(refresh).succeeded();
+            for interface in INTERFACES {
+                let passed = moving.map(|one| scene.passes(interface, one, 5060));
+                let wanted = moving.map(|one| one != listed);
+                assert_eq!(passed, wanted, "{interface} after {call:?}");
+            }
+            let status = scene.sipguard(["--json", "status"]).succeeded();
+            let status: Value = serde_json::from_str(&status.stdout).expect("it is JSON");
+            let source = &status["sources"][0];
+            assert_eq!(source["entries"], 3, "after {call:?}");
+            assert_eq!(source["in_kernel"], 3, "after {call:?}");
+        }
+        assert!(killed * 10 > calls.len() * 8, "{killed} of {}", calls.len());
     });
 }
 
