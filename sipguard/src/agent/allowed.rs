@@ -39,8 +39,8 @@ pub struct Allowed {
     sources: Vec<String>,
 }
 
-/// From 0 to 128.
-type Lengths = [u64; 3];
+/// From 1 to 128, the lowest bit being that of 1.
+type Lengths = u128;
 
 /// An entry that allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,20 +203,26 @@ impl Allowed {
     fn note_lengths(&mut self) {
         self.lengths = Default::default();
         for (_, prefix) in self.entries.keys() {
-            let length = usize::from(prefix.prefix_len());
-            self.lengths[family(*prefix)][length / 64] |= 1 << (length % 64);
+            // Nobody who is among everybody is remembered; a damaged file may say so.
+            if let Some(bit) = prefix.prefix_len().checked_sub(1) {
+                self.lengths[family(*prefix)] |= 1 << bit;
+            }
         }
     }
 
     /// What is known of an address in a service: that it was allowed itself, by the most specific entry that says so.
     pub fn itself(&self, service: &str, address: IpNet) -> Option<Known<'_>> {
         let service = self.service(service)?;
-        let lengths = self.lengths[family(address)];
-        let covering = (0..=address.prefix_len()).rev().filter(|length| {
-            let length = usize::from(*length);
-            lengths[length / 64] >> (length % 64) & 1 == 1
+        let beyond = Lengths::BITS - u32::from(address.prefix_len());
+        let within = Lengths::MAX.checked_shr(beyond).unwrap_or_default();
+        let mut lengths = self.lengths[family(address)] & within;
+        let longest_first = std::iter::from_fn(|| {
+            let bit = lengths.checked_ilog2()?;
+            lengths ^= 1 << bit;
+            u8::try_from(bit + 1).ok()
         });
-        let mut covering = covering.filter_map(|length| IpNet::new(address.addr(), length).ok());
+        let mut covering =
+            longest_first.filter_map(|length| IpNet::new(address.addr(), length).ok());
         covering.find_map(|net| {
             let net = net.trunc();
             let seen = self.entries.get(&(service, net))?;

@@ -205,9 +205,8 @@ impl Keeper {
             let told = events.recv_timeout(TICK);
             let now = self.host.now().boot_ns;
             match told {
-                Ok(mut told) => {
+                Ok(told) => {
                     self.hear_all(&told, now);
-                    told.clear();
                     // Where there is one already, or nobody any more, this one is let go.
                     let _ = heard.try_send(told);
                 }

@@ -37,7 +37,7 @@ pub const FOLDER: &str = "/run/sipguard";
 /// The file whose lock the agent has.
 const LOCK: &str = "agent.lock";
 /// How many bytes of events are handed to the slow half at a time.
-const LUMP: usize = 64 << 10;
+const LUMP: usize = 128 << 10;
 /// How many wait for it at most, where it has none taken for a while.
 const WAITING: usize = 512 << 10;
 /// How long it is waited for, at most, each time that there are events. Where nothing holds it up, it is done with what it has sooner.
@@ -174,16 +174,18 @@ struct Handing {
     told: Told,
     /// What it has got.
     events: SyncSender<Told>,
-    /// What it has got and is done with, empty.
+    /// What it has got and is done with.
     spare: Receiver<Told>,
 }
 
 impl Handing {
     /// Hands over what there is, if the slow half is done soon with what it has; returns whether it is.
     fn hand_over(&mut self) -> bool {
-        let Ok(spare) = self.spare.recv_timeout(MOMENT) else {
+        let Ok(mut spare) = self.spare.recv_timeout(MOMENT) else {
             return false;
         };
+        // Where much had to wait once, it will be long until it does again.
+        spare.clear(LUMP);
         // It has nothing else to do; and where it has ended, this ends, too.
         let _ = self.events.send(mem::replace(&mut self.told, spare));
         true

@@ -14,6 +14,7 @@
 use std::io::Write;
 
 use anyhow::{Result, bail};
+use compact_str::CompactString;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sipguard::{
@@ -214,7 +215,7 @@ fn said(text: Option<&str>) -> Option<String> {
     text.map(|text| Said(text).to_string())
 }
 
-fn texts<const N: usize>(few: &Few<Box<str>, N>) -> Vec<String> {
+fn texts<const N: usize>(few: &Few<CompactString, N>) -> Vec<String> {
     let texts = few.by_times().into_iter();
     texts.map(|seen| Said(&seen.what).to_string()).collect()
 }

@@ -38,9 +38,11 @@ impl Told {
         self.records.is_empty()
     }
 
-    /// Lets all go, and keeps the room that they took.
-    pub fn clear(&mut self) {
+    /// Lets all go, and keeps the room that they took, but no more than so many bytes.
+    pub fn clear(&mut self, most: usize) {
         self.records.clear();
         self.bytes.clear();
+        self.records.shrink_to(most / size_of::<Record>());
+        self.bytes.shrink_to(most);
     }
 }

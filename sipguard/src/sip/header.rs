@@ -32,7 +32,7 @@ impl<'a> Iterator for Headers<'a> {
             let (line, whole, rest) = unfolded(self.0)?;
             self.0 = rest;
             // A line that is none is passed over: the next one may be good.
-            if let Some(colon) = line.iter().position(|&byte| byte == b':') {
+            if let Some(colon) = memchr::memchr(b':', line) {
                 return Some(Header {
                     name: line[..colon].trim_ascii(),
                     value: line[colon + 1..].trim_ascii(),

@@ -81,7 +81,11 @@ impl<'a> Message<'a> {
 
     /// The same as texts. What is not UTF-8 has the sign for that in it.
     pub fn summary(&self) -> Summary {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        // Nearly all are UTF-8, which is seen sooner than what is not.
+        let text = |bytes: &[u8]| match str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+        };
         let mut summary = Summary {
             from: self.from.user.map(text),
             user_agent: self.user_agent.map(text),

@@ -1,5 +1,8 @@
 //! A few of the different things that somebody said, and how often he said each.
 
+use std::mem;
+
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 /// What one text costs besides its bytes: where it is, and what the allocator adds.
@@ -11,7 +14,7 @@ pub(super) trait Sized {
     fn bytes(&self) -> usize;
 }
 
-impl Sized for Box<str> {
+impl Sized for CompactString {
     fn bytes(&self) -> usize {
         self.len() + OVERHEAD
     }
@@ -30,11 +33,11 @@ pub struct Seen<T> {
 /// several the first: whoever says something else each time has the newest ones kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Few<T, const N: usize>(Vec<Seen<T>>);
+pub struct Few<T, const N: usize>(Box<[Seen<T>]>);
 
 impl<T, const N: usize> Default for Few<T, N> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(Box::default())
     }
 }
 
@@ -63,7 +66,14 @@ impl<T, const N: usize> Few<T, N> {
     }
 
     pub(super) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
-        self.0.retain(|seen| keep(&seen.what));
+        self.change(|all| all.retain(|seen| keep(&seen.what)));
+    }
+
+    /// There are ten thousand sources with six of these each, so that none has more room than it needs.
+    fn change(&mut self, change: impl FnOnce(&mut Vec<Seen<T>>)) {
+        let mut all = mem::take(&mut self.0).into_vec();
+        change(&mut all);
+        self.0 = all.into_boxed_slice();
     }
 }
 
@@ -75,17 +85,18 @@ impl<T: Sized, const N: usize> Few<T, N> {
             seen.times = seen.times.saturating_add(1);
             return false;
         }
-        if self.0.len() >= N {
-            let places = self.0.iter().enumerate();
-            if let Some((least, _)) = places.min_by_key(|(_, seen)| seen.times) {
-                self.0.remove(least);
+        self.change(|all| {
+            if all.len() >= N {
+                let places = all.iter().enumerate();
+                if let Some((least, _)) = places.min_by_key(|(_, seen)| seen.times) {
+                    all.remove(least);
+                }
             }
-        }
-        // Most sources say one thing, and room for four would be most of what they take.
-        self.0.reserve_exact(1);
-        self.0.push(Seen {
-            what: make(),
-            times: 1,
+            all.reserve_exact(1);
+            all.push(Seen {
+                what: make(),
+                times: 1,
+            });
         });
         true
     }
@@ -96,13 +107,13 @@ impl<T: Sized, const N: usize> Few<T, N> {
 
     /// Keeps as many as there may be: a file may say anything.
     pub(super) fn cut(&mut self) {
-        self.0.truncate(N);
+        self.change(|all| all.truncate(N));
     }
 }
 
-impl<const N: usize> Few<Box<str>, N> {
+impl<const N: usize> Few<CompactString, N> {
     /// Notes a text; returns whether it was not there.
     pub(super) fn note_text(&mut self, text: &str) -> bool {
-        self.note(|seen| **seen == *text, || text.into())
+        self.note(|seen| seen == text, || text.into())
     }
 }

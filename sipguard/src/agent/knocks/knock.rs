@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use compact_str::CompactString;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -49,19 +50,19 @@ pub struct Knock {
     pub minutes: u32,
     /// The services that it knocked at.
     #[serde(default, skip_serializing_if = "Few::is_empty")]
-    pub services: Few<Box<str>, 4>,
+    pub services: Few<CompactString, 4>,
     /// The ports.
     #[serde(default, skip_serializing_if = "Few::is_empty")]
     pub ports: Few<u16, 6>,
     /// SIP methods, and statuses of answers.
     #[serde(default, skip_serializing_if = "Few::is_empty")]
-    pub methods: Few<Box<str>, 6>,
+    pub methods: Few<CompactString, 6>,
     /// What it says that it is.
     #[serde(default, skip_serializing_if = "Few::is_empty")]
-    pub user_agents: Few<Box<str>, 3>,
+    pub user_agents: Few<CompactString, 3>,
     /// Who it says that it is, or wants to know of.
     #[serde(default, skip_serializing_if = "Few::is_empty")]
-    pub users: Few<Box<str>, 6>,
+    pub users: Few<CompactString, 6>,
     /// Numbers that it dialled.
     #[serde(default, skip_serializing_if = "Few::is_empty")]
     pub numbers: Few<Number, 6>,
@@ -81,13 +82,13 @@ pub struct Knock {
 pub struct Number {
     /// As it was dialled; `None` where numbers are hidden.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dialled: Option<Box<str>>,
+    pub dialled: Option<CompactString>,
     /// As E.164 has it, as far as that can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub number: Option<Box<str>>,
+    pub number: Option<CompactString>,
     /// The country that it leads to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub country: Option<Box<str>>,
+    pub country: Option<CompactString>,
     /// Whether calls there are what toll fraud is for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub high_risk: bool,

@@ -1,5 +1,6 @@
 use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _};
 
+use compact_str::CompactString;
 use proptest::prelude::*;
 use sipguard_ebpf::abi::{Protocol, Reason};
 
@@ -71,14 +72,14 @@ fn what_a_source_says_is_kept() {
     assert_eq!((knock.first, knock.last), (BEGIN, at(90)));
     assert_eq!((knock.told, knock.minutes), (3, 3));
     assert_eq!(knocks.left_out(), 6);
-    let words = |few: &Few<Box<str>, 6>| {
+    let words = |few: &Few<CompactString, 6>| {
         let all = few.iter().map(|seen| (seen.what.to_string(), seen.times));
         all.collect::<Vec<_>>()
     };
     assert_eq!(words(&knock.methods), [("INVITE".to_owned(), 2)]);
     assert_eq!(words(&knock.users), [("100".to_owned(), 2)]);
     assert_eq!(
-        knock.user_agents.most().unwrap().as_ref(),
+        knock.user_agents.most().unwrap().as_str(),
         "friendly-scanner"
     );
     let number = knock.numbers.most().unwrap();

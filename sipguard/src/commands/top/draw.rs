@@ -1,5 +1,6 @@
 //! A view, drawn. What strangers say comes through [`Said`] alone, so that a column is as wide as its letters are many.
 
+use compact_str::CompactString;
 use jiff::Timestamp;
 use ratatui::{
     Frame,
@@ -359,7 +360,7 @@ fn describe<'l>(knock: &Knock, now: Timestamp, colours: Colours) -> Vec<Line<'l>
     lines
 }
 
-fn texts<const N: usize>(few: &Few<Box<str>, N>) -> String {
+fn texts<const N: usize>(few: &Few<CompactString, N>) -> String {
     let texts = few
         .iter()
         .map(|seen| times(&Said(&seen.what).to_string(), seen.times));
