@@ -74,6 +74,13 @@ fn installing_upgrading_and_removing_are_boring() {
         );
         assert!(system.root.join("var/lib/sipguard").exists());
 
+        // As doctor's commands do it.
+        let settings = system.root.join("etc/sysctl.d");
+        fs::create_dir_all(&settings).expect("a folder");
+        for name in ["50-sipguard", "51-sipguard-ports", "52-sipguard-agent"] {
+            fs::write(settings.join(format!("{name}.conf")), "").expect("a file");
+        }
+
         system.dpkg("--purge sipguard").succeeded();
         let traces: Vec<_> = system
             .traces()

@@ -17,9 +17,7 @@ const SOON: Duration = Duration::from_mins(2);
 /// Its end is no end.
 pub(super) fn killed(gateway: &Gateway<'_>) -> Result<String> {
     gateway.run(
-        // Debian's kernel has nobody but root with all rights listen unless that is said; see the manual's page on who knocks.
-        "sysctl -q kernel.perf_event_paranoid=2\n\
-         systemctl kill --signal=KILL sipguard-agent\n\
+        "systemctl kill --signal=KILL sipguard-agent\n\
          tries=0\n\
          until systemctl show --property=NRestarts sipguard-agent | grep -q '=[1-9]' && systemctl is-active --quiet sipguard-agent; do\n\
          tries=$((tries + 1)); [ $tries -lt 600 ] || { systemctl status sipguard-agent; exit 1; }\n\
