@@ -123,7 +123,7 @@ impl Bouncer {
         let networks = self.countries.as_ref().map_or(&none, |some| &some.networks);
         let listed = known.decisions.entries(networks, now)?;
         let entries = Arc::make_mut(&mut known.entries);
-        let is_changed = if known.whole == now {
+        let is_changed = if entries.is_empty() {
             entries.reserve_exact(known.decisions.len());
             entries.extend(listed);
             follow::file(entries, before, &self.lapi.url)

@@ -26,6 +26,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with_news("null")
+    }
+
+    /// One whose decisions of this kind are new each time that it is asked what changed.
+    fn with_news(news: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (send, asked) = mpsc::channel();
@@ -38,7 +43,7 @@ impl World {
                     let one = r#"{"id":1,"type":"ban","value":"203.0.113.7","duration":"9h"}"#;
                     format!("{{\"deleted\":null,\"new\":[{one}]}}")
                 } else {
-                    r#"{"deleted":null,"new":null}"#.to_owned()
+                    format!("{{\"deleted\":null,\"new\":{news}}}")
                 };
                 let length = body.len();
                 let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length:";
@@ -89,6 +94,19 @@ impl World {
         let before = Folder::at(self.folder.path()).before("live");
         before.head().unwrap().clone()
     }
+}
+
+/// Times have whole seconds.
+#[test]
+fn what_changes_within_a_second_is_listed_once() {
+    let news = r#"[{"id":2,"type":"ban","value":"203.0.113.8","duration":"9h"}]"#;
+    let mut world = World::with_news(news);
+    assert!(world.asks_for_all(0));
+    assert!(!world.asks_for_all(0));
+    let before = Folder::at(world.folder.path()).before("live");
+    let entries = before.entries().unwrap().into_iter();
+    let prefixes: Vec<_> = entries.map(|entry| entry.prefix.to_string()).collect();
+    assert_eq!(prefixes, ["203.0.113.7/32", "203.0.113.8/32"]);
 }
 
 #[test]
