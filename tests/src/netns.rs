@@ -244,7 +244,8 @@ impl Host {
         self.run(Command::new(sipguard()).args(arguments))
     }
 
-    /// Waits until a socket of this protocol (`udp` or `tcp`, either family) is bound to the port.
+    /// Waits until a socket of this protocol (`udp` or `tcp`, either family) is bound to the port, and listens. Connections of a server that has
+    /// ended have its port for a while.
     pub fn wait_until_bound(&self, protocol: &str, port: u16) {
         let suffix = format!(":{port:04X}");
         let bound = || {
@@ -252,8 +253,11 @@ impl Host {
                 let table = format!("/proc/thread-self/net/{protocol}{family}");
                 let table = fs::read_to_string(table).expect("the kernel has a table of sockets");
                 table.lines().skip(1).any(|line| {
-                    let local = line.split_whitespace().nth(1);
-                    local.is_some_and(|local| local.ends_with(&suffix))
+                    let mut fields = line.split_whitespace().skip(1);
+                    let local = fields.next();
+                    // `TCP_LISTEN` of the kernel's tcp_states.h.
+                    let listens = protocol != "tcp" || fields.nth(1) == Some("0A");
+                    listens && local.is_some_and(|local| local.ends_with(&suffix))
                 })
             })
         };
