@@ -44,7 +44,11 @@ pub(super) fn enforce<R: Received>(frame: &R, general: impl FnOnce(*mut c_void) 
     };
     let size = R::of(context.get()).size(known.get());
     maps::count(fate.counter(), size);
-    if tell::somebody_listens() && note_of(fate.counter(), high.get(), low.get()) {
+    if tell::somebody_listens()
+        && tell::note(Told::counted(fate.counter()), || {
+            told_before(high.get(), low.get())
+        })
+    {
         tell::hand_on::<R>(R::of(context.get()).context());
     }
     if fate.drops() { R::DROP } else { R::PASS }
@@ -81,25 +85,18 @@ pub(super) fn enforce_general<R: Received>(frame: &R) -> Outcome {
     maps::count(counter, frame.size(frame.known(last)));
     let drops = reason.action() == Action::Drop && !constants::monitored(service);
     let outcome = u64::from(if drops { R::DROP } else { R::PASS });
-    if tell::somebody_listens() && note(counter) {
+    if tell::somebody_listens() && tell::note(Told::counted(counter), || false) {
         return outcome | TOLD;
     }
     outcome
 }
 
-/// Notes a verdict, by its counter, for the program that tells; returns whether to go on there. A function by itself, and one that is
-/// not made to measure for those that call it: nothing of it is to be made ready where nobody listens.
+/// Whether a source was told of in this second. A function by itself, and one that is not made to measure for those that call it: nothing of it
+/// is to be made ready where nobody listens.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn note(counter: u32) -> bool {
-    tell::note(Told::counted(counter), None)
-}
-
-/// The same where the source is at hand.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn note_of(counter: u32, high: u64, low: u64) -> bool {
-    tell::note(Told::counted(counter), Some([high, low]))
+extern "C" fn told_before(high: u64, low: u64) -> bool {
+    tell::told_before([high, low])
 }
 
 /// Leaves behind what [`enforce`] would find, and counts nothing.

@@ -13,7 +13,6 @@ use sipguard_ebpf::{
     event::{BYTES_MOST, GRANT_LASTS, Grant, Record, SETS, Set, Teller, Told, place},
     flow::Flow,
     header::Family,
-    parse::{Plain, plain},
 };
 
 use super::{
@@ -57,9 +56,9 @@ pub(super) fn somebody_listens() -> bool {
 }
 
 /// Notes what is to be told of, for the program that tells; returns whether to go on there. Of a flood most is left out here, before the
-/// way to that program is paid for: where the source is known, and is not to be told of now.
+/// way to that program is paid for: as nothing is left of the grant, or by `told_before`, which is asked where something is.
 #[inline(always)]
-pub(super) fn note(told: Told, source: Option<[u64; 2]>) -> bool {
+pub(super) fn note(told: Told, told_before: impl FnOnce() -> bool) -> bool {
     if granted!(reasons) >> (told.reason & 31) & 1 == 0 {
         return false;
     }
@@ -69,15 +68,18 @@ pub(super) fn note(told: Told, source: Option<[u64; 2]>) -> bool {
     // SAFETY: the element is this CPU's own, and a program is not interrupted by another of its kind on the same CPU; the next program finds
     // it as it is left here.
     let teller = unsafe { &mut *teller };
-    // In a flood the grant is spent most of the time.
-    if let Some(source) = source
-        && (!spends(teller) || Place::of(source).is_none())
-    {
+    if !spends(teller) || told_before() {
         teller.left_out += 1;
         return false;
     }
     teller.told = told.packed();
     true
+}
+
+/// Whether a source was told of in this second, or there is no room for it.
+#[inline(always)]
+pub(super) fn told_before(source: [u64; 2]) -> bool {
+    Place::of(source).is_none()
 }
 
 /// Goes on in the program that tells, and does not return. Where there is none, returns.
@@ -89,7 +91,7 @@ pub(super) fn hand_on<R: Received>(context: &R::Context) {
     }
 }
 
-/// Tells of the packet that was handed on, if that is granted, and says what the program is to return.
+/// Tells of the packet that was handed on, and says what the program is to return.
 #[inline(always)]
 pub(super) fn tell<R: Received>(frame: &R) -> u32 {
     let Some(teller) = TELLER.get_ptr_mut(0) else {
@@ -100,7 +102,7 @@ pub(super) fn tell<R: Received>(frame: &R) -> u32 {
     let teller = unsafe { &mut *teller };
     let told = Told::unpacked(teller.told);
     let dropped = told.is_drop() && !constants::monitored(told.service);
-    if !spends(teller) || !told_now(frame, teller, told, dropped) {
+    if !told_now(frame, teller, told, dropped) {
         teller.left_out += 1;
     }
     if dropped { R::DROP } else { R::PASS }
@@ -109,14 +111,17 @@ pub(super) fn tell<R: Received>(frame: &R) -> u32 {
 /// Whether there is something left of the grant.
 #[inline(always)]
 fn spends(teller: &mut Teller) -> bool {
+    /// The clock is looked at for each packet left out whose number has these bits.
+    const CLOCK_EVERY: u64 = 0xff;
     // SAFETY: takes nothing and only reads the clock.
-    let now = unsafe { bpf_jiffies64() };
+    let jiffies = || unsafe { bpf_jiffies64() };
     let number = granted!(number);
     if teller.number != number {
         teller.number = number;
         teller.spent = 0;
-        teller.since = now;
-    } else if now > teller.since + GRANT_LASTS {
+        teller.since = jiffies();
+    } else if teller.left_out & CLOCK_EVERY == CLOCK_EVERY && jiffies() > teller.since + GRANT_LASTS
+    {
         // Who granted it is dead, or does not come to it. A grant that comes at this moment may be lost: the next one comes soon.
         // SAFETY: as in `granted`.
         unsafe { (&raw mut GRANT.reasons).write_volatile(0) };
@@ -128,12 +133,8 @@ fn spends(teller: &mut Teller) -> bool {
 /// Tells of it, unless its source was told of in this second; returns whether it did.
 #[inline(always)]
 fn told_now(frame: &impl Received, teller: &mut Teller, told: Told, dropped: bool) -> bool {
-    let link = constants::link();
-    let source = match plain(frame, link, |_, _| Some(())) {
-        Plain::Guarded(packet, ()) => packet.source.words,
-        Plain::Not | Plain::Unguarded => Flow::of(frame, link).map_or([0; 2], |flow| flow.source),
-    };
-    let Some(Place { way, mark }) = Place::of(source) else {
+    who(frame, &mut teller.record);
+    let Some(Place { way, mark }) = Place::of(teller.record.source) else {
         return false;
     };
     // SAFETY: the place of an element's number. Where two processors write it at once, one of two sources may be told of again.
@@ -179,7 +180,34 @@ impl Place {
     }
 }
 
-/// Hands an event to the listener; returns whether that has room for it.
+/// Notes who sends to whom.
+#[inline(always)]
+fn who(frame: &impl Received, record: &mut Record) {
+    match Flow::of(frame, constants::link()) {
+        Some(flow) => {
+            record.source = flow.source;
+            record.destination = flow.destination;
+            record.family = match flow.family {
+                Family::V4 => 4,
+                Family::V6 => 6,
+            };
+            record.protocol = flow.protocol;
+            let [from, to] = flow.ports;
+            record.source_port = u16::from_be_bytes(from);
+            record.port = u16::from_be_bytes(to);
+        }
+        None => {
+            record.source = [0; 2];
+            record.destination = [0; 2];
+            record.family = 0;
+            record.protocol = 0;
+            record.source_port = 0;
+            record.port = 0;
+        }
+    }
+}
+
+/// Hands an event to the listener, with who was noted before; returns whether that has room for it.
 #[inline(always)]
 fn output(frame: &impl Received, teller: &mut Teller, told: Told, dropped: bool) -> bool {
     let Contents {
@@ -205,28 +233,6 @@ fn output(frame: &impl Received, teller: &mut Teller, told: Told, dropped: bool)
     record.reason = told.reason;
     record.service = told.service;
     record.enforced = u8::from(dropped == told.is_drop());
-    match Flow::of(frame, constants::link()) {
-        Some(flow) => {
-            record.source = flow.source;
-            record.destination = flow.destination;
-            record.family = match flow.family {
-                Family::V4 => 4,
-                Family::V6 => 6,
-            };
-            record.protocol = flow.protocol;
-            let [from, to] = flow.ports;
-            record.source_port = u16::from_be_bytes(from);
-            record.port = u16::from_be_bytes(to);
-        }
-        None => {
-            record.source = [0; 2];
-            record.destination = [0; 2];
-            record.family = 0;
-            record.protocol = 0;
-            record.source_port = 0;
-            record.port = 0;
-        }
-    }
     let flags = u64::from(record.bytes) << 32 | BPF_F_CURRENT_CPU;
     // SAFETY: the map and the context are what the helper takes, and the record is as long as is said.
     let result = unsafe {
