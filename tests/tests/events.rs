@@ -342,7 +342,6 @@ fn a_listener_that_stops_reading_holds_up_nobody() {
         let listener = listen(scene, &[]);
         scene.settle("eth0");
         let before = drops(scene);
-        let heard = sum(&listener);
         listener.signal(Signal::STOP);
         let sources: Vec<_> = (0..10_000_u32)
             .map(|number| format!("198.19.{}.{}", number >> 8, number & 255))
@@ -366,10 +365,8 @@ fn a_listener_that_stops_reading_holds_up_nobody() {
         scene.configure(&CONFIG.replace("[5060]", "[5060, 5061]"));
         scene.sipguard(["apply"]).succeeded();
         listener.signal(Signal::CONT);
-        until("all is told of or left out", || {
-            from_each_processor(|| is_told(scene, &listener));
-            sum(&listener) - heard >= sent
-        });
+        // It may have been taken for dead meanwhile: what is dropped then is not counted as left out.
+        from_each_processor(|| is_told(scene, &listener));
         assert!(sum(&listener) <= drops(scene));
         let told = listener.stdout().lines().count() as u64;
         assert!(told < sent / 2, "{told} of {sent} were told of");
@@ -478,6 +475,12 @@ fn sum(listener: &Process) -> u64 {
 fn what_is_left_out_is_counted() {
     with_scene(|scene, _| {
         let listener = listen(scene, &[]);
+        // More sources than a processor may tell of with one grant, and then one source many times.
+        for number in 0..5000_u32 {
+            let source = format!("198.19.{}.{}", number >> 8, number & 255);
+            let frame = scene.frame("eth0", &source).udp(5060).bytes();
+            scene.wire("eth0").send(&frame);
+        }
         let frame = scene.frame("eth0", SCANNER).udp(5060).bytes();
         for _ in 0..2000 {
             scene.wire("eth0").send(&frame);
@@ -489,7 +492,7 @@ fn what_is_left_out_is_counted() {
             let (dropped, sum) = (drops(scene), sum(&listener));
             assert!(sum <= dropped, "{sum} of {dropped}");
             // Before it listened, some were dropped.
-            sum >= 2000
+            sum >= 7000
         });
     });
 }
