@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
     net::{IpAddr, Ipv4Addr},
     path::Path,
     process,
@@ -44,6 +44,7 @@ use sipguard_lists::{
 use sipguard_tests::{
     agent::{Agent, Journal},
     flood::flooded,
+    found::Found,
     netns::{STATE, Sandbox, sandbox, until},
     random::Random,
     scene::{PROVIDER, SCANNER, Scene},
@@ -249,6 +250,40 @@ fn killed_at_any_moment_it_leaves_files_that_are_whole() {
             .filter(|name| name.to_string_lossy().ends_with(replace::NEW))
             .collect();
         assert!(left.is_empty(), "{left:?}");
+    });
+}
+
+/// Whoever ends it loses nothing that it has heard, though the half that keeps it is held up.
+#[test]
+fn what_was_heard_is_kept_at_the_end() {
+    sandbox(|sandbox| {
+        let _journal = Journal::listen(sandbox);
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(&POLICY.replace("203.0.113.5", "sip.provider.example"));
+        let mut found = Found::name("trunk", "sip.provider.example");
+        found.are(["203.0.113.5"]);
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let agent = Agent::start(&scene.gateway);
+        // Which it needs for what was found.
+        let lock = File::open(Path::new(STATE).join("lock")).expect("it was made");
+        lock.lock().expect("nobody has it");
+        found.are(["203.0.113.6"]);
+        // It looks for that every two seconds, and a source takes a tenth of one.
+        let sources: Vec<_> = (1..=40)
+            .map(|number| format!("198.18.0.{number}"))
+            .collect();
+        for source in &sources {
+            is_heard(&scene, source);
+        }
+        agent.process.signal(Signal::TERM);
+        agent.says("STOPPING=1");
+        drop(lock);
+        agent.process.wait().succeeded();
+        let known = knocks::read(Path::new(STATE), Hide::default()).knocks;
+        for source in sources {
+            let address = source.parse().expect("an address");
+            assert!(known.get(address).is_some(), "{source}");
+        }
     });
 }
 

@@ -120,7 +120,7 @@ pub fn run(host: &Host, config: &Path) -> Result<(), AgentError> {
     let listened = ears.listen(&signals, &systemd, &keeper);
     systemd.say(STOPPING);
     // It saves what it has once no event can come any more.
-    drop(ears);
+    ears.end();
     match keeper.join() {
         Ok(()) => listened,
         // The panic was printed.
@@ -238,6 +238,19 @@ impl Ears<'_> {
             if events {
                 self.hear();
             }
+        }
+    }
+
+    /// Hands over what is left, however long the slow half takes with what it has.
+    fn end(self) {
+        let Handing {
+            told,
+            events,
+            spare,
+        } = self.handing;
+        if !told.is_empty() && spare.recv().is_ok() {
+            // Where it has ended, too, there is nobody to save it.
+            let _ = events.send(told);
         }
     }
 
