@@ -1,5 +1,6 @@
 //! `cargo xtask`: what a developer of sipguard runs.
 
+mod artifacts;
 mod bench;
 mod board;
 mod debootstrap;

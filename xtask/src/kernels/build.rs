@@ -3,14 +3,16 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde::Deserialize;
 
 use super::matrix::{Binary, EXCEPTIONS, KERNELS};
-use crate::machine;
+use crate::{
+    artifacts::{Artifact, built},
+    machine,
+};
 
 /// A compiled binary of the matrix.
 pub(crate) struct Built {
@@ -25,7 +27,7 @@ pub(crate) struct Built {
 pub(crate) fn sipguard(folder: &Path) -> Result<PathBuf> {
     let mut build = machine::cargo();
     build.args(["build", "--package", "sipguard", "--bin", "sipguard"]);
-    stripped(&executable(&artifacts(&mut build)?, "sipguard")?, folder)
+    stripped(&executable(&built(&mut build)?, "sipguard")?, folder)
 }
 
 /// Builds tests of the matrix: those of these binaries that have one of these names, or are in a module that has; all where none is named.
@@ -47,7 +49,7 @@ pub(crate) fn tests(
     for binary in binaries {
         build.args(["--test", binary.name]);
     }
-    let artifacts = artifacts(&mut build)?;
+    let artifacts = built(&mut build)?;
     let mut all = Vec::new();
     for binary in binaries {
         let program = executable(&artifacts, binary.name)?;
@@ -85,31 +87,6 @@ fn is_in(test: &str, name: &str) -> bool {
 /// What this program consists of: the first process of the machines.
 pub(crate) fn guest(folder: &Path) -> Result<PathBuf> {
     stripped(&std::env::current_exe()?, folder)
-}
-
-#[derive(Deserialize)]
-struct Artifact {
-    executable: Option<PathBuf>,
-    target: Target,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-}
-
-fn artifacts(cargo: &mut Command) -> Result<Vec<Artifact>> {
-    let output = cargo
-        .arg("--message-format=json-render-diagnostics")
-        .stderr(Stdio::inherit())
-        .output()
-        .context("starting cargo")?;
-    ensure!(output.status.success(), "cargo: {}", output.status);
-    // Other messages have no target, or no executable.
-    let lines = output.stdout.split(|byte| *byte == b'\n');
-    Ok(lines
-        .filter_map(|line| serde_json::from_slice::<Artifact>(line).ok())
-        .collect())
 }
 
 fn executable(artifacts: &[Artifact], name: &str) -> Result<PathBuf> {
