@@ -59,9 +59,7 @@ fn everything() -> Result<()> {
         packages.unwrap_or_else(|panicked| panic::resume_unwind(panicked))?;
         programs
     })?;
-    let runner = runner()?;
-    let runner: Vec<_> = runner.iter().map(String::as_str).collect();
-    let ended = programs::run(&programs, &runner);
+    let ended = programs::run(&programs, &runner()?);
     let mut test = machine::cargo();
     succeed(test.args(["test", "--workspace", "--doc"])).and(ended)
 }

@@ -44,8 +44,9 @@ pub(super) fn enforce<R: Received>(frame: &R, general: impl FnOnce(*mut c_void) 
     };
     let size = R::of(context.get()).size(known.get());
     maps::count(fate.counter(), size);
-    if tell::somebody_listens()
-        && tell::note(Told::counted(fate.counter()), || {
+    let wanted = tell::wanted();
+    if wanted != 0
+        && tell::note(wanted, Told::counted(fate.counter()), || {
             told_before(high.get(), low.get())
         })
     {
@@ -85,7 +86,8 @@ pub(super) fn enforce_general<R: Received>(frame: &R) -> Outcome {
     maps::count(counter, frame.size(frame.known(last)));
     let drops = reason.action() == Action::Drop && !constants::monitored(service);
     let outcome = u64::from(if drops { R::DROP } else { R::PASS });
-    if tell::somebody_listens() && tell::note(Told::counted(counter), || false) {
+    let wanted = tell::wanted();
+    if wanted != 0 && tell::note(wanted, Told::counted(counter), || false) {
         return outcome | TOLD;
     }
     outcome

@@ -49,17 +49,17 @@ macro_rules! granted {
     };
 }
 
-/// Whether somebody listens.
+/// What is to be told of, as [`Grant::reasons`] has it; 0 where nobody listens.
 #[inline(always)]
-pub(super) fn somebody_listens() -> bool {
-    granted!(reasons) != 0
+pub(super) fn wanted() -> u32 {
+    granted!(reasons)
 }
 
-/// Notes what is to be told of, for the program that tells; returns whether to go on there. Of a flood most is left out here, before the
+/// Notes what is to be told of, if it is [`wanted`], for the program that tells; returns whether to go on there. Of a flood most is left out here, before the
 /// way to that program is paid for: as nothing is left of the grant, or by `told_before`, which is asked where something is.
 #[inline(always)]
-pub(super) fn note(told: Told, told_before: impl FnOnce() -> bool) -> bool {
-    if granted!(reasons) >> (told.reason & 31) & 1 == 0 {
+pub(super) fn note(wanted: u32, told: Told, told_before: impl FnOnce() -> bool) -> bool {
+    if wanted >> (told.reason & 31) & 1 == 0 {
         return false;
     }
     let Some(teller) = TELLER.get_ptr_mut(0) else {

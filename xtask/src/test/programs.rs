@@ -18,7 +18,7 @@ use crate::{artifacts::Artifact, machine};
 ///
 /// # Errors
 /// Which have failed, once all have ended; what could not be started.
-pub(super) fn run(programs: &[Artifact], runner: &[&str]) -> Result<()> {
+pub(super) fn run(programs: &[Artifact], runner: &[String]) -> Result<()> {
     let next = AtomicUsize::new(0);
     let work = || -> Result<Vec<String>> {
         let mut failed = Vec::new();
@@ -43,7 +43,7 @@ pub(super) fn run(programs: &[Artifact], runner: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn succeeds(program: &Artifact, runner: &[&str]) -> Result<bool> {
+fn succeeds(program: &Artifact, runner: &[String]) -> Result<bool> {
     let source = source(program);
     let [first, rest @ ..] = runner else {
         unreachable!("there is a command");
