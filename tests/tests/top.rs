@@ -42,9 +42,7 @@ impl<'s> Terminal<'s> {
             asked.args(["start-server", ";", "display-message", "-p", "up"]);
             scene.gateway.run(&mut asked).stdout.contains("up")
         });
-        terminal.run("new-session -d -x 80 -y 24 sh");
-        terminal.enter("PS1='ready> '; echo before");
-        terminal.shows("\nbefore");
+        terminal.run(&format!("new-session -d -x 80 -y 24 env PS1={PROMPT} sh"));
         terminal
     }
 
@@ -54,8 +52,11 @@ impl<'s> Terminal<'s> {
         self.scene.gateway.run(&mut command).succeeded().stdout
     }
 
-    /// Types a line.
+    /// Types a line, where the shell asks for one: what is typed before stands above the prompt, and what it prints behind it.
     fn enter(&self, line: &str) {
+        until("the shell asks", || {
+            self.screen().trim_end().ends_with(PROMPT)
+        });
         let mut command = tmux(ASK);
         command.args(["send-keys", "-l", line]);
         self.scene.gateway.run(&mut command).succeeded();
@@ -96,9 +97,15 @@ impl<'s> Terminal<'s> {
             sipguard().display(),
             config.display()
         ));
+        // Not what the screen shows: the line that an earlier one was started with shows it, too, until it is cleared.
+        let mut pid = None;
+        until("it is started", || {
+            let written = fs::read_to_string(&number).unwrap_or_default();
+            pid = written.trim().parse().ok().and_then(Pid::from_raw);
+            pid.is_some()
+        });
         self.shows("sipguard top");
-        let pid = fs::read_to_string(number).expect("the shell wrote it");
-        Pid::from_raw(pid.trim().parse().expect("a number")).expect("not zero")
+        pid.expect("waited for")
     }
 
     /// It has ended, and the terminal is as it was.
@@ -118,6 +125,8 @@ impl<'s> Terminal<'s> {
         }
     }
 }
+
+const PROMPT: &str = "ready>";
 
 /// What is asked of a server that is there: without this, one would be started that goes on behind the test's back.
 const ASK: &[&str] = &["-N"];
