@@ -12,7 +12,7 @@ mod told;
 pub use self::{
     event::{Event, Names},
     generations::Generations,
-    listener::{BYTES, ListenError, Listener, Wanted},
+    listener::{ListenError, Listener, Wanted},
     source::{Source, SourceError},
     told::Told,
 };

@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use sipguard_lists::said::Said;
+use sipguard_lists::said::{Message, Said};
 use thiserror::Error;
 
 /// The user, and his group.
@@ -146,7 +146,7 @@ impl Fetcher {
         let mut tested = tested.map_err(|_| FetcherError::Nonsense(self.program.clone()))?;
         for one in &mut tested {
             one.receiver = Said(&one.receiver).to_string();
-            one.error = one.error.as_ref().map(|error| Said(error).to_string());
+            one.error = one.error.as_ref().map(|error| Message(error).to_string());
         }
         Ok(tested)
     }

@@ -64,6 +64,23 @@ pub struct Hide {
     pub user: bool,
 }
 
+impl Hide {
+    /// All that can be hidden.
+    pub const EVERYTHING: Self = Self {
+        number: true,
+        user: true,
+    };
+
+    /// What either of them hides.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            number: self.number || other.number,
+            user: self.user || other.user,
+        }
+    }
+}
+
 impl Policy {
     /// What is to be asked for, and how.
     pub fn tasks(&self) -> Tasks {

@@ -23,6 +23,8 @@ pub struct Found {
     name: Option<&'static str>,
     url: Option<&'static str>,
     changed: i64,
+    /// Why nobody answers any more, and since when.
+    error: Option<(&'static str, Timestamp)>,
     /// Since when each has been in the list.
     first: BTreeMap<IpNet, Timestamp>,
 }
@@ -37,6 +39,7 @@ impl Found {
             name: None,
             url: None,
             changed: Timestamp::now().as_second() - 3600,
+            error: None,
             first: BTreeMap::new(),
         }
     }
@@ -65,16 +68,27 @@ impl Found {
         self.all(prefixes.map(|prefix| prefix::parse(prefix).expect("a prefix")));
     }
 
+    /// Changed so long ago, the next time that it is written.
+    pub fn changed_before(&mut self, passed: SignedDuration) {
+        self.changed = (Timestamp::now() - passed).as_second();
+        // Nobody was in it before he was seen.
+        self.first.clear();
+    }
+
+    /// Has not been answered for so long, the next time that it is written.
+    pub fn fails(&mut self, error: &'static str, passed: SignedDuration) {
+        self.error = Some((error, Timestamp::now() - passed));
+    }
+
     /// The same.
     pub fn all(&mut self, prefixes: impl IntoIterator<Item = IpNet>) {
         self.changed += 1;
         let changed = Timestamp::from_second(self.changed).expect("a time");
-        let mut head = Head::new(
-            self.source,
-            changed,
-            changed + SignedDuration::from_secs(300),
-        );
-        head.answered = Some(changed);
+        let error = self.error.take();
+        let asked = error.map_or(changed, |_| Timestamp::now());
+        let mut head = Head::new(self.source, asked, asked + SignedDuration::from_secs(300));
+        head.answered = Some(error.map_or(changed, |(_, since)| since));
+        head.error = error.map(|(error, _)| error.to_owned());
         head.changed = Some(changed);
         head.url = self.url.map(str::to_owned);
         // As the fetcher does it: whole, or not at all.

@@ -2,18 +2,25 @@
 
 use std::{
     fs::{self, File},
+    net::{IpAddr, Ipv4Addr},
     os::unix::fs::PermissionsExt as _,
     path::Path,
+    process::Command,
 };
 
+use ipnet::IpNet;
+use jiff::SignedDuration;
 use rustix::process::Signal;
 use serde_json::Value;
 use sipguard::report::TEXTFILE;
 use sipguard_tests::{
     agent::{Agent, Journal},
     forbidden,
+    foreign::Foreign,
     found::Found,
-    netns::{STATE, Sandbox, sandbox, until},
+    hostile::{self, harmless, harmless_json},
+    netns::{STATE, Sandbox, sandbox, sipguard, until},
+    promtool::promtool,
     scene::{SCANNER, Scene},
 };
 
@@ -86,6 +93,11 @@ fn what_becomes_of_lists_interfaces_and_modes_is_told() {
         journal.wait_for("nothing_in_force", 0);
         // It waits until something is.
         scene.sipguard(["apply", "--offline"]).succeeded();
+        let told = journal.wait_for("in_force_again", 0);
+        assert!(
+            told["MESSAGE"].starts_with("it is filtered again: "),
+            "{told:?}"
+        );
         scene.gateway.ip("link delete eth0");
         scene.connect("eth0");
         journal.wait_for("interface_filtered", 1);
@@ -96,6 +108,239 @@ fn what_becomes_of_lists_interfaces_and_modes_is_told() {
         agent.says("STOPPING=1");
         agent.process.wait().succeeded();
     });
+}
+
+/// What is wrong is told, each kind by its name, and that it is well again.
+#[test]
+fn what_is_wrong_is_told_until_it_is_well() {
+    const LISTS: &str = r#"
+interfaces = ["eth0"]
+[sources]
+blocked = { url = "https://feeds.example/voip.txt", stale_after = "2d" }
+[services.sip]
+udp = [5060]
+deny = ["blocked"]
+"#;
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let mut scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(LISTS);
+        let mut blocked = Found::url("blocked", "https://feeds.example/voip.txt");
+        let first = |number: u32| {
+            let address = |number: u32| IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + number));
+            (0..number).map(move |number| IpNet::from(address(number)))
+        };
+        blocked.all(first(2000));
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let agent = Agent::start(&scene.gateway);
+        let mut told = |kind: &str, number: usize, wanted: &[(&str, &str)]| {
+            let entry = journal.wait_for(kind, number);
+            for (field, wanted) in wanted {
+                let said = &entry[&format!("SIPGUARD_{field}")];
+                assert!(said.contains(wanted), "{field}: {entry:?}");
+            }
+        };
+        let source = ("SOURCE", "blocked");
+
+        // Less than half of it is another list.
+        blocked.all(first(100));
+        told("source_refused", 0, &[source, ("WHY", "--accept")]);
+        blocked.all(first(2000));
+        told("source_well", 0, &[source]);
+        blocked.changed_before(SignedDuration::from_hours(3));
+        blocked.fails(
+            "Connection refused (os error 111)",
+            SignedDuration::from_hours(2),
+        );
+        blocked.all(first(2000));
+        told(
+            "source_unanswered",
+            0,
+            &[source, ("WHY", "refused (os error 111)")],
+        );
+        blocked.all(first(2000));
+        told("source_well", 1, &[source]);
+        blocked.changed_before(SignedDuration::from_hours(50));
+        blocked.all(first(2000));
+        told("source_stale", 0, &[source]);
+        blocked.changed_before(SignedDuration::from_hours(1));
+        blocked.all(first(2000));
+        told("source_well", 2, &[source]);
+
+        // Somebody else's program takes the place while the agent does not look.
+        agent.process.signal(Signal::STOP);
+        scene.gateway.ip("link delete eth0");
+        scene.connect("eth0");
+        let foreign = Foreign::attach(&scene.gateway, "eth0");
+        agent.process.signal(Signal::CONT);
+        told(
+            "interface_unfiltered",
+            0,
+            &[("INTERFACE", "eth0"), ("WHY", "the XDP program")],
+        );
+        drop(foreign);
+        told("interface_filtered", 0, &[("INTERFACE", "eth0")]);
+        assert!(!scene.passes("eth0", SCANNER, 5060));
+
+        // Nobody confirms.
+        scene.configure(&LISTS.replace("5060", "5060, 5061"));
+        let mut command = Command::new(sipguard());
+        command.arg("--config").arg(scene.config());
+        command.args(["apply", "--offline", "--confirm", "60s"]);
+        let pending = scene.gateway.spawn(&mut command);
+        told("generation_came", 0, &[]);
+        scene.sipguard(["rollback"]).succeeded();
+        drop(pending.wait());
+        told("taken_back", 0, &[]);
+        agent.process.stop().succeeded();
+    });
+}
+
+/// Who began to try something is told of by the next one, where there was no time for it before.
+#[test]
+fn what_was_tried_is_told_of_whatever_becomes_of_the_agent() {
+    const SECOND: &str = "198.51.100.78";
+    // It costs whoever pays for it.
+    let invite =
+        b"INVITE sip:0088213000000@192.0.2.1 SIP/2.0\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n";
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let (scene, _) = applied(sandbox);
+        scene.configure(&format!("mode = \"monitor\"\n{POLICY}"));
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let agent = Agent::start(&scene.gateway);
+        let knock = |source| {
+            let frame = scene.frame("eth0", source).udp(5060).payload(invite);
+            scene.wire("eth0").send(&frame.bytes());
+        };
+        until("the first one is told of", || {
+            knock(SCANNER);
+            journal.read();
+            !journal.of("toll_fraud_tried").is_empty()
+        });
+        let told = journal.wait_for("toll_fraud_tried", 0);
+        assert_eq!(told["SIPGUARD_ADDRESS"], SCANNER);
+        assert!(told["MESSAGE"].contains("not dropped"), "{told:?}");
+        // The next ones wait for ten minutes.
+        let mut command = Command::new(sipguard());
+        command.arg("--config").arg(scene.config());
+        command.args(["events", "--source", SECOND, "--count", "1"]);
+        let listener = scene.gateway.spawn(&mut command);
+        until("the agent has heard the second one", || {
+            knock(SECOND);
+            !listener.stdout().is_empty()
+        });
+        agent.process.stop().succeeded();
+        let agent = Agent::start(&scene.gateway);
+        let told = journal.wait_for("toll_fraud_tried", 1);
+        assert_eq!(told["SIPGUARD_ADDRESS"], SECOND);
+        agent.process.stop().succeeded();
+    });
+}
+
+/// Of what strangers say nothing comes through to those who read what the agent has to tell.
+#[test]
+fn what_strangers_say_is_harmless() {
+    const NEIGHBOUR: &str = "203.0.113.77";
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let (scene, _) = applied(sandbox);
+        let notified = "[notify]\nwebhook = \"https://hooks.example/x\"\n";
+        scene.configure(&format!("{POLICY}{notified}"));
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let agent = Agent::start(&scene.gateway);
+        let knock = |source, text: &[u8]| {
+            let frame = scene.frame("eth0", source).udp(5060);
+            scene.wire("eth0").send(&frame.payload(text).bytes());
+        };
+        until("both are told of", || {
+            knock(SCANNER, hostile::INVITE);
+            knock(NEIGHBOUR, hostile::METHOD);
+            journal.read();
+            !journal.of("provider_moved").is_empty()
+        });
+        let say = |line: &str| scene.sipguard(line.split(' ')).succeeded().stdout;
+        until("it stands in status", || say("status").contains(NEIGHBOUR));
+        harmless(&say("status"));
+        harmless_json(&say("status --json"));
+        agent.process.stop().succeeded();
+        for value in journal.entries.iter().flat_map(|entry| entry.values()) {
+            harmless(value);
+        }
+        let said = say("knocks");
+        assert!(said.contains(SCANNER) && said.contains(NEIGHBOUR), "{said}");
+        harmless(&said);
+        harmless_json(&say("knocks --json"));
+        let notices = fs::read_to_string(Path::new(STATE).join("notices.json"));
+        harmless_json(&notices.expect("somebody wants them"));
+    });
+}
+
+/// Neither in what is kept nor in what is told is anything of what is to be hidden, from the first packet on; and without that it is there.
+#[test]
+fn what_is_hidden_is_told_nowhere() {
+    const GUESSER: &str = "198.51.100.77";
+    // One number in several ways, and users one after the other.
+    let invite = |turn: usize| {
+        let prefix = ["00", "900", "011", "9011"][turn % 4];
+        format!(
+            "INVITE sip:{prefix}972595123456@192.0.2.1 SIP/2.0\r\nFrom: <sip:5550123@192.0.2.1>;tag=1\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n"
+        )
+    };
+    let register = |turn: usize| {
+        format!(
+            "REGISTER sip:192.0.2.1 SIP/2.0\r\nFrom: <sip:alice{turn}@192.0.2.1>;tag=1\r\nCall-ID: 2\r\nCSeq: 1 REGISTER\r\n\r\n"
+        )
+    };
+    for (hide, is_hidden) in [
+        ("", false),
+        ("[events]\nhide = [\"number\", \"user\"]\n", true),
+    ] {
+        sandbox(|sandbox| {
+            let mut journal = Journal::listen(sandbox);
+            let scene = Scene::new(sandbox, &["eth0"]);
+            let notified = "[notify]\nwebhook = \"https://hooks.example/x\"\n";
+            scene.configure(&format!("{POLICY}{notified}{hide}"));
+            // It waits for what is to be in force.
+            let agent = Agent::start(&scene.gateway);
+            scene.sipguard(["apply", "--offline"]).succeeded();
+            let knock = |source, text: &str| {
+                let frame = scene.frame("eth0", source).udp(5060);
+                scene
+                    .wire("eth0")
+                    .send(&frame.payload(text.as_bytes()).bytes());
+            };
+            let mut turn = 0;
+            until("both have tried", || {
+                turn += 1;
+                knock(SCANNER, &invite(turn));
+                knock(GUESSER, &register(turn));
+                journal.read();
+                let has = |kind| !journal.of(kind).is_empty();
+                has("toll_fraud_tried") && has("brute_force_tried")
+            });
+            let fraud = journal.of("toll_fraud_tried")[0];
+            assert_eq!(fraud["SIPGUARD_ADDRESS"], SCANNER);
+            assert_eq!(
+                fraud["SIPGUARD_COUNTRY"], "IL",
+                "which says nothing of anybody"
+            );
+            let guesser = journal.of("brute_force_tried")[0];
+            assert_eq!(guesser["SIPGUARD_ADDRESS"], GUESSER);
+            agent.process.stop().succeeded();
+            let read = |name: &str| fs::read_to_string(Path::new(STATE).join(name));
+            let told = [
+                format!("{:?}", journal.entries),
+                read("knocks.jsonl").expect("it was kept"),
+                read("notices.json").expect("somebody wants them"),
+                scene.sipguard(["knocks"]).succeeded().stdout,
+            ];
+            let told = told.join("\n");
+            for what in ["595123456", "alice", "5550123"] {
+                assert_eq!(!told.contains(what), is_hidden, "{what}: {told}");
+            }
+        });
+    }
 }
 
 /// What was found while nobody was there is put in force by the next one.
@@ -290,6 +535,11 @@ fn what_happens_is_counted_and_is_a_notice() {
             metrics.contains("sipguard_happened_total{what=\"monitoring\"} 1\n")
                 && metrics.contains("\nsipguard_guarded 0\n")
         });
+        promtool(&["check", "metrics"], &read(metrics));
+        assert!(
+            read(metrics).contains("\nsipguard_notices_"),
+            "somebody wants them"
+        );
         let mode = fs::metadata(metrics).expect("it is there").permissions();
         assert_eq!(mode.mode() & 0o777, 0o644);
         let notices = Path::new(STATE).join("notices.json");

@@ -114,25 +114,28 @@ fn is_told(scene: &Scene, journal: &mut Journal, source: &str, kind: &str, numbe
 
 /// As if so many sources had knocked before.
 fn many_knocked(sources: u32) {
-    let mut knocks = Knocks::new(Hide::default());
+    let mut knocks = Knocks::default();
     for number in 0..sources {
-        knocks.note(&Event {
-            time: Timestamp::now(),
-            interface: "eth0".to_owned(),
-            service: Some("sip".to_owned()),
-            reason: Reason::Unlisted,
-            action: Action::Drop,
-            enforced: true,
-            source: Some(Ipv4Addr::from_bits(0x0a00_0000 + number).into()),
-            source_port: Some(5060),
-            destination: None,
-            port: Some(5060),
-            protocol: Some(Protocol::Udp),
-            length: 500,
-            left_out: 0,
-            sip: sip::read(INVITE),
-            bytes: Vec::new(),
-        });
+        knocks.note(
+            &Event {
+                time: Timestamp::now(),
+                interface: "eth0".to_owned(),
+                service: Some("sip".to_owned()),
+                reason: Reason::Unlisted,
+                action: Action::Drop,
+                enforced: true,
+                source: Some(Ipv4Addr::from_bits(0x0a00_0000 + number).into()),
+                source_port: Some(5060),
+                destination: None,
+                port: Some(5060),
+                protocol: Some(Protocol::Udp),
+                length: 500,
+                left_out: 0,
+                sip: sip::read(INVITE),
+                bytes: Vec::new(),
+            },
+            Hide::default(),
+        );
     }
     knocks.write(Path::new(STATE)).expect("there is room");
 }
@@ -150,7 +153,7 @@ impl Kept {
     /// All of it is whole, and nothing of what was there is gone.
     fn look(&mut self) {
         let state = Path::new(STATE);
-        let read = knocks::read(state, Hide::default());
+        let read = knocks::read(state);
         assert!(read.trouble.is_none(), "{:?}", read.trouble);
         let knocked = read.knocks.iter().map(|knock| knock.source).collect();
         assert!(self.knocked.is_subset(&knocked));
@@ -279,7 +282,7 @@ fn what_was_heard_is_kept_at_the_end() {
         agent.says("STOPPING=1");
         drop(lock);
         agent.process.wait().succeeded();
-        let known = knocks::read(Path::new(STATE), Hide::default()).knocks;
+        let known = knocks::read(Path::new(STATE)).knocks;
         for source in sources {
             let address = source.parse().expect("an address");
             assert!(known.get(address).is_some(), "{source}");
@@ -326,7 +329,7 @@ fn started_again_under_a_flood_it_hears_again_and_knows_what_it_knew() {
         assert!(dropped(&scene) - before >= traffic.flood + 10);
         agent.expect("one runs").process.stop().succeeded();
         // The last one saved all that it heard, and all that those before saved when they were asked to end.
-        let known = knocks::read(Path::new(STATE), Hide::default()).knocks;
+        let known = knocks::read(Path::new(STATE)).knocks;
         for (turn, source) in (1..).zip(heard) {
             let saved = turn % 2 == 1 || turn == 10;
             assert!(known.get(source).is_some() || !saved, "{source}");
@@ -400,7 +403,7 @@ fn a_full_disk_keeps_what_it_has_and_gets_the_rest_later() {
         let agent = Agent::start(&scene.gateway);
         is_heard(&scene, SCANNER);
         agent.process.stop().succeeded();
-        let known = knocks::read(state, Hide::default()).knocks;
+        let known = knocks::read(state).knocks;
         assert_eq!(known.len(), 1_000 + 1, "all of them");
     });
 }
@@ -478,7 +481,7 @@ fn a_clock_that_jumps_takes_nobody_away() {
         is_told(&scene, &mut journal, MOVED, "provider_moved", 0);
         let mut known = BTreeSet::new();
         let kept = |known: &BTreeSet<IpAddr>| {
-            let kept = knocks::read(Path::new(STATE), Hide::default()).knocks;
+            let kept = knocks::read(Path::new(STATE)).knocks;
             known.iter().all(|source| kept.get(*source).is_some())
         };
         for (turn, days) in [40, -80, 4_000, -20_000, 16_040].into_iter().enumerate() {

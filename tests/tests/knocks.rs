@@ -149,7 +149,7 @@ fn scanners_guessers_and_fraudsters_are_recognised() {
         };
         let mut listener = Listener::open(&host, wanted).expect("nobody else listens");
         let mut generations = Generations::default();
-        let mut knocks = Knocks::new(Hide::default());
+        let mut knocks = Knocks::default();
 
         let scratch = Path::new(SCRATCH);
         let prefixes = ["00", "900", "011", "9011", "+", "000"];
@@ -187,7 +187,7 @@ fn scanners_guessers_and_fraudsters_are_recognised() {
                 listener.read(|record, first| {
                     let event = generations.event(record, first, now);
                     assert!(!event.enforced);
-                    let Some(knock) = knocks.note(&event) else {
+                    let Some(knock) = knocks.note(&event, Hide::default()) else {
                         return;
                     };
                     for attempted in attempts::new(knock) {

@@ -4,14 +4,13 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use serde_json::Value;
 use sipguard_tests::{
     netns::{sandbox, until},
+    promtool::promtool,
     scene::{PROVIDER, SCANNER, Scene},
 };
 
@@ -20,29 +19,6 @@ const ODD: &str = r#"e"{0,}\="#;
 
 fn workspace(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
-}
-
-/// Wants promtool to have nothing to say against it.
-fn promtool(arguments: &[&str], input: &str) {
-    let mut promtool = Command::new("promtool")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it is declared");
-    let mut stdin = promtool.stdin.take().expect("it is piped");
-    stdin.write_all(input.as_bytes()).expect("it reads");
-    drop(stdin);
-    let finished = promtool.wait_with_output().expect("it ends");
-    let said = [finished.stdout, finished.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(finished.status.success(), "{said}\n{input}");
-    // What it only minds it says with an exit code of its own, or without any.
-    assert!(
-        !said.contains("metrics") && !said.contains("should"),
-        "{said}\n{input}"
-    );
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! A provider that moves is told of, and whatever becomes of the agent, nothing is lost but events.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::Path,
     process::Command,
     sync::{
@@ -113,6 +113,60 @@ fn a_flood_of_forged_neighbours_is_told_of_once_and_begins_a_flood() {
     });
 }
 
+/// Fail2ban bans somebody who was allowed: no person has said so.
+#[test]
+fn whom_a_program_denies_though_he_was_allowed_is_told_of() {
+    const BANNED: &str = "192.0.2.50";
+    const DENIED: &str = "203.0.113.50";
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let scene = applied(sandbox);
+        let _agent = Agent::start(&scene.gateway);
+        let say = |line: &str| scene.sipguard(line.split(' ')).succeeded();
+        for address in [BANNED, DENIED] {
+            say(&format!("allow {address} --service sip"));
+        }
+        until("the agent knows that they are allowed", || {
+            let kept = Allowed::read(Path::new(STATE)).unwrap_or_default();
+            [BANNED, DENIED].iter().all(|address| {
+                let address = address.parse::<Ipv4Addr>().expect("an address");
+                kept.itself("sip", IpAddr::from(address).into()).is_some()
+            })
+        });
+        say(&format!("remove {BANNED}"));
+        say(&format!("deny {DENIED}"));
+        say("ban 192.0.2.0/24 --for 1h --by fail2ban");
+        // Neither his neighbour nor whom a person denies.
+        for other in ["192.0.2.51", DENIED] {
+            scene.wire("eth0").send(&invite(&scene, other).bytes());
+        }
+        while_it_knocks(&scene, &invite(&scene, BANNED), "it is told of", || {
+            journal.read();
+            !journal.of("provider_moved").is_empty()
+        });
+        let told = journal.wait_for("provider_moved", 0);
+        assert_eq!(told["SIPGUARD_ADDRESS"], BANNED);
+        assert!(told.contains_key("SIPGUARD_ALLOWED_UNTIL"), "{told:?}");
+        let said = "and is denied by a list or a program now, has knocked with INVITE";
+        assert!(told["MESSAGE"].contains(said), "{told:?}");
+        let moved = status(&scene)["moved"].clone();
+        assert_eq!(moved.as_array().map(Vec::len), Some(1), "{moved}");
+        let addresses = moved[0]["addresses"].as_array().expect("a list");
+        let addresses: Vec<_> = addresses
+            .iter()
+            .map(|it| (&it["address"], &it["denied"]))
+            .collect();
+        assert_eq!(addresses, [(&BANNED.into(), &true.into())]);
+
+        let mend = told["SIPGUARD_MEND"]
+            .strip_prefix("sipguard ")
+            .expect("a command");
+        say(mend);
+        assert!(scene.passes("eth0", BANNED, 5060), "a person comes first");
+        assert_eq!(status(&scene)["moved"], serde_json::json!([]));
+    });
+}
+
 /// `kill -9` at any moment loses events, and nothing else.
 #[test]
 fn what_was_told_of_is_known_after_it_was_killed() {
@@ -184,7 +238,10 @@ fn a_full_disk_is_told_of_once_and_keeps_nothing_from_being_told() {
         until("it is in status", || {
             status(&scene)["moved"][0]["source"] == "trunk"
         });
-        assert_eq!(journal.of("not_kept").len(), 1);
+        let files = journal.of("not_kept").into_iter();
+        let files: Vec<_> = files.map(|entry| &entry["SIPGUARD_FILE"]).collect();
+        let different: BTreeSet<_> = files.iter().collect();
+        assert_eq!(different.len(), files.len(), "{files:?}");
         // What was in memory goes to disk once it can.
         fs::remove_file(filler).expect("it is there");
         scene

@@ -33,7 +33,9 @@ fn pages() -> Vec<String> {
         let name = page.expect("readable").file_name();
         format!("{folder}/{}", name.display())
     });
-    let mut pages: Vec<_> = manual.collect();
+    // Pictures lead nowhere.
+    let is_page = |page: &String| Path::new(page).extension().is_some_and(|it| it == "md");
+    let mut pages: Vec<_> = manual.filter(is_page).collect();
     pages.sort();
     pages.push("README.md".to_owned());
     pages

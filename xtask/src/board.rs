@@ -18,7 +18,7 @@ use crate::{
 
 /// The board, below the top folder; and its picture.
 const BOARD: &str = "sipguard/dist/grafana.json";
-const PICTURE: &str = "xtask/bench/board.svg";
+const PICTURE: &str = "sipguard/docs/board.svg";
 
 #[derive(Args)]
 pub(crate) struct Arguments {

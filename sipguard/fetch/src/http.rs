@@ -4,7 +4,7 @@ mod resolver;
 
 use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
-use sipguard_lists::said::Said;
+use sipguard_lists::said::Message;
 use ureq::{
     Agent, Error,
     config::ConfigBuilder,
@@ -88,12 +88,13 @@ pub(crate) fn while_reading(error: io::Error) -> io::Error {
 pub(crate) fn told(error: &Error) -> String {
     match error {
         Error::RequireHttpsOnly(_) => {
-            "it leads to http, where everybody on the way may change it; `insecure = true` allows that".to_owned()
+            "it leads to http, where everybody on the way may change it, and insecure is not set"
+                .to_owned()
         }
         Error::TooManyRedirects => "it leads elsewhere too often".to_owned(),
         Error::Timeout(_) => "it takes too long".to_owned(),
         // The resolver's own words.
-        Error::Other(why) => Said(&why.to_string()).to_string(),
-        error => Said(&error.to_string()).to_string(),
+        Error::Other(why) => Message(&why.to_string()).to_string(),
+        error => Message(&error.to_string()).to_string(),
     }
 }

@@ -22,7 +22,7 @@ use sipguard_lists::{
     notice::{self, Delivery, Notice, Sent, Spool},
     notify::Notify,
     replace,
-    said::Said,
+    said::Message as Told,
     task::Tasks,
 };
 
@@ -82,7 +82,7 @@ pub(crate) struct Tested {
 /// Sends one to everybody who wants notices.
 pub(crate) fn test(tasks: &Tasks) -> Vec<Tested> {
     let now = clock::wall();
-    let mut spool = Spool::new(format!("test-{:x}", now.as_second()));
+    let mut spool = Spool::new(format!("test-{:x}", now.as_nanosecond()));
     spool.notices.push_back(Notice {
         number: 1,
         time: now,
@@ -96,6 +96,7 @@ pub(crate) fn test(tasks: &Tasks) -> Vec<Tested> {
         kind: "test",
         notices: spool.notices.iter().collect(),
         lost: 0,
+        is_late: false,
     };
     thread::scope(|scope| {
         let receivers = tasks.notify.iter().flat_map(Notify::receivers);
@@ -296,5 +297,5 @@ impl Follower {
 
 /// What the other side, or the system, says of a failure.
 fn said(error: &dyn std::fmt::Display) -> String {
-    Said(&error.to_string()).to_string()
+    Told(&error.to_string()).to_string()
 }

@@ -5,7 +5,8 @@
 //! - An address that was allowed itself (`allowed.rs`) is enough.
 //! - A neighbour of one has to speak SIP, a request or an answer. A TCP connection that is dropped never gets to say anything: there he has to
 //!   insist, [`INSISTS`] packets within a minute, which is what TCP does by itself and a port scanner does not.
-//! - Whoever is denied is none of this: somebody has said so.
+//! - Whom a list or a program denies, which is no person's word, has to have been allowed himself; his neighbours are none of this.
+//! - Whom a person denies is none of this: he has said so.
 //!
 //! Addresses can be forged. So there is one alarm a source of the config and service, told of once, whoever else knocks; a second time only where
 //! an address was allowed itself, and those before were neighbours. It ends when what is known of the address decides, or when a day has passed
@@ -21,12 +22,15 @@ use std::{
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use sipguard_ebpf::abi::Layer;
 use sipguard_lists::replace;
 
 use super::{
     allowed::Allowed,
     happened::{Happened, Moved, Tie},
 };
+use crate::{lifecycle::Effect, policy::Action};
+
 /// The file of alarms, in the folder of what runs; after a restart of the host, who knocks knocks again.
 pub const FILE: &str = "moved.json";
 /// So many packets without a word within a minute.
@@ -38,9 +42,9 @@ const MOST: usize = 64;
 /// How many that said nothing are watched.
 const WATCHED: usize = 1024;
 
-/// A packet of somebody who is not listed, and was dropped.
+/// A packet of somebody who was dropped, and whom no person denies.
 #[derive(Clone, Copy, Debug)]
-pub struct Unlisted<'p> {
+pub struct Unsaid<'p> {
     /// When it came.
     pub time: Timestamp,
     /// To the ports of which service.
@@ -49,6 +53,8 @@ pub struct Unlisted<'p> {
     pub source: IpAddr,
     /// What it says.
     pub says: Says<'p>,
+    /// Whether a list or a program denies him.
+    pub denied: bool,
 }
 
 /// What a packet says of who sends it.
@@ -97,6 +103,9 @@ pub struct Knocker {
     pub entry: IpNet,
     /// When it was allowed last itself; null where its neighbour is.
     pub allowed_until: Option<Timestamp>,
+    /// Whether a list or a program denies it now.
+    #[serde(default)]
+    pub denied: bool,
     /// The SIP method with which it knocks; null where it says none.
     pub method: Option<String>,
     /// When it knocked first.
@@ -117,8 +126,18 @@ impl Knocker {
         )
     }
 
+    /// Whether an effect on it says what is to become of it: it is let in, or a person has said so. That a list or a program denies it is as
+    /// much only for those who were never allowed themselves.
+    pub fn is_settled_by(&self, effect: &Effect) -> bool {
+        let is_said = effect.action == Action::Allow
+            || effect.layer == Layer::Hand
+            || self.allowed_until.is_none();
+        effect.by.is_some() && is_said
+    }
+
     fn tie(&self) -> Tie {
         match self.allowed_until {
+            Some(until) if self.denied => Tie::Denied { until },
             Some(until) => Tie::Was { until },
             None => Tie::Neighbour { of: self.entry },
         }
@@ -172,15 +191,17 @@ impl Alarms {
     }
 
     /// Notes somebody who may have moved. Returns what is to be told.
-    pub fn note(&mut self, knock: &Unlisted<'_>, allowed: &Allowed) -> Option<Happened> {
-        let Unlisted {
+    pub fn note(&mut self, knock: &Unsaid<'_>, allowed: &Allowed) -> Option<Happened> {
+        let Unsaid {
             time,
             service,
             source: address,
             says,
+            denied,
         } = *knock;
         let (known, until) = match allowed.itself(service, address.into()) {
             Some(known) => (known, Some(known.last)),
+            None if denied => return None,
             None => (allowed.neighbour(service, address.into())?, None),
         };
         if until.is_none() && !self.is_evident(knock) {
@@ -207,6 +228,7 @@ impl Alarms {
             knocker.packets += 1;
             knocker.method = method.or(knocker.method.take());
             knocker.allowed_until = until.or(knocker.allowed_until);
+            knocker.denied = denied;
         } else {
             if alarm.addresses.len() == MOST {
                 alarm.more += 1;
@@ -216,6 +238,7 @@ impl Alarms {
                 address,
                 entry: known.entry,
                 allowed_until: until,
+                denied,
                 method,
                 since: time,
                 last: time,
@@ -231,7 +254,7 @@ impl Alarms {
     }
 
     /// Whether a neighbour's packet says enough.
-    fn is_evident(&mut self, knock: &Unlisted<'_>) -> bool {
+    fn is_evident(&mut self, knock: &Unsaid<'_>) -> bool {
         match knock.says {
             Says::Sip(_) => return true,
             Says::Nothing => return false,
@@ -260,12 +283,11 @@ impl Alarms {
     }
 
     /// Ends what is over: of addresses about which somebody has said something since, and of those that have not knocked for a day.
-    pub fn settle(&mut self, now: Timestamp, is_decided: impl Fn(&str, IpAddr) -> bool) {
+    pub fn settle(&mut self, now: Timestamp, is_decided: impl Fn(&str, &Knocker) -> bool) {
         for alarm in self.raised.values_mut() {
             let before = alarm.addresses.len();
             alarm.addresses.retain(|knocker| {
-                now.duration_since(knocker.last) <= STAYS
-                    && !is_decided(&alarm.service, knocker.address)
+                now.duration_since(knocker.last) <= STAYS && !is_decided(&alarm.service, knocker)
             });
             self.changed |= alarm.addresses.len() != before;
         }
@@ -300,8 +322,8 @@ mod tests {
         )
     }
 
-    fn event(second: i64, source: IpAddr, method: Option<&str>) -> Unlisted<'_> {
-        Unlisted {
+    fn event(second: i64, source: IpAddr, method: Option<&str>) -> Unsaid<'_> {
+        Unsaid {
             time: Timestamp::from_second(1_780_000_100 + second).unwrap(),
             service: SIP,
             source,
@@ -309,6 +331,7 @@ mod tests {
                 Some(_) => Says::Sip(method),
                 None => Says::Nothing,
             },
+            denied: false,
         }
     }
 
@@ -319,7 +342,7 @@ mod tests {
     #[test]
     fn a_neighbour_that_speaks_sip_is_told_of_once() {
         let (allowed, mut alarms) = (allowed(), Alarms::default());
-        let mut note = |event: &Unlisted<'_>| alarms.note(event, &allowed);
+        let mut note = |event: &Unsaid<'_>| alarms.note(event, &allowed);
         let moved = note(&event(0, v4([198, 51, 100, 9]), Some("INVITE"))).unwrap();
         let sentence = moved.sentence();
         assert!(
@@ -361,11 +384,11 @@ mod tests {
     #[test]
     fn strangers_and_silent_neighbours_are_no_alarm() {
         let (allowed, mut alarms) = (allowed(), Alarms::default());
-        let mut quiet = |knock: Unlisted<'_>| assert_eq!(alarms.note(&knock, &allowed), None);
+        let mut quiet = |knock: Unsaid<'_>| assert_eq!(alarms.note(&knock, &allowed), None);
         quiet(event(0, v4([198, 51, 101, 7]), Some("INVITE")));
         quiet(event(0, v4([192, 0, 2, 7]), Some("INVITE")));
         // In another service.
-        quiet(Unlisted {
+        quiet(Unsaid {
             service: "web",
             ..event(0, v4([198, 51, 100, 7]), Some("INVITE"))
         });
@@ -373,7 +396,7 @@ mod tests {
         quiet(event(0, v4([198, 51, 100, 9]), None));
         assert_eq!(alarms.iter().count(), 0);
         // An answer is as good as a request.
-        let answer = Unlisted {
+        let answer = Unsaid {
             says: Says::Sip(None),
             ..event(0, v4([198, 51, 100, 9]), None)
         };
@@ -384,7 +407,7 @@ mod tests {
     fn over_tcp_a_neighbour_has_to_insist() {
         let (allowed, mut alarms) = (allowed(), Alarms::default());
         let mut knocks = |second, last| {
-            let event = Unlisted {
+            let event = Unsaid {
                 says: Says::NothingYet,
                 ..event(second, v4([198, 51, 100, last]), None)
             };
@@ -415,7 +438,7 @@ mod tests {
                     .note(&event(second, forged, Some("INVITE")), &allowed)
                     .is_some(),
             );
-            let silent = Unlisted {
+            let silent = Unsaid {
                 says: Says::NothingYet,
                 ..event(second, forged, None)
             };
@@ -438,13 +461,53 @@ mod tests {
     }
 
     #[test]
+    fn whom_a_list_denies_has_to_have_been_allowed_himself() {
+        let (allowed, mut alarms) = (allowed(), Alarms::default());
+        let [trunk, neighbour] = [7, 9].map(|last| v4([198, 51, 100, last]));
+        let denied = |source| Unsaid {
+            denied: true,
+            ..event(0, source, Some("INVITE"))
+        };
+        assert_eq!(alarms.note(&denied(neighbour), &allowed), None);
+        let told = alarms.note(&denied(trunk), &allowed).unwrap().sentence();
+        assert!(
+            told.starts_with("trunk is kept out: 198.51.100.7, which was allowed until"),
+            "{told}"
+        );
+        let effect = |action, by: Option<&str>, layer| Effect {
+            prefix: trunk.into(),
+            service: SIP.to_owned(),
+            action,
+            by: by.map(|by| by.parse().unwrap()),
+            layer,
+            exceptions: 0,
+            enforced: true,
+        };
+        let one = Some("198.51.100.7/32");
+        let mut knocker = alarms.iter().next().unwrap().addresses[0].clone();
+        for (action, by, layer, itself, its_neighbour) in [
+            (Action::Deny, None, Layer::Hand, false, false),
+            (Action::Deny, one, Layer::Live, false, true),
+            (Action::Deny, one, Layer::Hand, true, true),
+            (Action::Allow, one, Layer::Live, true, true),
+            (Action::Allow, one, Layer::Hand, true, true),
+        ] {
+            let effect = effect(action, by, layer);
+            assert_eq!(knocker.is_settled_by(&effect), itself, "{effect:?}");
+            let until = knocker.allowed_until.take();
+            assert_eq!(knocker.is_settled_by(&effect), its_neighbour, "{effect:?}");
+            knocker.allowed_until = until;
+        }
+    }
+
+    #[test]
     fn it_ends_when_somebody_has_decided_or_nobody_knocks_any_more() {
         let (allowed, mut alarms) = (allowed(), Alarms::default());
         let [one, other] = [9, 10].map(|last| v4([198, 51, 100, last]));
         let at = |second| event(second, one, None).time;
         alarms.note(&event(0, one, Some("INVITE")), &allowed);
         alarms.note(&event(3600, other, Some("INVITE")), &allowed);
-        alarms.settle(at(3600), |_, address| address == one);
+        alarms.settle(at(3600), |_, knocker| knocker.address == one);
         let left: Vec<_> = alarms.iter().flat_map(|it| &it.addresses).collect();
         assert_eq!(
             left.iter().map(|it| it.address).collect::<Vec<_>>(),

@@ -73,7 +73,7 @@ struct Written {
 }
 
 /// The source of what `sipguard allow` said without a comment.
-const COMMAND_LINE: &str = "command line";
+pub const COMMAND_LINE: &str = "command line";
 
 impl Allowed {
     /// Reads what was kept. Nothing, where there is no file; a damaged one tells nothing, and is written anew.

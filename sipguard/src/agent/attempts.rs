@@ -361,9 +361,12 @@ mod tests {
 
     /// What is recognised after these, one every `pause` seconds.
     fn after(pause: i64, said: impl IntoIterator<Item = Summary>) -> Vec<String> {
-        let mut knocks = Knocks::new(Hide::default());
+        let mut knocks = Knocks::default();
         for (number, sip) in (0..).zip(said) {
-            knocks.note(&event(SOURCE, number * pause, 5060, Some(sip)));
+            knocks.note(
+                &event(SOURCE, number * pause, 5060, Some(sip)),
+                Hide::default(),
+            );
         }
         let knock = knocks.iter().next().unwrap();
         let told = of(knock)
@@ -380,9 +383,9 @@ mod tests {
         };
         assert_eq!(after(1, [scanner]), ["scan: User-Agent Friendly-Scanner"]);
         assert_eq!(after(1, [request("OPTIONS")]), [""; 0]);
-        let mut knocks = Knocks::new(Hide::default());
+        let mut knocks = Knocks::default();
         for port in [5060, 5061, 80] {
-            knocks.note(&event(SOURCE, 0, port, None));
+            knocks.note(&event(SOURCE, 0, port, None), Hide::default());
         }
         let told: Vec<_> = of(knocks.iter().next().unwrap())
             .iter()
@@ -457,14 +460,14 @@ mod tests {
 
     #[test]
     fn each_attempt_is_new_once() {
-        let mut knocks = Knocks::new(Hide::default());
+        let mut knocks = Knocks::default();
         let mut told = Vec::new();
         for prefix in 0..10 {
             let sip = Summary {
                 user_agent: Some("friendly-scanner".to_owned()),
                 ..invite(&format!("{prefix}00972595123456"), false)
             };
-            let knock = knocks.note(&event(SOURCE, prefix, 5060, Some(sip)));
+            let knock = knocks.note(&event(SOURCE, prefix, 5060, Some(sip)), Hide::default());
             told.push(new(knock.unwrap()));
         }
         assert_eq!(told[0], [Attempted::Scan]);
@@ -474,13 +477,19 @@ mod tests {
 
     #[test]
     fn what_many_sources_try_together_is_seen_in_the_sum() {
-        let mut knocks = Knocks::new(Hide::default());
+        let mut knocks = Knocks::default();
         for (second, last) in (0..).zip(["7", "8", "9"]) {
             let dialled = format!("{last}00972595123456");
             let source = format!("198.51.100.{last}");
-            knocks.note(&event(&source, second, 5060, Some(invite(&dialled, false))));
+            knocks.note(
+                &event(&source, second, 5060, Some(invite(&dialled, false))),
+                Hide::default(),
+            );
         }
-        knocks.note(&event(SOURCE, 9, 5060, Some(invite("4930123456", false))));
+        knocks.note(
+            &event(SOURCE, 9, 5060, Some(invite("4930123456", false))),
+            Hide::default(),
+        );
         let together = sum(knocks.iter());
         assert!(together.attempts.is_empty(), "{together:?}");
         let [first, second] = &together.numbers[..] else {
@@ -489,12 +498,10 @@ mod tests {
         assert_eq!((first.sources, first.prefixes), (3, 3));
         assert!(first.is_toll_fraud() && !second.is_toll_fraud());
 
-        knocks.note(&event(
-            SOURCE,
-            20,
-            5060,
-            Some(invite("0088213000000", true)),
-        ));
+        knocks.note(
+            &event(SOURCE, 20, 5060, Some(invite("0088213000000", true))),
+            Hide::default(),
+        );
         let fraud = sum(knocks.iter()).attempts[&Attempted::TollFraud];
         assert_eq!(fraud.sources, 1);
         assert_eq!(fraud.last.as_second() - fraud.first.as_second(), 20);

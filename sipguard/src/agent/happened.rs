@@ -10,8 +10,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sipguard_lists::said::Said;
+use sipguard_lists::said::{Message, Said};
 
+use super::allowed::COMMAND_LINE;
 use crate::{
     policy::Action,
     prose::{Grouped, count, joined, local, rough},
@@ -34,6 +35,13 @@ pub enum Happened {
     },
     /// Nothing filters any more, because somebody took it off.
     NothingInForce,
+    /// Something filters again, after nothing did.
+    InForceAgain {
+        /// Its number.
+        generation: u64,
+        /// How many entries its config has.
+        entries: usize,
+    },
     /// Services only count now.
     Monitoring {
         /// Those in force that let pass what their lists would drop.
@@ -141,7 +149,7 @@ pub enum Happened {
     BruteForceTried {
         /// Who.
         who: Attempt,
-        /// Whose password, the one that was tried most.
+        /// Whose password, where it is one user's.
         user: Option<String>,
     },
     /// Somebody tries numbers that cost money.
@@ -197,6 +205,8 @@ pub struct Attempt {
     pub packets: u64,
     /// Since when.
     pub since: Timestamp,
+    /// Whether some of them passed, because a service only counts.
+    pub passed: bool,
 }
 
 /// Somebody who is dropped and perhaps should not be.
@@ -224,6 +234,11 @@ pub enum Tie {
     /// It was allowed itself.
     Was {
         /// When it was last seen to be.
+        until: Timestamp,
+    },
+    /// It was allowed itself, and a list or a program denies it now.
+    Denied {
+        /// When it was last seen to be allowed.
         until: Timestamp,
     },
     /// Its neighbour is, or was.
@@ -268,6 +283,7 @@ pub enum Kind {
     GenerationCame,
     TakenBack,
     NothingInForce,
+    InForceAgain,
     Monitoring,
     Enforcing,
     InterfaceUnfiltered,
@@ -297,7 +313,7 @@ impl Kind {
     pub const METRIC: &'static str = "sipguard_happened_total";
 
     /// All of them: the name, how much it matters, and whether somebody is told who does not look.
-    const TABLE: [(Self, &'static str, Priority, bool); 25] = [
+    const TABLE: [(Self, &'static str, Priority, bool); 26] = [
         (
             Self::GenerationCame,
             "generation_came",
@@ -311,6 +327,7 @@ impl Kind {
             Priority::Critical,
             true,
         ),
+        (Self::InForceAgain, "in_force_again", Priority::Notice, true),
         (Self::Monitoring, "monitoring", Priority::Warning, true),
         (Self::Enforcing, "enforcing", Priority::Notice, true),
         (
@@ -403,6 +420,7 @@ impl Happened {
             Self::GenerationCame { .. } => Kind::GenerationCame,
             Self::TakenBack { .. } => Kind::TakenBack,
             Self::NothingInForce => Kind::NothingInForce,
+            Self::InForceAgain { .. } => Kind::InForceAgain,
             Self::Monitoring { .. } => Kind::Monitoring,
             Self::Enforcing => Kind::Enforcing,
             Self::InterfaceUnfiltered { .. } => Kind::InterfaceUnfiltered,
@@ -439,6 +457,13 @@ impl Happened {
                 "generation {generation} is in force, with {} of the config",
                 count(*entries, "entry", "entries")
             ),
+            Self::InForceAgain {
+                generation,
+                entries,
+            } => format!(
+                "it is filtered again: generation {generation} is in force, with {} of the config",
+                count(*entries, "entry", "entries")
+            ),
             Self::TakenBack { generation } => format!(
                 "generation {generation} was taken back, and what was in force before it is again"
             ),
@@ -470,7 +495,7 @@ impl Happened {
                 own(why)
             ),
             Self::SourceUnanswered { source, since, why } => {
-                let (source, why) = (Said(source), Said(why));
+                let (source, why) = (Said(source), Message(why));
                 match since {
                     Some(since) => {
                         let since = local(*since);
@@ -546,7 +571,7 @@ impl Happened {
             Self::BruteForceTried { who, user } => {
                 let user = user.as_ref();
                 format!(
-                    "{} passwords ({}){}",
+                    "{} users or passwords ({}){}",
                     who.does("guesses", "guess"),
                     who.packets(),
                     user.map_or_else(String::new, |user| format!(", of {}", Said(user)))
@@ -609,6 +634,10 @@ impl Happened {
             Self::GenerationCame {
                 generation,
                 entries,
+            }
+            | Self::InForceAgain {
+                generation,
+                entries,
             } => {
                 add("GENERATION", generation);
                 add("ENTRIES", entries);
@@ -643,7 +672,7 @@ impl Happened {
                 if let Some(since) = since {
                     add("SINCE", since);
                 }
-                add("WHY", &Said(why));
+                add("WHY", &Message(why));
             }
             Self::SourceStale { source, since } => {
                 add("SOURCE", &Said(source));
@@ -744,9 +773,14 @@ impl Attempt {
     fn packets(&self) -> String {
         let packets = usize::try_from(self.packets).unwrap_or(usize::MAX);
         format!(
-            "{} since {}, all dropped",
+            "{} since {}, {}",
             count(packets, "packet", "packets"),
-            local(self.since)
+            local(self.since),
+            if self.passed {
+                "not dropped, for that is monitor mode"
+            } else {
+                "all dropped"
+            }
         )
     }
 
@@ -769,8 +803,21 @@ impl Moved {
             since,
             ..
         } = self;
+        // Who was let in without a word of who he is.
+        let provider = match &**provider {
+            COMMAND_LINE => "somebody let in by a command".to_owned(),
+            provider => Said(provider).to_string(),
+        };
+        let what = match self.tie {
+            Tie::Denied { .. } => "is kept out",
+            Tie::Was { .. } | Tie::Neighbour { .. } => "seems to have moved",
+        };
         let whose = match self.tie {
             Tie::Was { until } => format!(", which was allowed until {}", local(until)),
+            Tie::Denied { until } => format!(
+                ", which was allowed until {} and is denied by a list or a program now,",
+                local(until)
+            ),
             Tie::Neighbour { of } => format!(", next to {},", plain(of)),
         };
         let others = match others {
@@ -781,8 +828,7 @@ impl Moved {
             .as_ref()
             .map_or_else(String::new, |method| format!(" with {}", Said(method)));
         format!(
-            "{} seems to have moved: {address}{whose} has knocked{with} since {}{others}; `{}` lets it in",
-            Said(provider),
+            "{provider} {what}: {address}{whose} has knocked{with} since {}{others}; `{}` lets it in",
             local(*since),
             self.mend()
         )
@@ -798,7 +844,7 @@ impl Moved {
         }
         add("SINCE", &self.since);
         match self.tie {
-            Tie::Was { until } => add("ALLOWED_UNTIL", &until),
+            Tie::Was { until } | Tie::Denied { until } => add("ALLOWED_UNTIL", &until),
             Tie::Neighbour { of } => add("NEIGHBOUR", &plain(of)),
         }
         add("MEND", &self.mend());

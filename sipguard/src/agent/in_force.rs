@@ -25,6 +25,8 @@ const EVERY: u64 = 10 * 60 * 1_000_000_000;
 pub struct InForce {
     /// Whether anything was looked at yet: at first only what is wrong is told of.
     looked: bool,
+    /// Whether something was in force, and nothing is any more.
+    taken_off: bool,
     generation: Option<u64>,
     monitoring: Vec<String>,
     unfiltered: BTreeMap<String, Unfiltered>,
@@ -32,12 +34,12 @@ pub struct InForce {
 }
 
 /// An interface that is there and is not filtered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Unfiltered {
     /// Perhaps somebody is about to change that.
     Suspected,
-    /// It was told of.
-    Told,
+    /// It was told of, with what is to be seen of the cause. Where that is another one, it may be filtered again.
+    Told(Option<String>),
 }
 
 /// A live source.
@@ -92,7 +94,10 @@ impl InForce {
             if self.generation.is_some() {
                 happened.push(Happened::NothingInForce);
             }
-            *self = Self::default();
+            *self = Self {
+                taken_off: self.taken_off || self.generation.is_some(),
+                ..Self::default()
+            };
             false
         };
         self.looked = true;
@@ -106,6 +111,12 @@ impl InForce {
 
     fn look_at_generation(&mut self, live: &Live, happened: &mut Vec<Happened>) {
         let description = &live.generation.description;
+        if std::mem::take(&mut self.taken_off) {
+            happened.push(Happened::InForceAgain {
+                generation: live.number,
+                entries: description.entries,
+            });
+        }
         if let Some(before) = self.generation.replace(live.number)
             && before != live.number
         {
@@ -145,25 +156,24 @@ impl InForce {
             let name = &interface.name;
             names.insert(name);
             let is_open = interface.state == InterfaceState::Detached || interface.unfit.is_some();
+            let foreign = interface.foreign.as_ref();
+            let foreign = foreign.map(|it| format!("the XDP program {} is there", it.name));
+            let seen = interface.unfit.clone().or(foreign);
             match (is_open, self.unfiltered.get(name)) {
-                (true, None) => {
+                (true, Some(Unfiltered::Told(told))) if *told == seen => {}
+                (true, None | Some(Unfiltered::Told(_))) => {
                     self.unfiltered.insert(name.clone(), Unfiltered::Suspected);
                     suspected = true;
                 }
                 (true, Some(Unfiltered::Suspected)) => {
-                    self.unfiltered.insert(name.clone(), Unfiltered::Told);
-                    let foreign = interface.foreign.as_ref();
-                    let foreign = foreign.map(|it| format!("the XDP program {} is there", it.name));
                     happened.push(Happened::InterfaceUnfiltered {
                         interface: name.clone(),
-                        why: why
-                            .get(name)
-                            .cloned()
-                            .or(interface.unfit.clone())
-                            .or(foreign),
+                        why: why.get(name).or(seen.as_ref()).cloned(),
                     });
+                    let told = Unfiltered::Told(seen);
+                    self.unfiltered.insert(name.clone(), told);
                 }
-                (true, Some(Unfiltered::Told)) | (false, None) => {}
+                (false, None) => {}
                 (false, Some(_)) => {
                     self.unfiltered.remove(name);
                     if let Some(mode) = interface.mode {
@@ -192,18 +202,23 @@ impl InForce {
             let name = &source.task.source;
             let report = SourceReport::uncounted(source, state, now);
             let known = self.sources.entry(name.clone()).or_default();
+            // A copy that can't be read is looked at again, and until then nothing has changed.
             let copy = host.copies().open(&source.task);
-            let changed = copy.ok().flatten().and_then(|copy| copy.head().changed);
+            let changed = copy.map(|copy| copy.and_then(|copy| copy.head().changed));
+            let changed = changed.unwrap_or(known.changed);
             let is_due = known
                 .told
                 .is_none_or(|told| now.boot_ns.saturating_sub(told) >= EVERY);
             if !self.looked {
                 known.changed = changed;
-            } else if changed != known.changed && is_due {
+            } else if changed != known.changed
+                && is_due
+                && let Some(entries) = host.copies().count(&source.task)
+            {
                 (known.changed, known.told) = (changed, Some(now.boot_ns));
                 happened.push(Happened::SourceChanged {
                     source: name.clone(),
-                    entries: host.copies().count(&source.task).unwrap_or_default(),
+                    entries,
                 });
             }
             let trouble = trouble(&report, now.wall);

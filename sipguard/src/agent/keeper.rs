@@ -19,11 +19,11 @@ use std::{
 
 use jiff::Timestamp;
 use rustix::fs::inotify;
-use sipguard_ebpf::abi::{Protocol, Reason};
+use sipguard_ebpf::abi::{Layer, Protocol, Reason};
 use sipguard_lists::notice;
 
 use super::{
-    alarm::{self, Alarms, Says, Unlisted},
+    alarm::{self, Alarms, Says, Unsaid},
     allowed::{self, Allowed},
     attempts,
     flood::{Dropped, Floods},
@@ -33,7 +33,7 @@ use super::{
     knocks::{self, Knocks},
     notices::Notices,
     overruled::{self, Overruled},
-    tried::Tried,
+    tried::{self, Tried},
 };
 use crate::{
     datapath::{self, Trust},
@@ -67,6 +67,8 @@ const STATUS: u64 = 60 * SECOND;
 const RESTS: u64 = 500;
 /// How often events that were lost are told of.
 const LOST: u64 = 10 * 60 * SECOND;
+/// Of so many who are denied it is asked, from one look at everything that is due to the next, who denies them.
+const ASKED: u32 = 32;
 /// As often as this something is looked at if no event comes.
 const TICK: Duration = Duration::from_secs(1);
 /// The same in nanoseconds, so that whoever woke up a little early need not sleep again.
@@ -103,6 +105,8 @@ pub(super) struct Keeper {
     alarms: Alarms,
     overruled: Overruled,
     generations: Generations,
+    /// Of how many who are denied it was asked who denies them, since it was looked last at what is due.
+    asked: u32,
     knocks: Knocks,
     tried: Tried,
     /// What the fast half leaves.
@@ -167,7 +171,8 @@ impl Keeper {
             alarms: Alarms::read(run),
             overruled: Overruled::default(),
             generations: Generations::default(),
-            knocks: Knocks::new(Hide::default()),
+            asked: 0,
+            knocks: Knocks::default(),
             tried: Tried::default(),
             shared,
             untold: 0,
@@ -177,21 +182,27 @@ impl Keeper {
             watch: None,
             due: Due {
                 compare: now + COMPARE,
-                save: now + SAVE,
                 ..Due::default()
             },
             seen: None,
             reckoned: lifecycle::now(&host, &lifecycle::state(&host)),
             host,
         };
-        let read = Allowed::read(keeper.host.store.folder());
-        let read = keeper.done("reading who was allowed", read);
+        let folder = keeper.host.store.folder().to_owned();
+        let reading = |file: &str| format!("reading {}", folder.join(file).display());
+        let read = Allowed::read(&folder);
+        let read = keeper.done(&reading(allowed::FILE), read);
         keeper.allowed = read.unwrap_or_default();
-        let read = Overruled::read(keeper.host.store.folder());
-        let read = keeper.done("reading what was told of lists", read);
+        let read = Overruled::read(&folder);
+        let read = keeper.done(&reading(overruled::FILE), read);
         keeper.overruled = read.unwrap_or_default();
-        // What is to be hidden is known as soon as it is looked at what is in force.
-        let read = knocks::read(keeper.host.store.folder(), Hide::default());
+        let read = Tried::read(&folder);
+        let read = keeper.done(&reading(tried::FILE), read);
+        keeper.tried = read.unwrap_or_default();
+        let read = keeper.notices.unread();
+        keeper.done(&reading(notice::FILE), read);
+        // What is to be hidden of it is known as soon as it is looked at what is in force.
+        let read = knocks::read(&folder);
         keeper.knocks = read.knocks;
         keeper.done("reading who knocked", read.trouble.map_or(Ok(()), Err));
         keeper
@@ -226,25 +237,45 @@ impl Keeper {
         };
         for (record, first) in told.iter() {
             let event = self.generations.said(record, first, now);
-            self.hear(&event);
+            let hide = self.generations.hide(record);
+            self.hear(&event, hide);
         }
     }
 
-    fn hear(&mut self, event: &Event) {
+    fn hear(&mut self, event: &Event, hide: Hide) {
         self.counted.events += 1;
         self.counted.left_out += event.left_out;
-        if let Some(knock) = self.knocks.note(event) {
+        if let Some(knock) = self.knocks.note(event, hide) {
             for attempted in attempts::new(knock) {
-                self.tried.note(knock, attempted);
+                self.tried.note(knock, attempted, !event.enforced);
             }
         }
-        if let Some(knock) = unlisted(event)
+        if let Some(knock) = unsaid(event)
+            && (!knock.denied || self.is_denied_by_nobody(&knock))
             && let Some(moved) = self.alarms.note(&knock, &self.allowed)
         {
             self.tell(&moved);
             // It is to be seen at once.
             self.write_alarms();
         }
+    }
+
+    /// Whether no person denies somebody who was allowed, but a list or a program. The kernel is asked, so not for each packet of a flood.
+    fn is_denied_by_nobody(&mut self, knock: &Unsaid<'_>) -> bool {
+        let Unsaid {
+            service, source, ..
+        } = *knock;
+        if self.asked >= ASKED || self.allowed.itself(service, source.into()).is_none() {
+            return false;
+        }
+        self.asked += 1;
+        let Ok(Some(live)) = lifecycle::live(&self.host) else {
+            return false;
+        };
+        let now = self.host.now();
+        let effects = lifecycle::effects(&live, &[source.into()], &[service.to_owned()], now);
+        // What can't be asked is asked for his next packet.
+        effects.is_ok_and(|effects| effects.iter().any(|effect| effect.layer == Layer::Live))
     }
 
     /// What time it is reckoned to be at a moment of the boot clock.
@@ -261,6 +292,7 @@ impl Keeper {
         if !is_due(&mut self.due.tick, TICK_NS, now) {
             return;
         }
+        self.asked = 0;
         let mut found = false;
         if self.watch.is_none() && is_due(&mut self.due.watch, LOOK, now) {
             // The folder may come with the fetcher's package.
@@ -428,7 +460,9 @@ impl Keeper {
         self.reckoned = looked.now;
         if let Some(live) = &looked.live {
             self.noticed = live.notify().is_some();
-            self.knocks.hide(live.generation.description.hide);
+            let hide = live.generation.description.hide;
+            self.knocks.hide(hide);
+            self.tried.hide(hide);
         }
         for happened in &looked.happened {
             self.tell(happened);
@@ -481,11 +515,11 @@ impl Keeper {
             self.kept(&file, written);
         }
         let least = state.clock.least(looked.now.boot_ns);
-        self.alarms.settle(least, |service, address| {
-            let effects =
-                lifecycle::effects(live, &[address.into()], &[service.to_owned()], looked.now);
+        self.alarms.settle(least, |service, knocker| {
+            let address = [knocker.address.into()];
+            let effects = lifecycle::effects(live, &address, &[service.to_owned()], looked.now);
             // What can't be asked stays.
-            effects.is_ok_and(|effects| effects.iter().all(|effect| effect.by.is_some()))
+            effects.is_ok_and(|effects| effects.iter().all(|it| knocker.is_settled_by(it)))
         });
         self.write_alarms();
     }
@@ -563,6 +597,9 @@ impl Keeper {
         let folder = self.host.store.folder();
         let (file, written) = (folder.join(knocks::FILE), self.knocks.write(folder));
         self.kept(&file, written);
+        let folder = self.host.store.folder();
+        let (file, written) = (folder.join(tried::FILE), self.tried.write(folder));
+        self.kept(&file, written);
     }
 }
 
@@ -582,14 +619,16 @@ fn forget_metrics() {
     let _ = File::options().write(true).truncate(true).open(TEXTFILE);
 }
 
-/// What an event says of somebody who is not listed. Whoever is denied is none: somebody has said so.
-fn unlisted(event: &Event) -> Option<Unlisted<'_>> {
-    if event.reason != Reason::Unlisted {
-        return None;
-    }
+/// What an event says of somebody whom perhaps no person denies.
+fn unsaid(event: &Event) -> Option<Unsaid<'_>> {
+    let denied = match event.reason {
+        Reason::Unlisted => false,
+        Reason::Denied => true,
+        _ => return None,
+    };
     let sip = event.sip.as_ref();
     let sip = sip.filter(|sip| sip.method.is_some() || sip.status.is_some());
-    Some(Unlisted {
+    Some(Unsaid {
         time: event.time,
         service: event.service.as_deref()?,
         source: event.source?,
@@ -598,6 +637,7 @@ fn unlisted(event: &Event) -> Option<Unlisted<'_>> {
             None if event.protocol == Some(Protocol::Tcp) => Says::NothingYet,
             None => Says::Nothing,
         },
+        denied,
     })
 }
 

@@ -89,13 +89,15 @@ pub struct Knocks {
     changed: bool,
 }
 
-impl Knocks {
-    /// Nobody yet. What is hidden is never kept.
-    pub fn new(hide: Hide) -> Self {
-        Self::within(hide, Bounds::default())
+impl Default for Knocks {
+    /// Nobody yet.
+    fn default() -> Self {
+        Self::within(Bounds::default())
     }
+}
 
-    fn within(hide: Hide, bounds: Bounds) -> Self {
+impl Knocks {
+    fn within(bounds: Bounds) -> Self {
         Self {
             sources: HashMap::new(),
             order: Order::default(),
@@ -103,25 +105,26 @@ impl Knocks {
             newcomers: 0,
             bytes: 0,
             left_out: 0,
-            hide,
+            hide: Hide::default(),
             bounds,
             changed: false,
         }
     }
 
-    /// Keeps what an event tells, if it tells of a packet that was to be dropped (monitor mode lets it pass); returns what is known of its
-    /// source then, if it says something that it has not said before.
-    pub fn note(&mut self, event: &Event) -> Option<&mut Knock> {
+    /// Keeps what an event tells, if it tells of a packet that was to be dropped (monitor mode lets it pass), but for what its own generation
+    /// hides, and what is [hidden](Self::hide) in all; returns what is known of its source then, if it says something that it has not said before.
+    pub fn note(&mut self, event: &Event, hide: Hide) -> Option<&mut Knock> {
         if event.reason.action() != Action::Drop {
             return None;
         }
         self.left_out = self.left_out.saturating_add(event.left_out);
         let source = event.source?;
+        let hide = self.hide.and(hide);
         self.changed = true;
         if let Some(kept) = self.sources.get_mut(&source) {
             let knock = &mut kept.knock;
             let was_newcomer = knock.is_newcomer();
-            let says_more = knock.note(event, self.hide);
+            let says_more = knock.note(event, hide);
             self.order.told(kept.place, knock.minutes);
             self.newcomers -= usize::from(was_newcomer && !knock.is_newcomer());
             // Most say what they have said before.
@@ -133,7 +136,7 @@ impl Knocks {
             self.bytes += kept.bytes;
         } else {
             let mut knock = Box::new(Knock::new(source, event.time));
-            knock.note(event, self.hide);
+            knock.note(event, hide);
             if self.is_full_for(&knock) && !self.has_a_chance(source, event.time) {
                 return Some(self.passing.insert(knock));
             }

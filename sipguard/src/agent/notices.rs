@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use sipguard_lists::notice::{FILE, MOST, Notice, Spool};
+use sipguard_lists::notice::{FILE, MOST, Notice, NoticeError, Spool};
 
 use super::happened::{Happened, Priority};
 use crate::{fetcher, report::deliveries};
@@ -21,13 +21,19 @@ pub struct Notices {
     unwritten: bool,
     /// How many made room for others before they were sent.
     lost: u64,
+    /// Why those that waited when this began can't be read.
+    unread: Option<NoticeError>,
 }
 
 impl Notices {
-    /// Goes on with the spool in sipguard's folder. One that can't be read is begun anew.
+    /// Goes on with the spool in sipguard's folder. One that [can't be read](Self::unread) is begun anew.
     pub fn begin(folder: &Path, now: Timestamp) -> Self {
-        let spool = Spool::read(&folder.join(FILE)).ok().flatten();
+        let (spool, unread) = match Spool::read(&folder.join(FILE)) {
+            Ok(spool) => (spool, None),
+            Err(error) => (None, Some(error)),
+        };
         Self {
+            unread,
             folder: folder.to_owned(),
             // No two are begun at one moment.
             spool: spool.unwrap_or_else(|| Spool::new(format!("{:x}", now.as_nanosecond()))),
@@ -63,6 +69,14 @@ impl Notices {
             }
             written => written,
         }
+    }
+
+    /// What became of those that waited when this began: where they can't be read, nobody gets them.
+    ///
+    /// # Errors
+    /// Why they can't.
+    pub fn unread(&mut self) -> Result<(), NoticeError> {
+        self.unread.take().map_or(Ok(()), Err)
     }
 
     /// How many were lost since this was asked last, because those before them could not be sent: see [`Happened::SpoolFull`].
@@ -195,9 +209,9 @@ mod tests {
         assert_eq!((&second.name, second.notices.len()), (&first.name, 2));
         assert_eq!(second.notices[1].number, 2);
         std::fs::write(folder.path().join(FILE), "no spool").unwrap();
-        Notices::begin(folder.path(), later)
-            .add(&one, later)
-            .unwrap();
+        let mut notices = Notices::begin(folder.path(), later);
+        assert!(notices.unread().is_err() && notices.unread().is_ok());
+        notices.add(&one, later).unwrap();
         let third = read(folder.path());
         assert_ne!(third.name, first.name);
         assert_eq!(third.notices[0].number, 1);

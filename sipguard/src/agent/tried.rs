@@ -1,89 +1,150 @@
 //! What is told of attempts: of the first source that tries something at once, and then every ten minutes of all that began to since, by the
 //! busiest one. So a flood of forged scanners is a line, and not a thousand.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+use sipguard_lists::replace;
 
 use super::{
+    attempts::{self, REGISTERS},
     happened::{Attempt, Happened},
     knocks::{Attempted, Knock},
 };
+use crate::policy::Hide;
 
 /// How long sources are taken together, nanoseconds of the boot clock.
 const EVERY: u64 = 10 * 60 * 1_000_000_000;
+
+/// The file of what waits, in sipguard's folder: who knocks is known there to try something, and would never be told of again.
+pub const FILE: &str = "tried.json";
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Tried {
     of: BTreeMap<Attempted, Waiting>,
+    /// Whether something is to be written.
+    changed: bool,
 }
 
 /// Those who began to try one thing and were not told of yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Waiting {
-    /// Before that nothing is told.
+    /// Before that nothing is told; whoever is started anew tells at once.
+    #[serde(skip)]
     due: u64,
     sources: u64,
     packets: u64,
-    /// The one that knocked most.
-    busiest: Option<(u64, Happened)>,
+    /// Whether a packet of theirs passed, in monitor mode.
+    passed: bool,
+    /// The one that knocked most. Put into words when it is told of: until then more may be to be hidden.
+    busiest: Option<Knock>,
 }
 
 impl Tried {
-    /// A source has begun to try something.
-    pub fn note(&mut self, knock: &Knock, attempted: Attempted) {
+    /// Goes on with what waited when an agent ended. Nothing, where there is no file.
+    ///
+    /// # Errors
+    /// Where the file can't be read, or not as such.
+    pub fn read(folder: &Path) -> io::Result<Self> {
+        let bytes = match fs::read(folder.join(FILE)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            of: serde_json::from_slice(&bytes)?,
+            changed: false,
+        })
+    }
+
+    /// Writes it, where something has changed since it was.
+    ///
+    /// # Errors
+    /// Where the disk does not take it; what was there before stays.
+    pub fn write(&mut self, folder: &Path) -> io::Result<()> {
+        if self.changed {
+            let of = &self.of;
+            let write = |file: &mut File| Ok(serde_json::to_writer(file, of)?);
+            replace::stage(folder, FILE, 0o600, write)?.commit()?;
+            self.changed = false;
+        }
+        Ok(())
+    }
+
+    /// A source has begun to try something, with a packet that was dropped, or [passed](Attempt::passed).
+    pub fn note(&mut self, knock: &Knock, attempted: Attempted, passed: bool) {
+        self.changed = true;
         let waiting = self.of.entry(attempted).or_default();
         waiting.sources += 1;
+        waiting.passed |= passed;
         waiting.packets = waiting.packets.saturating_add(knock.told);
         let busiest = waiting.busiest.as_ref();
-        if busiest.is_none_or(|(packets, _)| knock.told > *packets) {
-            waiting.busiest = Some((knock.told, happened(knock, attempted)));
+        if busiest.is_none_or(|busiest| knock.told > busiest.told) {
+            waiting.busiest = Some(knock.clone());
+        }
+    }
+
+    /// Hides what was not told of yet.
+    pub fn hide(&mut self, hide: Hide) {
+        for waiting in self.of.values_mut() {
+            if let Some(busiest) = &mut waiting.busiest {
+                self.changed |= busiest.hide(hide);
+            }
         }
     }
 
     /// What is to be told now.
     pub fn due(&mut self, now: u64) -> Vec<Happened> {
         let mut all = Vec::new();
-        for waiting in self.of.values_mut() {
+        for (attempted, waiting) in &mut self.of {
             if now < waiting.due {
                 continue;
             }
-            let Some((_, mut happened)) = waiting.busiest.take() else {
+            let Some(busiest) = waiting.busiest.take() else {
                 continue;
             };
-            if let Happened::ScanTried { who, .. }
-            | Happened::BruteForceTried { who, .. }
-            | Happened::TollFraudTried { who, .. } = &mut happened
-            {
-                who.others = waiting.sources - 1;
-                who.packets = waiting.packets;
-            }
+            let who = Attempt {
+                source: busiest.source,
+                others: waiting.sources - 1,
+                packets: waiting.packets,
+                since: busiest.first,
+                passed: waiting.passed,
+            };
+            self.changed = true;
+            all.push(happened(who, &busiest, *attempted));
             *waiting = Waiting {
                 due: now + EVERY,
                 ..Waiting::default()
             };
-            all.push(happened);
         }
         all
     }
 }
 
-fn happened(knock: &Knock, attempted: Attempted) -> Happened {
-    let who = Attempt {
-        source: knock.source,
-        others: 0,
-        packets: knock.told,
-        since: knock.first,
-    };
+fn happened(who: Attempt, knock: &Knock, attempted: Attempted) -> Happened {
     let text = |text: &str| text.to_owned();
     match attempted {
         Attempted::Scan => Happened::ScanTried {
             who,
             user_agent: knock.user_agents.most().map(|agent| text(agent)),
         },
-        Attempted::BruteForce => Happened::BruteForceTried {
-            who,
-            user: knock.users.most().map(|user| text(user)),
-        },
+        Attempted::BruteForce => {
+            let is_one = |attempt: &attempts::Attempt<'_>| matches!(attempt, attempts::Attempt::BruteForce { in_a_minute, .. } if *in_a_minute >= REGISTERS);
+            let user = knock.users.most();
+            Happened::BruteForceTried {
+                who,
+                // Who guesses many names none.
+                user: user
+                    .filter(|_| attempts::of(knock).iter().any(is_one))
+                    .map(|user| text(user)),
+            }
+        }
         Attempted::TollFraud => {
             let mut numbers = knock.numbers.iter().map(|seen| &seen.what);
             let number = numbers.find(|number| number.high_risk);
@@ -105,6 +166,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::{agent::knocks::Knocks, events::Event};
 
     fn knock(number: u32, told: u64) -> Knock {
         let source = IpAddr::from(Ipv4Addr::from_bits(0xc633_6400 + number));
@@ -127,15 +189,19 @@ mod tests {
     fn a_flood_of_scanners_is_told_of_once_in_ten_minutes() {
         let mut tried = Tried::default();
         assert!(tried.due(5).is_empty());
-        tried.note(&knock(1, 3), Attempted::Scan);
+        tried.note(&knock(1, 3), Attempted::Scan, false);
         assert_eq!(who(&tried.due(5)), [("198.51.100.1".to_owned(), 0, 3)]);
         assert!(tried.due(5).is_empty());
         for number in 2..1000 {
-            tried.note(&knock(number, number.into()), Attempted::Scan);
+            tried.note(
+                &knock(number, number.into()),
+                Attempted::Scan,
+                number == 500,
+            );
         }
         assert!(tried.due(5 + EVERY - 1).is_empty());
         // Another thing is told of at once.
-        tried.note(&knock(7, 1), Attempted::TollFraud);
+        tried.note(&knock(7, 1), Attempted::TollFraud, false);
         assert_eq!(who(&tried.due(6)).len(), 1);
         let sum = (2..1000).sum();
         assert_eq!(
@@ -143,5 +209,38 @@ mod tests {
             [("198.51.103.231".to_owned(), 997, sum)]
         );
         assert!(tried.due(u64::MAX - EVERY).is_empty());
+    }
+
+    #[test]
+    fn what_waits_is_hidden_too() {
+        let event: Event = serde_json::from_value(serde_json::json!({
+            "time": "2026-11-04T12:00:00Z", "interface": "eth0", "service": "sip",
+            "reason": "unlisted", "action": "drop", "enforced": true,
+            "source": "198.51.100.7", "source_port": 5071,
+            "destination": "192.0.2.1", "port": 5060, "protocol": "udp",
+            "length": 400, "left_out": 0,
+            "sip": {
+                "method": "INVITE", "status": null, "user": "900972595123456", "from": "100",
+                "user_agent": null, "call_id": null, "number": "972595123456",
+                "country": "PS", "high_risk": true,
+            },
+        }))
+        .expect("an event");
+        let mut knocks = Knocks::default();
+        let knock = knocks.note(&event, Hide::default()).expect("it is new");
+        for attempted in [Attempted::TollFraud, Attempted::BruteForce] {
+            for (hide, is_hidden) in [(Hide::default(), false), (Hide::EVERYTHING, true)] {
+                let mut tried = Tried::default();
+                tried.note(knock, attempted, false);
+                tried.hide(hide);
+                let happened = tried.due(0).pop().expect("it is due");
+                let said = match &happened {
+                    Happened::TollFraudTried { number, .. } => number,
+                    Happened::BruteForceTried { user, .. } => user,
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(said.is_none(), is_hidden, "{happened:?}");
+            }
+        }
     }
 }

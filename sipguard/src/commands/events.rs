@@ -24,9 +24,11 @@ use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sipguard::{
     capture::{Begins, Frame, Writer},
-    events::{BYTES, Event, Source, Wanted},
+    events::{Event, Source, Wanted},
+    host::Host,
+    lifecycle,
     policy::protocol_name,
-    sip::Summary,
+    sip::{self, Summary},
 };
 use sipguard_ebpf::{abi::Action, event::BYTES_MOST};
 use sipguard_lists::said::Said;
@@ -47,6 +49,9 @@ const EVERY: Duration = Duration::from_millis(100);
 
 pub(super) fn run(events: &Events, context: &Context, out: &mut dyn Write) -> Result<()> {
     needs_root()?;
+    if let Some(service) = &events.service {
+        is_there(service, &context.host)?;
+    }
     let mut source = Source::open(&context.host, wanted(events))?;
     let mut shown = Shown {
         events,
@@ -72,6 +77,24 @@ pub(super) fn run(events: &Events, context: &Context, out: &mut dyn Write) -> Re
     Ok(())
 }
 
+/// Nobody waits for what can't come.
+fn is_there(service: &str, host: &Host) -> Result<()> {
+    let Some(live) = lifecycle::live(host)? else {
+        return Ok(());
+    };
+    let description = &live.generation.description;
+    if description.service(service).is_none() {
+        let known = description.services.iter();
+        let known: Vec<_> = known.map(|found| &*found.service.name).collect();
+        return Err(lifecycle::Error::NoService {
+            name: service.to_owned(),
+            known: known.join(", "),
+        }
+        .into());
+    }
+    Ok(())
+}
+
 fn wanted(events: &Events) -> Wanted {
     let passes = events
         .reason
@@ -81,7 +104,7 @@ fn wanted(events: &Events) -> Wanted {
         bytes: if events.pcap.is_some() {
             BYTES_MOST
         } else {
-            BYTES
+            sip::MOST
         },
     }
 }

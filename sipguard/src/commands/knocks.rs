@@ -23,7 +23,6 @@ use sipguard::{
         knocks::{self, Attempted, Few, Knock},
     },
     lifecycle,
-    policy::Hide,
 };
 use sipguard_lists::said::Said;
 
@@ -38,7 +37,7 @@ const NUMBERS: usize = 5;
 
 pub(super) fn run(arguments: &Knocks, context: &Context, out: &mut dyn Write) -> Result<()> {
     needs_root()?;
-    let read = knocks::read(context.host.store.folder(), Hide::default());
+    let read = knocks::read(context.host.store.folder());
     if let Some(trouble) = &read.trouble {
         context.warn(&trouble.to_string());
     }

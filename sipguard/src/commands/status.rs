@@ -12,7 +12,7 @@
 //!              "answered":"2026-03-01T12:00:00Z","changed":"2026-02-01T12:00:00Z","next":"2026-03-01T12:05:00Z","said":null,"error":null,"refused":null,"stale":false}],
 //!  "receivers":[{"receiver":"webhook","sent":12,"waiting":0,"lost":0,"tried":"2026-03-01T12:00:00Z","failing":null,"error":null}],
 //!  "moved":[{"source":"trunk","service":"sip","since":"2026-03-01T11:58:00Z",
-//!            "addresses":[{"address":"198.51.100.9","entry":"198.51.100.7/32","allowed_until":null,"method":"INVITE",
+//!            "addresses":[{"address":"198.51.100.9","entry":"198.51.100.7/32","allowed_until":null,"denied":false,"method":"INVITE",
 //!                          "since":"2026-03-01T11:58:00Z","last":"2026-03-01T11:59:00Z","packets":7}],
 //!            "more":0,"about":"…","mend":"sipguard allow 198.51.100.9 --service sip"}],
 //!  "pending":{"generation":3,"previous":2,"until":"2026-03-01T12:01:00Z","seconds_left":42,"lapsed":false},
@@ -34,7 +34,7 @@
 //! `receivers` are those who get notices, as `notify` tells it.
 //! `moved` is who is dropped and was allowed in the last thirty days, or whose neighbours are or were, as far as the agent has seen: `source` is the
 //! source of the config whose addresses those were (or the comment of the command line's entry, or `command line`), `entry` the entry that allowed
-//! the address itself, until `allowed_until`, or where that is null its neighbour; `packets` is how many the agent looked at, `more` how many
+//! the address itself, until `allowed_until`, or where that is null its neighbour; `denied` is whether a list or a program denies it now; `packets` is how many the agent looked at, `more` how many
 //! addresses it had no room for, and `mend` the command that lets the first address in.
 //! `guarded` is whether everything is closed that the config wants closed, `summary` that in one line; `findings` are those of `doctor`, in
 //! the form that it documents.

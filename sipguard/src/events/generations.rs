@@ -6,6 +6,7 @@ use super::event::{Event, Names, service};
 use crate::{
     clock::Now,
     datapath::{Description, Generation},
+    policy::Hide,
 };
 
 /// See the module.
@@ -29,8 +30,17 @@ impl Generations {
         Event::said(record, first, self.names(record), now)
     }
 
+    /// What of the record nobody is to keep, as its generation says: everything, where that one is gone and can't be asked.
+    pub fn hide(&mut self, record: &Record) -> Hide {
+        let description = self.description(record.generation);
+        description.map_or(Hide::EVERYTHING, |description| description.hide)
+    }
+
     fn names(&mut self, record: &Record) -> Names<'_> {
-        let number = record.generation;
+        names(self.description(record.generation), record)
+    }
+
+    fn description(&mut self, number: u64) -> Option<&Description> {
         let place = self.known.iter().position(|(known, _)| *known == number);
         let place = place.unwrap_or_else(|| {
             if self.known.len() == KNOWN {
@@ -41,7 +51,7 @@ impl Generations {
                 .push((number, generation.map(|it| it.description)));
             self.known.len() - 1
         });
-        names(self.known[place].1.as_ref(), record)
+        self.known[place].1.as_ref()
     }
 }
 

@@ -28,9 +28,9 @@ const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 const WAITING: i32 = 16;
 /// How many clients there may be.
 const MOST: usize = 64;
-/// Longer than any message.
+/// Longer than any message, in bytes.
 const LONGEST: usize = 64 << 10;
-/// The lengths in front of the JSON: its own, and how many were lost.
+/// What is in front of the JSON, in bytes: its length, and how many were lost.
 const HEADER: usize = 4 + 8;
 
 /// The side that listens to the kernel.
@@ -242,8 +242,8 @@ fn connected(path: &Path) -> io::Result<Option<OwnedFd>> {
 }
 
 fn packed(event: &Event) -> Vec<u8> {
-    let json = serde_json::to_vec(event).unwrap_or_default();
-    let length = u32::try_from(json.len()).unwrap_or_default();
+    let json = serde_json::to_vec(event).expect("all its fields are texts and numbers");
+    let length = u32::try_from(json.len()).expect("a frame's first bytes make few words");
     let mut message = length.to_ne_bytes().to_vec();
     message.extend([0; 8]);
     message.extend(json);

@@ -28,7 +28,7 @@ const GRANTS_A_SECOND: u32 = 10;
 /// As long as one of them lasts, in nanoseconds.
 const GRANT_LASTS_NS: i64 = 100_000_000;
 /// How many of a frame's first bytes are usual: a SIP message's first line and the headers behind it, as far as they are short.
-pub const BYTES: usize = 128;
+const BYTES: usize = 128;
 
 /// Why nobody can listen.
 #[derive(Debug, thiserror::Error)]

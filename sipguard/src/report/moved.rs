@@ -39,13 +39,18 @@ impl MovedReport {
             for mut knocker in alarm.addresses {
                 let address = knocker.address.into();
                 let effects = lifecycle::effects(live, &[address], &service, now)?;
-                if effects.iter().any(|effect| effect.by.is_none()) {
-                    knocker.method = knocker.method.map(|method| Said(&method).to_string());
+                let mut unsettled = effects.iter().filter(|it| !knocker.is_settled_by(it));
+                if let Some(effect) = unsettled.next() {
+                    knocker.denied = effect.by.is_some();
                     dropped.push(knocker);
                 }
             }
             alarm.addresses = dropped;
             if let Some(moved) = alarm.first() {
+                for knocker in &mut alarm.addresses {
+                    let method = knocker.method.take();
+                    knocker.method = method.map(|method| Said(&method).to_string());
+                }
                 all.push(Self {
                     about: moved.sentence(),
                     mend: moved.mend(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use sipguard_lists::{
     notice::{Delivery, FILE, FOLDER, Spool},
     notify::Notify,
-    said::Said,
+    said::Message,
 };
 
 use crate::{host::Host, sources};
@@ -63,7 +63,7 @@ impl ReceiverReport {
             lost: delivery.map_or(0, |it| it.lost),
             tried: delivery.and_then(|it| it.tried),
             failing: delivery.and_then(|it| it.failing),
-            error: delivery.and_then(|it| Some(Said(it.error.as_ref()?).to_string())),
+            error: delivery.and_then(|it| Some(Message(it.error.as_ref()?).to_string())),
         }
     }
 }

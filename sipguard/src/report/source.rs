@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use sipguard_ebpf::abi::Layer;
-use sipguard_lists::said::Said;
+use sipguard_lists::said::Message;
 
 use crate::{
     datapath::{self, Generation},
@@ -126,7 +126,7 @@ impl SourceReport {
             Err(refused) => (None, Some(refused.to_string())),
         };
         let head = head.as_ref();
-        let harmless = |text: Option<&String>| text.map(|text| Said(text).to_string());
+        let harmless = |text: Option<&String>| text.map(|text| Message(text).to_string());
         let changed = head.and_then(|head| head.changed);
         let stale_after = source.stale_after.map(i64::from);
         Self {

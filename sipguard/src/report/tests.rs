@@ -49,6 +49,7 @@ fn moved() -> MovedReport {
                 address: [198, 51, 100, 9].into(),
                 entry: "198.51.100.7/32".parse().unwrap(),
                 allowed_until: None,
+                denied: false,
                 method: Some("INVITE".to_owned()),
                 since: time(),
                 last: time(),
@@ -106,7 +107,7 @@ fn status() {
     };
     says(
         &report,
-        r#"{"version":"0.1.0","in_force":true,"enforced":true,"generation":3,"applied":"2026-03-01T12:00:00Z","config":"/etc/sipguard/sipguard.toml","mode":"enforce","interfaces":[{"name":"eth0","state":"attached","mode":"tc","cause":"its driver has no native XDP","program":42,"generation":3,"foreign":null,"before":[]}],"services":[{"name":"sip","ports":{"udp":[5060],"tcp":[5060]},"default":"deny","mode":"enforce"}],"entries":{"config":12,"command_line":1,"bans":2,"overruled_bans":1},"sources":[],"receivers":[],"moved":[{"source":"trunk","service":"sip","since":"2026-03-01T12:00:00Z","addresses":[{"address":"198.51.100.9","entry":"198.51.100.7/32","allowed_until":null,"method":"INVITE","since":"2026-03-01T12:00:00Z","last":"2026-03-01T12:00:00Z","packets":7}],"more":0,"about":"trunk has moved","mend":"sipguard allow 198.51.100.9 --service sip"}],"pending":{"generation":3,"previous":null,"until":"2026-03-01T12:00:00Z","seconds_left":42,"lapsed":false},"guarded":true,"summary":"guarded: as it should be","findings":[]}"#,
+        r#"{"version":"0.1.0","in_force":true,"enforced":true,"generation":3,"applied":"2026-03-01T12:00:00Z","config":"/etc/sipguard/sipguard.toml","mode":"enforce","interfaces":[{"name":"eth0","state":"attached","mode":"tc","cause":"its driver has no native XDP","program":42,"generation":3,"foreign":null,"before":[]}],"services":[{"name":"sip","ports":{"udp":[5060],"tcp":[5060]},"default":"deny","mode":"enforce"}],"entries":{"config":12,"command_line":1,"bans":2,"overruled_bans":1},"sources":[],"receivers":[],"moved":[{"source":"trunk","service":"sip","since":"2026-03-01T12:00:00Z","addresses":[{"address":"198.51.100.9","entry":"198.51.100.7/32","allowed_until":null,"denied":false,"method":"INVITE","since":"2026-03-01T12:00:00Z","last":"2026-03-01T12:00:00Z","packets":7}],"more":0,"about":"trunk has moved","mend":"sipguard allow 198.51.100.9 --service sip"}],"pending":{"generation":3,"previous":null,"until":"2026-03-01T12:00:00Z","seconds_left":42,"lapsed":false},"guarded":true,"summary":"guarded: as it should be","findings":[]}"#,
     );
 }
 

@@ -24,6 +24,9 @@ pub(super) enum Due<'s> {
     Later,
 }
 
+/// What was longer ago is told with its time.
+const LATE: SignedDuration = SignedDuration::from_secs(30);
+
 /// What is to be sent now: of the kind of which the oldest notice waits that may be sent.
 pub(super) fn due<'s>(spool: &'s Spool, delivery: &Delivery, now: Timestamp) -> Due<'s> {
     let mut kinds = BTreeMap::<&str, Vec<&Notice>>::new();
@@ -39,10 +42,12 @@ pub(super) fn due<'s>(spool: &'s Spool, delivery: &Delivery, now: Timestamp) -> 
     let sendable = kinds.into_iter().filter(|(kind, _)| may_be_sent(kind));
     let oldest = sendable.min_by_key(|(_, notices)| notices.first().map(|notice| notice.number));
     oldest.map_or(Due::Later, |(kind, notices)| {
+        let last = notices.last().map_or(now, |last| last.time);
         Due::Now(Message {
             spool,
             kind,
             notices,
+            is_late: now.duration_since(last) > LATE,
             lost: delivery.gone(spool).saturating_sub(delivery.lost),
         })
     })

@@ -20,6 +20,8 @@ pub(super) struct Message<'s> {
     pub(super) notices: Vec<&'s Notice>,
     /// How many are gone that were to be sent before.
     pub(super) lost: u64,
+    /// Whether it is a while ago, so that who reads it has to know when.
+    pub(super) is_late: bool,
 }
 
 impl Message<'_> {
@@ -36,7 +38,11 @@ impl Message<'_> {
 
     fn headline(&self) -> String {
         let host = host();
-        let text = plain(self.notices.last().map_or("", |last| &last.text));
+        let last = self.notices.last();
+        let text = match last {
+            Some(last) if self.is_late => line(last),
+            last => plain(last.map_or("", |last| &last.text)),
+        };
         match self.notices.len() {
             0 | 1 => format!("{host}: {text}"),
             count => {
@@ -53,11 +59,7 @@ impl Message<'_> {
             lines.push(format!("{} more before these", self.notices.len() - MOST));
         }
         for notice in self.told() {
-            lines.push(format!(
-                "{} {}",
-                notice.time.strftime("%Y-%m-%d %H:%M:%SZ"),
-                plain(&notice.text)
-            ));
+            lines.push(line(notice));
         }
         if self.lost > 0 {
             lines.push(format!(
@@ -74,6 +76,8 @@ impl Message<'_> {
             (0 | 1, 0) => self.headline(),
             _ => format!("{}\n{}", self.headline(), self.text()),
         };
+        // Some chats call everybody who is named so, whoever named him.
+        let text = text.replace('@', "\\u{40}");
         let notices = self.told().map(|notice| {
             json!({
                 "id": self.spool.id(notice.number), "time": notice.time, "kind": notice.kind, "severity": notice.severity,
@@ -96,6 +100,12 @@ impl Message<'_> {
 /// What this host calls itself.
 pub(super) fn host() -> String {
     Said(&uname().nodename().to_string_lossy()).to_string()
+}
+
+/// A notice, and when it was.
+fn line(notice: &Notice) -> String {
+    let time = notice.time.strftime("%Y-%m-%d %H:%M:%SZ");
+    format!("{time} {}", plain(&notice.text))
 }
 
 /// The agent has made harmless what others said. Whatever it is, it stays on its line.
@@ -147,7 +157,23 @@ mod tests {
             kind: "provider_moved",
             notices: spool.notices.iter().collect(),
             lost,
+            is_late: false,
         }
+    }
+
+    #[test]
+    fn one_that_waited_says_when_it_was_and_none_calls_anybody() {
+        let mut spool = spool(1);
+        spool.notices[0].text = "@channel banned 198.51.100.9".to_owned();
+        let message = Message {
+            is_late: true,
+            ..message(&spool, 0)
+        };
+        let said = "1970-01-01 00:00:00Z @channel banned 198.51.100.9";
+        assert_eq!(message.subject(), format!("{}: {said}", host()));
+        let json = message.json();
+        let text = json["text"].as_str().unwrap();
+        assert_eq!(text, message.subject().replace('@', "\\u{40}"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub(crate) fn samples(text: &str) -> Vec<Happened> {
         others: 0,
         packets: 12_345,
         since: at,
+        passed: false,
     };
     vec![
         Happened::GenerationCame {
@@ -18,6 +19,10 @@ pub(crate) fn samples(text: &str) -> Vec<Happened> {
         },
         Happened::TakenBack { generation: 8 },
         Happened::NothingInForce,
+        Happened::InForceAgain {
+            generation: 9,
+            entries: 1,
+        },
         Happened::Monitoring {
             services: vec!["sip".to_owned(), text.clone()],
         },

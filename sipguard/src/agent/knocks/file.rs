@@ -12,7 +12,6 @@ use sipguard_lists::replace;
 use thiserror::Error;
 
 use super::{Bounds, Knock, Knocks, MOST};
-use crate::policy::Hide;
 
 /// Its name, in the folder of the state.
 pub const FILE: &str = "knocks.jsonl";
@@ -70,13 +69,13 @@ struct Header {
 }
 
 /// Reads the file in this folder. What can't be read of it is lost, and nothing else; only the last lines are, where something cut them off.
-pub fn read(folder: &Path, hide: Hide) -> Read {
-    read_within(folder, hide, Bounds::default())
+pub fn read(folder: &Path) -> Read {
+    read_within(folder, Bounds::default())
 }
 
-pub(super) fn read_within(folder: &Path, hide: Hide, bounds: Bounds) -> Read {
+pub(super) fn read_within(folder: &Path, bounds: Bounds) -> Read {
     let file = folder.join(FILE);
-    let mut knocks = Knocks::within(Hide::default(), bounds);
+    let mut knocks = Knocks::within(bounds);
     let damaged = |lost: &str| {
         Some(KnocksError::Damaged {
             file: file.clone(),
@@ -96,10 +95,8 @@ pub(super) fn read_within(folder: &Path, hide: Hide, bounds: Bounds) -> Read {
         }
         Err(error) => Some(KnocksError::Read { file, error }),
     };
-    // What was written before something was to be hidden.
-    knocks.hide(hide);
-    // A damaged file is to be replaced, whether or not somebody knocks.
-    knocks.changed |= trouble.is_some();
+    // A damaged file is to be replaced, and one that is not there written, whether or not somebody knocks.
+    knocks.changed |= trouble.is_some() || !is_there;
     Read {
         knocks,
         trouble,

@@ -354,7 +354,7 @@ impl Knock {
     }
 
     /// Forgets what is to be hidden; returns whether there was something.
-    pub(super) fn hide(&mut self, hide: Hide) -> bool {
+    pub fn hide(&mut self, hide: Hide) -> bool {
         let before = self.bytes();
         self.users.retain(|user| !hide.hides_user(user));
         if hide.number {

@@ -6,6 +6,7 @@ use sipguard::{
     clock::Now,
     events::{Event, Source, Wanted},
     host::Host,
+    policy::Hide,
     sip,
 };
 
@@ -54,7 +55,7 @@ impl Feed {
         let mut came = false;
         if let Ok(source) = &mut self.from
             && let Err(error) = source.read(|event: Event| {
-                view.knocks.note(&event);
+                view.knocks.note(&event, Hide::default());
                 came = true;
             })
         {

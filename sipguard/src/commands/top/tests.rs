@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use ratatui::{Terminal, backend::TestBackend, style::Modifier};
 use sipguard::{
     events::Event,
-    policy::{Action, Mode},
+    policy::{Action, Hide, Mode},
     report::{CounterReport, CountersReport, PacketsAndBytes, Totals},
     sip::Summary,
 };
@@ -26,23 +26,26 @@ fn at(second: i64) -> Timestamp {
 
 /// A packet that was dropped, so many seconds before now.
 fn knock(view: &mut View, source: &str, ago: i64, port: u16, sip: Option<Summary>) {
-    view.knocks.note(&Event {
-        time: at(NOW - ago),
-        interface: "eth0".to_owned(),
-        service: Some(if port == 80 { "web" } else { "sip" }.to_owned()),
-        reason: Reason::Unlisted,
-        action: Reason::Unlisted.action(),
-        enforced: true,
-        source: Some(source.parse().unwrap()),
-        source_port: Some(5071),
-        destination: Some([192, 0, 2, 1].into()),
-        port: Some(port),
-        protocol: Some(Protocol::Udp),
-        length: 400,
-        left_out: 0,
-        sip,
-        bytes: Vec::new(),
-    });
+    view.knocks.note(
+        &Event {
+            time: at(NOW - ago),
+            interface: "eth0".to_owned(),
+            service: Some(if port == 80 { "web" } else { "sip" }.to_owned()),
+            reason: Reason::Unlisted,
+            action: Reason::Unlisted.action(),
+            enforced: true,
+            source: Some(source.parse().unwrap()),
+            source_port: Some(5071),
+            destination: Some([192, 0, 2, 1].into()),
+            port: Some(port),
+            protocol: Some(Protocol::Udp),
+            length: 400,
+            left_out: 0,
+            sip,
+            bytes: Vec::new(),
+        },
+        Hide::default(),
+    );
 }
 
 fn request(method: &str, from: &str, agent: &str) -> Summary {

@@ -7,9 +7,9 @@ use sipguard::{
         attempts::{self, Attempt},
         knocks::{Attempted, Knock, Knocks},
     },
-    policy::{Action, Hide},
+    policy::Action,
 };
-use sipguard_lists::said::Said;
+use sipguard_lists::{prefix, said::Said};
 
 use super::{keys::Key, rates::Rates};
 
@@ -131,7 +131,7 @@ impl View {
     pub(super) fn new() -> Self {
         Self {
             // Nothing is hidden from whoever may see every packet.
-            knocks: Knocks::new(Hide::default()),
+            knocks: Knocks::default(),
             rates: Rates::default(),
             sort: Sort::Knocks,
             filter: String::new(),
@@ -292,6 +292,11 @@ impl View {
     /// Who knocks at one service is let in to that one, and kept out of all.
     fn ask(&mut self, action: Action) {
         let Some(source) = self.source() else { return };
+        // An IPv4 address in IPv6 form can't be said on the command line, and so not be taken back.
+        if let Err(error) = prefix::parse(&source.to_string()) {
+            self.prompt = Prompt::Message(error.to_string());
+            return;
+        }
         let service = self
             .knocks
             .get(source)
