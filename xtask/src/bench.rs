@@ -28,6 +28,7 @@ mod listener;
 mod lists;
 mod micro;
 mod place;
+mod scanner;
 mod sizes;
 mod sources;
 mod turns;
@@ -223,6 +224,8 @@ fn measure(
         figures.print_veth();
         figures.listener = listener::run(sandbox, effort, &builds[0])?;
         figures.print_listener();
+        figures.scanner = scanner::run(sandbox, &builds[0])?;
+        figures.print_scanner();
     }
     if wanted(Part::Apply) {
         figures.apply = sizes::run(sandbox, effort, builds)?;

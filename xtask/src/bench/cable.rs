@@ -120,6 +120,13 @@ impl Cable {
         })
     }
 
+    /// Sends one packet to the SIP port from this address.
+    pub(super) fn knock(&self, source: Ipv4Addr) {
+        let target = IpAddr::V4(ADDRESSES.0);
+        let frame = frames::udp(self.macs, source.into(), target, SIP, false, &[]);
+        self.sender.wire(INTERFACE).send(&frame);
+    }
+
     /// Has the receiver run a program in its driver.
     pub(super) fn attach(&self, program: &Program) -> Result<Link> {
         let interface = number(&self.receiver, INTERFACE)?;

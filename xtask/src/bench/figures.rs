@@ -6,7 +6,7 @@ use anstream::println;
 use serde::Serialize;
 
 use super::{
-    agent, bans, calls, captures, crowdsec, fleet, listener, micro, sizes, sources,
+    agent, bans, calls, captures, crowdsec, fleet, listener, micro, scanner, sizes, sources,
     turns::Ratio,
     veth::{self, Receives},
 };
@@ -18,6 +18,7 @@ pub(super) struct Figures {
     pub(super) micro: Vec<micro::Row>,
     pub(super) veth: Vec<veth::Row>,
     pub(super) listener: Option<listener::Row>,
+    pub(super) scanner: Option<scanner::Row>,
     pub(super) calls: Vec<calls::Row>,
     pub(super) apply: Vec<sizes::Row>,
     pub(super) agent: Vec<agent::Row>,
@@ -75,6 +76,7 @@ impl Figures {
             micro: Vec::new(),
             veth: Vec::new(),
             listener: None,
+            scanner: None,
             calls: Vec::new(),
             apply: Vec::new(),
             agent: Vec::new(),
@@ -162,6 +164,18 @@ impl Figures {
                 );
             }
             println!();
+        }
+    }
+
+    pub(super) fn print_scanner(&self) {
+        if let Some(row) = &self.scanner {
+            println!(
+                "a scanner of 10 packets/s beside {} packets/s from 16,384 sources: told of after {:.1} s (median of {} runs; the longest {:.1} s)\n",
+                row.flood,
+                row.median(),
+                row.told.len(),
+                row.longest()
+            );
         }
     }
 
