@@ -14,10 +14,12 @@ use rustix::{
 };
 use serde_json::Value;
 use sipguard::{capture, host::Host, lifecycle};
+use sipguard_ebpf::event::EVENTS_VERSION;
 use sipguard_tests::{
     agent::{Agent, Journal},
     flood::flooded,
     frame::bare,
+    hostile::{self, harmless, harmless_json},
     netns::{BPFFS, Process, SCRATCH, Sandbox, sandbox, sipguard, until},
     scene::{PROVIDER, SCANNER, Scene},
     tun::Tun,
@@ -31,10 +33,6 @@ providers = ["203.0.113.0/24"]
 udp = [5060]
 allow = ["providers"]
 "#;
-
-/// Folded, with what a terminal, a spreadsheet, a chat and a metric would make something of.
-const HOSTILE: &[u8] = b"INVITE sip:00881\x1b]0;x\x07@192.0.2.1 SIP/2.0\r\nFrom: \"</a><!--\" <sip:=cmd|'/c calc'!A1@x>\r\n\
-User-Agent: \xe2\x80\xaeevil\r\n [[x]](<http://x.invalid>) {a=\"b\"}\\ \x00\r\nCall-ID: *_~`\r\n\r\n";
 
 /// A host that guards its SIP port.
 fn with_scene(test: impl FnOnce(&Scene, &Sandbox) + Send) {
@@ -60,6 +58,9 @@ fn listen(scene: &Scene, arguments: &[&str]) -> Process {
     listener
 }
 
+/// Those of whom [`is_told`] waits to be told alone: beside a flood there are many others.
+const TOLD: &[&str] = &["--source", "198.18.0.0/16"];
+
 /// Waits until a source that was never seen before is told of.
 fn is_told(scene: &Scene, listener: &Process) {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
@@ -71,6 +72,12 @@ fn is_told(scene: &Scene, listener: &Process) {
         scene.wire("eth0").send(&frame);
         listener.stdout().contains(&wanted)
     });
+}
+
+/// Whether it has, and nobody has waited for it yet.
+fn has_ended(listener: &Process) -> bool {
+    let state = format!("/proc/{}/stat", listener.pid().as_raw_nonzero());
+    fs::read_to_string(state).is_ok_and(|state| state.contains(") Z "))
 }
 
 /// What was told of a source so far.
@@ -181,7 +188,7 @@ fn the_program_at_tc_tells_too() {
         ]);
         let listener = scene.gateway.spawn(&mut command);
         let frame = scene.begin("eth0").vlan(7).ip(SCANNER).udp(5060);
-        let frame = frame.payload(HOSTILE).bytes();
+        let frame = frame.payload(hostile::INVITE).bytes();
         until("a capture is begun", || {
             fs::metadata(&file).is_ok_and(|it| it.len() > 0)
         });
@@ -231,29 +238,41 @@ fn without_a_policy_there_is_nothing_to_tell_of() {
     });
 }
 
+/// Lets `change` change something so many times beside a flood; none of which gets through.
+fn in_a_flood(scene: &Scene, times: usize, change: impl FnMut(usize)) {
+    let sources = (0..2000_u32).map(|number| format!("10.0.{}.{}", number >> 8, number & 255));
+    let sources: Vec<_> = sources.collect();
+    let sources: Vec<_> = sources.iter().map(String::as_str).collect();
+    let traffic = flooded(scene, &sources, times, change);
+    assert!(traffic.flood > 10_000, "{traffic:?}");
+    assert_eq!((traffic.leaked, traffic.arrived), (0, traffic.flow));
+}
+
 /// Whatever makes another generation, waits for a confirmation, takes it back, or begins anew.
 #[test]
 fn nothing_silences_a_listener() {
     with_scene(|scene, _| {
-        let listener = listen(scene, &[]);
+        let listener = listen(scene, TOLD);
         let other = |port: u16| {
             scene.configure(&CONFIG.replace("[5060]", &format!("[5060, {port}]")));
         };
-        for port in [6001, 6002, 6003] {
-            other(port);
+        in_a_flood(scene, 3, |turn| {
+            other(6000 + u16::try_from(turn).expect("few"));
             scene.sipguard(["apply"]).succeeded();
             is_told(scene, &listener);
-        }
-        other(6004);
-        let mut command = Command::new(sipguard());
-        command.arg("--config").arg(scene.config());
-        command.args(["apply", "--confirm", "60s"]);
-        let pending = scene.gateway.spawn(&mut command);
-        pending.wait_for_output("sipguard confirm");
-        is_told(scene, &listener);
-        scene.sipguard(["rollback"]).succeeded();
-        drop(pending.wait());
-        is_told(scene, &listener);
+        });
+        in_a_flood(scene, 1, |_| {
+            other(6004);
+            let mut command = Command::new(sipguard());
+            command.arg("--config").arg(scene.config());
+            command.args(["apply", "--confirm", "60s"]);
+            let pending = scene.gateway.spawn(&mut command);
+            pending.wait_for_output("sipguard confirm");
+            is_told(scene, &listener);
+            scene.sipguard(["rollback"]).succeeded();
+            drop(pending.wait());
+            is_told(scene, &listener);
+        });
         // What was taken back is not applied again.
         other(6005);
         scene.sipguard(["down"]).succeeded();
@@ -268,8 +287,8 @@ fn nothing_silences_a_listener() {
 #[test]
 fn an_upgrade_silences_no_listener() {
     with_scene(|scene, _| {
-        let listener = listen(scene, &[]);
-        for _ in 0..3 {
+        let listener = listen(scene, TOLD);
+        in_a_flood(scene, 3, |_| {
             let live = scene.gateway.enter(|| lifecycle::live(&Host::system()));
             let number = live.expect("the kernel answers").expect("in force").number;
             // A description that nobody can read, and maps of other sizes.
@@ -283,8 +302,67 @@ fn an_upgrade_silences_no_listener() {
             let applied = scene.sipguard(["apply"]).succeeded();
             assert!(!applied.stdout.contains("unchanged"), "{applied:?}");
             is_told(scene, &listener);
-        }
+        });
         listener.stop().succeeded();
+    });
+}
+
+/// What is of another version is not adopted, and what is not what it should be is refused by its name.
+#[test]
+fn what_is_shared_with_listeners_has_a_version_of_its_own() {
+    with_scene(|scene, _| {
+        let folder = Path::new(BPFFS).join("sipguard");
+        let shared = folder.join(format!("events-{EVENTS_VERSION}"));
+        fs::rename(&shared, folder.join("events-0")).expect("pins can be renamed");
+        scene.configure(&CONFIG.replace("[5060]", "[5060, 6001]"));
+        scene.sipguard(["apply"]).succeeded();
+        listen(scene, &[]).stop().succeeded();
+
+        for (of, becomes) in [("told", "between"), ("grant", "told"), ("between", "grant")] {
+            fs::rename(shared.join(of), shared.join(becomes)).expect("pins can be renamed");
+        }
+        scene.configure(&CONFIG.replace("[5060]", "[5060, 6002]"));
+        let refused = scene.sipguard(["apply"]).exited(1).stderr;
+        assert!(refused.contains(&*shared.to_string_lossy()), "{refused}");
+        assert!(!scene.passes("eth0", SCANNER, 5060));
+    });
+}
+
+#[test]
+fn what_is_wanted_is_shown_and_nothing_else() {
+    let web = format!("{CONFIG}[services.web]\nudp = [80]\n");
+    with_config(&web, |scene, _| {
+        // Each source is told of once a second.
+        let frame = |source, port| scene.frame("eth0", source).udp(port);
+        let frames = [
+            frame("198.51.100.1", 5060),
+            frame("198.51.100.2", 80),
+            frame("198.51.100.3", 5060).ihl(4),
+        ];
+        let frames = frames.map(|frame| frame.bytes());
+        for (option, wanted) in [
+            ("service", "web"),
+            ("service", "sip"),
+            ("reason", "malformed"),
+        ] {
+            let mut command = Command::new(sipguard());
+            command.arg("--config").arg(scene.config());
+            command.args(["events", "--json", "--count", "3"]);
+            command.args([&format!("--{option}"), wanted]);
+            let listener = scene.gateway.spawn(&mut command);
+            until("it has seen enough", || {
+                for frame in &frames {
+                    scene.wire("eth0").send(frame);
+                }
+                has_ended(&listener)
+            });
+            let said = listener.wait().succeeded().stdout;
+            assert_eq!(said.lines().count(), 3, "{said}");
+            for line in said.lines() {
+                let event: Value = serde_json::from_str(line).expect("an event");
+                assert_eq!(event[option], wanted, "{line}");
+            }
+        }
     });
 }
 
@@ -308,13 +386,11 @@ fn a_tun_device_tells_too() {
             let frame = scene.frame("tun0", source).udp(5060);
             frame.payload(sip).bytes()
         });
-        let state = format!("/proc/{}/stat", listener.pid().as_raw_nonzero());
         until("it has seen both", || {
             for frame in &sent {
                 scene.wire("tun0").send(frame);
             }
-            // Ended, and not waited for yet.
-            fs::read_to_string(&state).is_ok_and(|state| state.contains(") Z "))
+            has_ended(&listener)
         });
         listener.wait().succeeded();
         let mut told = Vec::new();
@@ -535,31 +611,30 @@ fn a_slow_scanner_is_seen_beside_a_flood() {
 /// What strangers say comes out of every output as plain letters.
 #[test]
 fn hostile_words_are_harmless() {
-    let plain = |text: &str| {
-        let known = |letter: char| letter.is_ascii_graphic() || letter == ' ' || letter == '\n';
-        assert!(text.chars().all(known), "{text:?}");
-    };
     with_scene(|scene, _| {
-        let frame = scene
-            .frame("eth0", SCANNER)
-            .udp(5060)
-            .payload(HOSTILE)
-            .bytes();
+        let frames = [hostile::INVITE, hostile::METHOD].map(|text| {
+            let frame = scene.frame("eth0", SCANNER).udp(5060);
+            frame.payload(text).bytes()
+        });
         let file = format!("{SCRATCH}/hostile.pcapng");
         for arguments in [&["--json"][..], &["--color", "never"], &["--pcap", &file]] {
             let mut command = Command::new(sipguard());
             command.arg("--config").arg(scene.config());
-            command.args(["events", "--source", SCANNER, "--count", "1"]);
+            // The kernel tells of each once a second, and so of one after the other.
+            command.args(["events", "--source", SCANNER, "--count", "4"]);
             command.args(arguments);
             let listener = scene.gateway.spawn(&mut command);
-            let state = format!("/proc/{}/stat", listener.pid().as_raw_nonzero());
+            let mut turn = frames.iter().cycle();
             until("it has seen enough", || {
-                scene.wire("eth0").send(&frame);
-                // Ended, and not waited for yet.
-                fs::read_to_string(&state).is_ok_and(|state| state.contains(") Z "))
+                scene.wire("eth0").send(turn.next().expect("for ever"));
+                has_ended(&listener)
             });
             let said = listener.wait().succeeded().stdout;
-            plain(&said);
+            if arguments.contains(&"--json") {
+                harmless_json(&said);
+            } else {
+                harmless(&said);
+            }
         }
         // One comment a packet, on one line; and the packet as it was.
         let read = Command::new("tcpdump")

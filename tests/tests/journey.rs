@@ -183,6 +183,9 @@ fn a_provider_moves_and_somebody_hears_of_it_who_can_let_him_in() {
         let mut svmap = Command::new("svmap");
         svmap.args(["-b", STRANGER, "-x", STRANGER, GATEWAY]);
         world.provider.run(&mut svmap);
+        let scanned = journal.wait_for("scan_tried", 0);
+        assert_eq!(scanned["SIPGUARD_ADDRESS"], STRANGER, "{scanned:?}");
+        assert!(journal.of("provider_moved").is_empty());
 
         let since = Timestamp::now();
         let began = Instant::now();

@@ -7,6 +7,7 @@
 use std::{
     fs,
     net::UdpSocket,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -210,6 +211,57 @@ fn under_systemd_the_filter_outlives_its_service() {
                 .succeeded()
                 .stdout
                 .contains("5061")
+        );
+    });
+}
+
+#[test]
+fn under_systemd_the_agent_hears_and_comes_back() {
+    on_a_system(|system, stranger| {
+        system.dpkg("--install /sipguard.deb").succeeded();
+        system.write(CONFIG, POLICY);
+        // There is no more of a system than it needs. A process that was stopped does not end by itself, and is ended a little later.
+        let folder = "etc/systemd/system/sipguard-agent.service.d";
+        fs::create_dir_all(system.root.join(folder)).unwrap();
+        system.write(
+            &format!("{folder}/test.conf"),
+            "[Unit]\nDefaultDependencies=no\n[Service]\nWatchdogSec=2s\nTimeoutAbortSec=1s\n",
+        );
+        let client = stranger.enter(|| UdpSocket::bind("198.51.100.7:5060").unwrap());
+        let ended = AtomicBool::new(false);
+        let printed = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    client.send_to(b"knock", "203.0.113.1:5060").unwrap();
+                    thread::sleep(Duration::from_millis(100));
+                }
+            });
+            let booted = catch_unwind(AssertUnwindSafe(|| {
+                system.boot(
+                    "wait_for() { timeout 40 sh -c \"until $1; do sleep 0.1; done\" || { echo \"never: $1\"; \
+                     systemctl status sipguard-agent.service; }; }\n\
+                     restarts() { wait_for \"systemctl show -P NRestarts sipguard-agent.service | grep -qx $1\"; \
+                     wait_for 'systemctl is-active --quiet sipguard-agent.service' && echo \"back, $2\"; }\n\
+                     wait_for 'sipguard status --json | grep -q attached'\n\
+                     systemctl start sipguard-agent.service && echo ready\n\
+                     wait_for 'grep -q \"^sipguard_events_total [1-9]\" /run/sipguard/metrics.prom' && echo hears\n\
+                     stat -c %a /run/sipguard/events /run/sipguard/metrics.prom\n\
+                     systemctl kill --signal=KILL sipguard-agent.service\n\
+                     restarts 1 killed\n\
+                     systemctl kill --signal=STOP sipguard-agent.service\n\
+                     restarts 2 stopped\n\
+                     systemctl stop sipguard-agent.service && echo ended\n\
+                     stat -c %a /var/lib/sipguard/knocks.jsonl\n\
+                     sipguard knocks --json | grep -o 198.51.100.7\n\
+                     systemctl list-units --failed --no-legend 'sipguard*'\n",
+                )
+            }));
+            ended.store(true, Ordering::Relaxed);
+            booted.unwrap_or_else(|panicked| resume_unwind(panicked))
+        });
+        assert_eq!(
+            printed,
+            "ready\nhears\n600\n644\nback, killed\nback, stopped\nended\n600\n198.51.100.7\n"
         );
     });
 }
