@@ -211,23 +211,31 @@ mod tests {
         assert!(tried.due(u64::MAX - EVERY).is_empty());
     }
 
-    #[test]
-    fn what_waits_is_hidden_too() {
-        let event: Event = serde_json::from_value(serde_json::json!({
-            "time": "2026-11-04T12:00:00Z", "interface": "eth0", "service": "sip",
+    /// A packet with this method, of one source.
+    fn event(method: &str, second: u32) -> Event {
+        serde_json::from_value(serde_json::json!({
+            "time": format!("2026-11-04T12:00:{second:02}Z"), "interface": "eth0", "service": "sip",
             "reason": "unlisted", "action": "drop", "enforced": true,
             "source": "198.51.100.7", "source_port": 5071,
             "destination": "192.0.2.1", "port": 5060, "protocol": "udp",
             "length": 400, "left_out": 0,
             "sip": {
-                "method": "INVITE", "status": null, "user": "900972595123456", "from": "100",
+                "method": method, "status": null, "user": "900972595123456", "from": "100",
                 "user_agent": null, "call_id": null, "number": "972595123456",
-                "country": "PS", "high_risk": true,
+                "country": "IL", "high_risk": false,
             },
         }))
-        .expect("an event");
+        .expect("an event")
+    }
+
+    #[test]
+    fn what_waits_is_hidden_too() {
         let mut knocks = Knocks::default();
-        let knock = knocks.note(&event, Hide::default()).expect("it is new");
+        knocks.note(&event("INVITE", 0), Hide::default());
+        for second in 0..REGISTERS {
+            knocks.note(&event("REGISTER", second), Hide::default());
+        }
+        let knock = knocks.iter().next().expect("it has knocked");
         for attempted in [Attempted::TollFraud, Attempted::BruteForce] {
             for (hide, is_hidden) in [(Hide::default(), false), (Hide::EVERYTHING, true)] {
                 let mut tried = Tried::default();
@@ -242,5 +250,39 @@ mod tests {
                 assert_eq!(said.is_none(), is_hidden, "{happened:?}");
             }
         }
+    }
+
+    /// Many users are nobody's password.
+    #[test]
+    fn whose_password_it_is_stands_there_where_it_is_one_users() {
+        let mut knocks = Knocks::default();
+        knocks.note(&event("REGISTER", 0), Hide::default());
+        let mut tried = Tried::default();
+        let knock = knocks.iter().next().expect("it has knocked");
+        tried.note(knock, Attempted::BruteForce, true);
+        let told = tried.due(0).pop().expect("it is due");
+        assert!(
+            told.sentence()
+                .ends_with("not dropped, for that is monitor mode)"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn what_waited_is_told_of_by_the_next_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut tried = Tried::read(folder.path()).expect("there is none");
+        tried.note(&knock(1, 3), Attempted::Scan, false);
+        assert_eq!(tried.due(5).len(), 1);
+        tried.note(&knock(2, 4), Attempted::Scan, false);
+        assert!(tried.due(6).is_empty());
+        tried.write(folder.path()).expect("it can be written");
+        let mut next = Tried::read(folder.path()).expect("it is there");
+        assert_eq!(who(&next.due(6)), [("198.51.100.2".to_owned(), 0, 4)]);
+        next.write(folder.path()).expect("it can be written");
+        let mut last = Tried::read(folder.path()).expect("it is there");
+        assert!(last.due(6).is_empty());
+        fs::write(folder.path().join(FILE), "{").expect("it can be written");
+        assert!(Tried::read(folder.path()).is_err());
     }
 }

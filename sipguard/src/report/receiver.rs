@@ -2,15 +2,20 @@
 
 use std::path::Path;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use sipguard_lists::{
-    notice::{Delivery, FILE, FOLDER, Spool},
+    notice::{Delivery, FILE, FOLDER, Notice, Spool},
     notify::Notify,
     said::Message,
 };
 
 use crate::{host::Host, sources};
+
+/// Whoever sends tries at least so often what waits: ten minutes for others of its kind, or as long until it is tried again, and a while more.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
+/// What is wrong where nobody does.
+const NOBODY: &str = "nobody tries: sipguard-fetch.service does not run";
 
 /// How a receiver of notices fares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,31 +44,45 @@ impl ReceiverReport {
         };
         // What can't be read is the agent's business, who begins it anew.
         let spool = Spool::read(&host.store.folder().join(FILE)).ok().flatten();
-        let deliveries = deliveries();
+        let (deliveries, now) = (deliveries(), host.now().wall);
         let delivery = |receiver| {
             let found = deliveries.iter().find(|(of, _)| *of == receiver);
             found.map(|(_, delivery)| delivery)
         };
         let reports = notify
             .receivers()
-            .map(|receiver| Self::of(receiver, spool.as_ref(), delivery(receiver)));
+            .map(|receiver| Self::of(receiver, spool.as_ref(), delivery(receiver), now));
         reports.collect()
     }
 
-    fn of(receiver: &'static str, spool: Option<&Spool>, delivery: Option<&Delivery>) -> Self {
-        let waiting = spool.map_or(0, |spool| {
-            let delivery = delivery.filter(|it| it.spool == spool.name);
-            let waits = |notice| delivery.is_none_or(|delivery| delivery.waits(notice));
-            spool.notices.iter().filter(|notice| waits(notice)).count()
+    fn of(
+        receiver: &'static str,
+        spool: Option<&Spool>,
+        delivery: Option<&Delivery>,
+        now: Timestamp,
+    ) -> Self {
+        let known = delivery.filter(|it| spool.is_some_and(|spool| it.spool == spool.name));
+        let waits = |notice: &&Notice| known.is_none_or(|delivery| delivery.waits(notice));
+        let notices = spool.into_iter().flat_map(|spool| &spool.notices);
+        let waiting: Vec<_> = notices.filter(waits).collect();
+        // One that has never sent anything may not have to send what is there.
+        let forgotten = known.and_then(|delivery| {
+            let is_long_ago = |time| now.duration_since(time) > PATIENCE;
+            let first = waiting.first().filter(|first| is_long_ago(first.time))?;
+            delivery.tried.is_none_or(is_long_ago).then_some(first.time)
         });
+        let error = delivery.and_then(|it| it.error.as_deref());
         Self {
             receiver,
             sent: delivery.map_or(0, |it| it.sent),
-            waiting: waiting as u64,
+            waiting: waiting.len() as u64,
             lost: delivery.map_or(0, |it| it.lost),
             tried: delivery.and_then(|it| it.tried),
-            failing: delivery.and_then(|it| it.failing),
-            error: delivery.and_then(|it| Some(Message(it.error.as_ref()?).to_string())),
+            failing: delivery.and_then(|it| it.failing).or(forgotten),
+            error: match forgotten {
+                Some(_) => Some(NOBODY.to_owned()),
+                None => error.map(|error| Message(error).to_string()),
+            },
         }
     }
 }
@@ -79,4 +98,39 @@ pub(crate) fn deliveries() -> Vec<(&'static str, Delivery)> {
         .into_iter()
         .filter_map(read)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nobody_sends_it_fails_too() {
+        let begin = Timestamp::from_second(1_780_000_000).unwrap();
+        let minute = |minute| begin + SignedDuration::from_mins(minute);
+        let mut spool = Spool::new("1".to_owned());
+        spool.notices.push_back(Notice {
+            number: 1,
+            time: begin,
+            kind: "failed".to_owned(),
+            severity: "warning".to_owned(),
+            text: "x".to_owned(),
+            fields: [].into(),
+        });
+        let mut delivery = Delivery::new("1", 0);
+        let of = |delivery: &Delivery, now| {
+            let report = ReceiverReport::of(Notify::MAIL, Some(&spool), Some(delivery), now);
+            (report.failing, report.error)
+        };
+        let nobody = (Some(begin), Some(NOBODY.to_owned()));
+        assert_eq!(of(&delivery, minute(30)), (None, None));
+        assert_eq!(of(&delivery, minute(31)), nobody);
+        // Somebody tries, and then nobody does any more.
+        delivery.tried = Some(minute(20));
+        assert_eq!(of(&delivery, minute(31)), (None, None));
+        assert_eq!(of(&delivery, minute(51)), nobody);
+        // What has been sent does not wait.
+        delivery.before = 1;
+        assert_eq!(of(&delivery, minute(51)), (None, None));
+    }
 }

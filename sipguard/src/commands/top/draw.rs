@@ -397,11 +397,11 @@ fn last<'l>(view: &View, width: u16, colours: Colours) -> Line<'l> {
         Prompt::Ask(say) => Line::styled(format!("{}? y/n", say.command()), colours.warning()),
         Prompt::Message(message) => Line::styled(message.clone(), colours.warning()),
         Prompt::None => {
-            let filter = match &*view.filter {
-                "" => String::new(),
-                filter => format!(" with \"{}\"", Said(filter)),
+            let (shown, filter) = match &*view.filter {
+                "" => (view.knocks.len(), String::new()),
+                filter => (view.sources().len(), format!(" with \"{}\"", Said(filter))),
             };
-            let known = count(view.knocks.len(), "source", "sources");
+            let known = count(shown, "source", "sources");
             let leave = if width >= WIDE { "  q leave" } else { "" };
             let sort = view.sort.name();
             Line::styled(format!("{known}{filter} by {sort}  ? help{leave}"), DIM)
