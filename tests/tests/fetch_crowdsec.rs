@@ -342,7 +342,9 @@ fn what_is_wrong_is_told() {
         world.task.url = format!("{url}/elsewhere");
         world.fails("the LAPI answers 404");
         world.task.url = "http://192.0.2.1:8080".to_owned();
-        world.fails("it leads to http, where everybody on the way may change it; `insecure = true` allows that");
+        world.fails(
+            "it leads to http, where everybody on the way may change it; insecure allows that",
+        );
         world.task.url = format!("{url}/");
         world.fetch().succeeded();
     });

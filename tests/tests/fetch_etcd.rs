@@ -187,7 +187,7 @@ fn what_is_wrong_is_told_and_changes_nothing() {
 
         let good = world.fleet.clone();
         world.fleet.endpoints = vec![format!("http://{SERVER}:2379")];
-        world.fails("http://192.0.2.53:2379: it leads to http, where everybody on the way may change it; `insecure = true` allows that");
+        world.fails("http://192.0.2.53:2379: it leads to http, where everybody on the way may change it; insecure allows that");
         world.fleet.insecure = true;
         // Each version says something else of that.
         world.fails("live: 1 entry; http://192.0.2.53:2379: ");

@@ -407,7 +407,7 @@ fn servers_that_do_otherwise_are_told_of() {
             ("/6", "it leads elsewhere too often"),
             (
                 "/plain",
-                "it leads to http, where everybody on the way may change it; `insecure = true` allows that",
+                "it leads to http, where everybody on the way may change it; insecure allows that",
             ),
         ] {
             world.at(path);
@@ -419,7 +419,9 @@ fn servers_that_do_otherwise_are_told_of() {
         world.at("/5");
         world.fetch().succeeded();
         world.list.url = format!("http://{SERVER}/list.txt");
-        world.fails("it leads to http, where everybody on the way may change it; `insecure = true` allows that");
+        world.fails(
+            "it leads to http, where everybody on the way may change it; insecure allows that",
+        );
 
         world.at("/list.txt");
         world.fetch().succeeded();

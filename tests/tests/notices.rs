@@ -344,7 +344,7 @@ fn what_keeps_a_web_server_from_getting_notices_is_said() {
         hook.address = Address::UrlFile(file.clone());
         world.fails("cannot read");
         fs::write(&file, format!("http://{SERVER}/hook\n")).expect("a folder of ours");
-        world.fails("and insecure is not set");
+        world.fails("insecure allows that");
         fs::write(&file, format!("https://{SERVER}/hook\n")).expect("a folder of ours");
         posted.answers(Posted::TAKEN);
         world.test().0.succeeded();

@@ -88,7 +88,7 @@ pub(crate) fn while_reading(error: io::Error) -> io::Error {
 pub(crate) fn told(error: &Error) -> String {
     match error {
         Error::RequireHttpsOnly(_) => {
-            "it leads to http, where everybody on the way may change it, and insecure is not set"
+            "it leads to http, where everybody on the way may change it; insecure allows that"
                 .to_owned()
         }
         Error::TooManyRedirects => "it leads elsewhere too often".to_owned(),

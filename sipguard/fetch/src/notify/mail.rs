@@ -121,7 +121,7 @@ impl OverSmtp {
             if !self.mail.may_be_plain() {
                 if !connection.can_starttls() {
                     return Err(format!(
-                        "{host} has no STARTTLS, and everybody on the way could read it; `insecure = true` allows that"
+                        "{host} has no STARTTLS, and everybody on the way could read it; insecure allows that"
                     ));
                 }
                 let tls = parameters(host, self.mail.ca_file.as_deref())?;
