@@ -8,6 +8,7 @@ pub mod happened;
 pub mod in_force;
 pub mod journal;
 mod keeper;
+mod kept;
 pub mod knocks;
 pub mod notices;
 pub mod overruled;

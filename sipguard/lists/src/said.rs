@@ -40,8 +40,9 @@ impl fmt::Display for Message<'_> {
             let Some(letter) = rest.chars().next() else {
                 return Ok(());
             };
-            let (first, other) = rest.split_at(escaped(rest).unwrap_or(letter.len_utf8()));
-            if first.len() > 1 && letter == '\\' || is_plain(letter) || "()'".contains(letter) {
+            let escaped = escaped(rest);
+            let (first, other) = rest.split_at(escaped.unwrap_or(letter.len_utf8()));
+            if escaped.is_some() || is_plain(letter) || "()'".contains(letter) {
                 f.write_str(first)?;
             } else {
                 write!(f, "{}", letter.escape_unicode())?;

@@ -23,11 +23,11 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sipguard_ebpf::abi::Layer;
-use sipguard_lists::replace;
 
 use super::{
     allowed::Allowed,
     happened::{Happened, Moved, Tie},
+    kept,
 };
 use crate::{lifecycle::Effect, policy::Action};
 
@@ -181,11 +181,7 @@ impl Alarms {
             return Ok(());
         }
         let alarms: Vec<_> = self.raised.values().collect();
-        let text = serde_json::to_vec(&alarms)?;
-        let staged = replace::stage(folder, FILE, 0o600, |file| {
-            io::Write::write_all(file, &text)
-        })?;
-        staged.commit()?;
+        kept::write(folder, FILE, &alarms)?;
         self.changed = false;
         Ok(())
     }

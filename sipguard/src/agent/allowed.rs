@@ -6,8 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
-    io::{self, BufWriter, Write as _},
+    io,
     path::Path,
 };
 
@@ -15,8 +14,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sipguard_ebpf::abi::{ALLOW_OWN, Layer, Reason, Value};
-use sipguard_lists::{replace, task::Kind};
+use sipguard_lists::task::Kind;
 
+use super::kept;
 use crate::{datapath, lifecycle::Live, policy::least_specific_ban, state::State, tables::Now};
 
 /// The file, in the folder of the state.
@@ -81,12 +81,9 @@ impl Allowed {
     /// # Errors
     /// Where the file can't be read, or not as such.
     pub fn read(folder: &Path) -> io::Result<Self> {
-        let bytes = match fs::read(folder.join(FILE)) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(error),
+        let Some(written) = kept::read::<Written>(folder, FILE)? else {
+            return Ok(Self::default());
         };
-        let written: Written = serde_json::from_slice(&bytes)?;
         if written.version != VERSION {
             return Err(io::Error::other("it is another version's"));
         }
@@ -123,12 +120,7 @@ impl Allowed {
                 .map(|(&(service, prefix), seen)| (service, prefix, seen.source, seen.last))
                 .collect(),
         };
-        let staged = replace::stage(folder, FILE, 0o600, |file| {
-            let mut out = BufWriter::new(file);
-            serde_json::to_writer(&mut out, &written)?;
-            out.flush()
-        })?;
-        staged.commit()
+        kept::write(folder, FILE, &written)
     }
 
     /// Looks at all that is in force. Returns whether it allows anybody else than when it was looked at last.

@@ -251,7 +251,7 @@ impl Keeper {
             }
         }
         if let Some(knock) = unsaid(event)
-            && (!knock.denied || self.is_denied_by_nobody(&knock))
+            && (!knock.denied || self.no_person_denies(&knock))
             && let Some(moved) = self.alarms.note(&knock, &self.allowed)
         {
             self.tell(&moved);
@@ -261,7 +261,7 @@ impl Keeper {
     }
 
     /// Whether no person denies somebody who was allowed, but a list or a program. The kernel is asked, so not for each packet of a flood.
-    fn is_denied_by_nobody(&mut self, knock: &Unsaid<'_>) -> bool {
+    fn no_person_denies(&mut self, knock: &Unsaid<'_>) -> bool {
         let Unsaid {
             service, source, ..
         } = *knock;

@@ -4,18 +4,12 @@
 //! What was told is not kept by address, of which there may be a million, but by time: an entry and a ban say when they were first seen. So whom a
 //! person allows or denies because of what a list says is no news either. (Of two changes of a source within one second, the second is none.)
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io,
-    path::Path,
-};
+use std::{collections::BTreeMap, io, path::Path};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sipguard_lists::replace;
 
-use super::happened::Happened;
+use super::{happened::Happened, kept};
 use crate::{
     datapath,
     host::Host,
@@ -65,13 +59,8 @@ impl Overruled {
     /// # Errors
     /// Where the file can't be read, or not as such.
     pub fn read(folder: &Path) -> io::Result<Self> {
-        let bytes = match fs::read(folder.join(FILE)) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(error),
-        };
         Ok(Self {
-            told: serde_json::from_slice(&bytes)?,
+            told: kept::read(folder, FILE)?.unwrap_or_default(),
             ..Self::default()
         })
     }
@@ -82,9 +71,7 @@ impl Overruled {
     /// Where the disk does not take it; what was there before stays.
     pub fn write(&mut self, folder: &Path) -> io::Result<()> {
         if self.unwritten {
-            let told = &self.told;
-            let write = |file: &mut File| Ok(serde_json::to_writer(file, told)?);
-            replace::stage(folder, FILE, 0o600, write)?.commit()?;
+            kept::write(folder, FILE, &self.told)?;
             self.unwritten = false;
         }
         Ok(())

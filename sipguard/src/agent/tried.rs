@@ -1,19 +1,14 @@
 //! What is told of attempts: of the first source that tries something at once, and then every ten minutes of all that began to since, by the
 //! busiest one. So a flood of forged scanners is a line, and not a thousand.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io,
-    path::Path,
-};
+use std::{collections::BTreeMap, io, path::Path};
 
 use serde::{Deserialize, Serialize};
-use sipguard_lists::replace;
 
 use super::{
     attempts::{self, REGISTERS},
     happened::{Attempt, Happened},
+    kept,
     knocks::{Attempted, Knock},
 };
 use crate::policy::Hide;
@@ -52,13 +47,8 @@ impl Tried {
     /// # Errors
     /// Where the file can't be read, or not as such.
     pub fn read(folder: &Path) -> io::Result<Self> {
-        let bytes = match fs::read(folder.join(FILE)) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(error),
-        };
         Ok(Self {
-            of: serde_json::from_slice(&bytes)?,
+            of: kept::read(folder, FILE)?.unwrap_or_default(),
             changed: false,
         })
     }
@@ -69,9 +59,7 @@ impl Tried {
     /// Where the disk does not take it; what was there before stays.
     pub fn write(&mut self, folder: &Path) -> io::Result<()> {
         if self.changed {
-            let of = &self.of;
-            let write = |file: &mut File| Ok(serde_json::to_writer(file, of)?);
-            replace::stage(folder, FILE, 0o600, write)?.commit()?;
+            kept::write(folder, FILE, &self.of)?;
             self.changed = false;
         }
         Ok(())
@@ -282,7 +270,7 @@ mod tests {
         next.write(folder.path()).expect("it can be written");
         let mut last = Tried::read(folder.path()).expect("it is there");
         assert!(last.due(6).is_empty());
-        fs::write(folder.path().join(FILE), "{").expect("it can be written");
+        std::fs::write(folder.path().join(FILE), "{").expect("it can be written");
         assert!(Tried::read(folder.path()).is_err());
     }
 }

@@ -28,7 +28,7 @@ use sipguard::{
     host::Host,
     lifecycle,
     policy::protocol_name,
-    sip::{self, Summary},
+    sip::Summary,
 };
 use sipguard_ebpf::{abi::Action, event::BYTES_MOST};
 use sipguard_lists::said::Said;
@@ -101,11 +101,7 @@ fn wanted(events: &Events) -> Wanted {
         .is_some_and(|reason| reason.action() == Action::Pass);
     Wanted {
         passes: events.allowed || passes,
-        bytes: if events.pcap.is_some() {
-            BYTES_MOST
-        } else {
-            sip::MOST
-        },
+        bytes: BYTES_MOST,
     }
 }
 
