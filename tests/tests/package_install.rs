@@ -242,14 +242,17 @@ fn under_systemd_the_agent_hears_and_comes_back() {
                      systemctl status sipguard-agent.service; }; }\n\
                      restarts() { wait_for \"systemctl show -P NRestarts sipguard-agent.service | grep -qx $1\"; \
                      wait_for 'systemctl is-active --quiet sipguard-agent.service' && echo \"back, $2\"; }\n\
+                     hears() { rm -f /run/sipguard/metrics.prom; \
+                     wait_for 'grep -q \"^sipguard_events_total [1-9]\" /run/sipguard/metrics.prom' && echo \"hears, $1\"; }\n\
                      wait_for 'sipguard status --json | grep -q attached'\n\
                      systemctl start sipguard-agent.service && echo ready\n\
-                     wait_for 'grep -q \"^sipguard_events_total [1-9]\" /run/sipguard/metrics.prom' && echo hears\n\
+                     hears first\n\
                      stat -c %a /run/sipguard/events /run/sipguard/metrics.prom\n\
                      systemctl kill --signal=KILL sipguard-agent.service\n\
                      restarts 1 killed\n\
                      systemctl kill --signal=STOP sipguard-agent.service\n\
                      restarts 2 stopped\n\
+                     hears again\n\
                      systemctl stop sipguard-agent.service && echo ended\n\
                      stat -c %a /var/lib/sipguard/knocks.jsonl\n\
                      sipguard knocks --json | grep -o 198.51.100.7\n\
@@ -261,7 +264,7 @@ fn under_systemd_the_agent_hears_and_comes_back() {
         });
         assert_eq!(
             printed,
-            "ready\nhears\n600\n644\nback, killed\nback, stopped\nended\n600\n198.51.100.7\n"
+            "ready\nhears, first\n600\n644\nback, killed\nback, stopped\nhears, again\nended\n600\n198.51.100.7\n"
         );
     });
 }
