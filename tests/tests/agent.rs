@@ -12,7 +12,10 @@ use ipnet::IpNet;
 use jiff::SignedDuration;
 use rustix::process::Signal;
 use serde_json::Value;
-use sipguard::report::TEXTFILE;
+use sipguard::{
+    agent::{FOLDER, flood},
+    report::TEXTFILE,
+};
 use sipguard_tests::{
     agent::{Agent, Journal},
     forbidden,
@@ -557,7 +560,7 @@ fn a_flood_is_told_of_once() {
     sandbox(|sandbox| {
         let mut journal = Journal::listen(sandbox);
         let (scene, _) = applied(sandbox);
-        let _agent = Agent::start(&scene.gateway);
+        let agent = Agent::start(&scene.gateway);
         let frame = scene.frame("eth0", SCANNER).udp(5060).bytes();
         // Counters are read every two seconds.
         until("a flood is told of", || {
@@ -569,6 +572,19 @@ fn a_flood_is_told_of_once() {
         });
         let told = journal.wait_for("flood_began", 0);
         assert_eq!(told["SIPGUARD_INTERFACE"], "eth0");
+        // The next agent goes on with it, and with what was dropped while there was none.
+        agent.process.signal(Signal::KILL);
+        agent.process.wait();
+        for _ in 0..100_000 {
+            scene.wire("eth0").send(&frame);
+        }
+        let agent = Agent::start(&scene.gateway);
+        agent.process.stop().succeeded();
+        journal.read();
         assert_eq!(journal.of("flood_began").len(), 1);
+        let kept = fs::read(Path::new(FOLDER).join(flood::FILE)).expect("it is kept");
+        let kept: Value = serde_json::from_slice(&kept).expect("JSON");
+        let packets = kept["flood"]["packets"][0][1].as_u64();
+        assert!(packets.is_some_and(|packets| packets > 100_000), "{kept}");
     });
 }

@@ -1,6 +1,13 @@
 //! Floods, noticed by the exact counters: what events tell is a sample.
 
-use super::happened::Happened;
+use std::{io, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::{happened::Happened, kept};
+
+/// The file of what was counted last, and of the flood there is, in the folder of what runs: an agent that is started anew goes on with it.
+pub const FILE: &str = "flood.json";
 
 /// So many dropped packets a second are a flood: a scanner sends some ten, a password guesser some hundred.
 const BEGINS: u64 = 1_000;
@@ -13,13 +20,13 @@ const QUIET: u64 = 60_000_000_000;
 pub type Dropped = Vec<(String, u64)>;
 
 /// Looks at the counters every few seconds.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Floods {
     before: Option<(u64, Dropped)>,
     flood: Option<Flood>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Flood {
     /// Nanoseconds of the boot clock.
     began: u64,
@@ -30,7 +37,25 @@ struct Flood {
 }
 
 impl Floods {
+    /// As it was written last; nothing, where it was not.
+    ///
+    /// # Errors
+    /// Where the file can't be read, or not as such.
+    pub fn read(folder: &Path) -> io::Result<Self> {
+        kept::read(folder, FILE).map(Option::unwrap_or_default)
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub fn write(&self, folder: &Path) -> io::Result<()> {
+        kept::write(folder, FILE, self)
+    }
+
     /// What was counted until this moment of the boot clock, in nanoseconds. Counters may begin at zero again.
+    ///
+    /// Returns whether a flood has begun or is over.
     pub fn look(&mut self, boot_ns: u64, dropped: Dropped) -> Option<Happened> {
         let (then, before) = self.before.replace((boot_ns, dropped.clone()))?;
         let elapsed = boot_ns.saturating_sub(then).max(1);
@@ -128,6 +153,28 @@ mod tests {
         };
         assert_eq!(look(225, 1_009_001, 65_900), Some(ended));
         assert_eq!(look(230, 1_009_001, 65_900), None);
+    }
+
+    #[test]
+    fn an_agent_that_is_started_anew_goes_on_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut floods = Floods::read(folder.path()).unwrap();
+        floods.look(100 * SECOND, dropped(1_000_000, 0));
+        let began = floods.look(102 * SECOND, dropped(1_010_000, 0));
+        assert!(matches!(began, Some(Happened::FloodBegan { .. })));
+        floods.write(folder.path()).unwrap();
+        let mut floods = Floods::read(folder.path()).unwrap();
+        // What was dropped meanwhile is part of it.
+        assert_eq!(floods.look(110 * SECOND, dropped(1_050_000, 0)), None);
+        let ended = Happened::FloodEnded {
+            interface: "eth0".to_owned(),
+            packets: 50_000,
+            seconds: 10,
+        };
+        assert_eq!(
+            floods.look(170 * SECOND, dropped(1_050_000, 0)),
+            Some(ended)
+        );
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::{
     alarm::{self, Alarms, Says, Unsaid},
     allowed::{self, Allowed},
     attempts,
-    flood::{Dropped, Floods},
+    flood::{self, Dropped, Floods},
     happened::Happened,
     in_force::{InForce, Looked},
     journal::{Journal, SOCKET},
@@ -199,6 +199,12 @@ impl Keeper {
         let read = Tried::read(&folder);
         let read = keeper.done(&reading(tried::FILE), read);
         keeper.tried = read.unwrap_or_default();
+        let read = Floods::read(run);
+        let read = keeper.done(
+            &format!("reading {}", run.join(flood::FILE).display()),
+            read,
+        );
+        keeper.floods = read.unwrap_or_default();
         let read = keeper.notices.unread();
         keeper.done(&reading(notice::FILE), read);
         // What is to be hidden of it is known as soon as it is looked at what is in force.
@@ -541,6 +547,8 @@ impl Keeper {
             && let Some(happened) = self.floods.look(now, dropped)
         {
             self.tell(&happened);
+            // It is not to be told again, whatever becomes of this process.
+            self.write_floods();
         }
     }
 
@@ -580,6 +588,11 @@ impl Keeper {
         self.kept(&self.run.join(alarm::FILE), written);
     }
 
+    fn write_floods(&mut self) {
+        let written = self.floods.write(&self.run);
+        self.kept(&self.run.join(flood::FILE), written);
+    }
+
     fn write_overruled(&mut self) {
         let folder = self.host.store.folder();
         let (file, written) = (folder.join(overruled::FILE), self.overruled.write(folder));
@@ -589,6 +602,7 @@ impl Keeper {
     /// What is kept goes to disk.
     fn save(&mut self) {
         self.write_alarms();
+        self.write_floods();
         self.write_overruled();
         let clock = lifecycle::state(&self.host).clock;
         // A clock that is ahead, and not sure yet, makes nobody forgotten.
