@@ -48,7 +48,7 @@ pub use self::{
     effect::{Effect, effects},
     error::{Error, Refused},
     instead::Instead,
-    live::{Live, live, pending},
+    live::{Live, live, pending, service},
     names::{Renamed, use_kernel_names},
     outlook::Outlook,
     plan::{Planned, plan},

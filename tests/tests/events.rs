@@ -475,6 +475,17 @@ fn a_listener_gives_way_to_an_agent() {
     });
 }
 
+#[test]
+fn a_capture_that_finds_no_room_is_named() {
+    with_scene(|scene, _| {
+        let full = ["events", "--pcap", "/dev/full"];
+        assert_eq!(
+            scene.sipguard(full).exited(1).stderr,
+            "sipguard: cannot write /dev/full: No space left on device (os error 28)\n"
+        );
+    });
+}
+
 /// Live, into what people look at captures with.
 #[test]
 fn captures_go_on_into_other_programs() {
@@ -547,6 +558,27 @@ fn sum(listener: &Process) -> u64 {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let left_out = events.map(|event| event["left_out"].as_u64().expect("a number") + 1);
     left_out.sum()
+}
+
+/// Whoever listened before may have left out much, and nobody was told of it.
+#[test]
+fn what_was_left_out_before_is_none_of_a_new_listeners() {
+    with_scene(|scene, _| {
+        let listener = listen(scene, &[]);
+        let frame = scene.frame("eth0", SCANNER).udp(5060).bytes();
+        from_each_processor(|| {
+            for _ in 0..10_000 {
+                scene.wire("eth0").send(&frame);
+            }
+        });
+        listener.signal(Signal::KILL);
+        listener.wait();
+        scene.settle("eth0");
+        let before = drops(scene);
+        let listener = listen(scene, &[]);
+        from_each_processor(|| is_told(scene, &listener));
+        assert!(sum(&listener) <= drops(scene) - before);
+    });
 }
 
 /// What is told and what is left out are what is counted.

@@ -211,16 +211,8 @@ fn who_is_asked(check: &Check, context: &Context, now: Now) -> Result<(Asked, De
 
 /// Which ports are meant.
 fn ports(check: &Check, description: &Description) -> Result<Vec<(Protocol, u16)>> {
-    if let Some(name) = &check.service
-        && description.service(name).is_none()
-    {
-        let known = description.services.iter();
-        let known: Vec<_> = known.map(|found| found.service.name.as_str()).collect();
-        return Err(lifecycle::Error::NoService {
-            name: name.clone(),
-            known: known.join(", "),
-        }
-        .into());
+    if let Some(name) = &check.service {
+        lifecycle::service(description, name)?;
     }
     let guarded = description
         .services

@@ -20,12 +20,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sipguard::{
     capture::{Begins, Frame, Writer},
     events::{Event, Source, Wanted},
-    host::Host,
     lifecycle,
     policy::protocol_name,
     sip::Summary,
@@ -49,8 +48,11 @@ const EVERY: Duration = Duration::from_millis(100);
 
 pub(super) fn run(events: &Events, context: &Context, out: &mut dyn Write) -> Result<()> {
     needs_root()?;
-    if let Some(service) = &events.service {
-        is_there(service, &context.host)?;
+    // Nobody waits for what can't come.
+    if let Some(service) = &events.service
+        && let Some(live) = lifecycle::live(&context.host)?
+    {
+        lifecycle::service(&live.generation.description, service)?;
     }
     let mut source = Source::open(&context.host, wanted(events))?;
     let mut shown = Shown {
@@ -73,24 +75,6 @@ pub(super) fn run(events: &Events, context: &Context, out: &mut dyn Write) -> Re
                 "events"
             )
         ));
-    }
-    Ok(())
-}
-
-/// Nobody waits for what can't come.
-fn is_there(service: &str, host: &Host) -> Result<()> {
-    let Some(live) = lifecycle::live(host)? else {
-        return Ok(());
-    };
-    let description = &live.generation.description;
-    if description.service(service).is_none() {
-        let known = description.services.iter();
-        let known: Vec<_> = known.map(|found| &*found.service.name).collect();
-        return Err(lifecycle::Error::NoService {
-            name: service.to_owned(),
-            known: known.join(", "),
-        }
-        .into());
     }
     Ok(())
 }
@@ -185,11 +169,11 @@ impl Shown<'_, '_> {
 /// Where it goes.
 enum Output<'o> {
     Lines(&'o mut dyn Write),
-    Capture(Writer<Box<dyn Write + 'o>>),
+    Capture(&'o Path, Writer<Box<dyn Write + 'o>>),
 }
 
 impl<'o> Output<'o> {
-    fn open(events: &Events, context: &Context, out: &'o mut dyn Write) -> Result<Self> {
+    fn open(events: &'o Events, context: &Context, out: &'o mut dyn Write) -> Result<Self> {
         let Some(path) = &events.pcap else {
             return Ok(Self::Lines(out));
         };
@@ -200,37 +184,51 @@ impl<'o> Output<'o> {
             );
             Box::new(out) as Box<dyn Write + 'o>
         } else {
-            let file = File::create(path);
-            let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+            let file = File::create(path).map_err(|error| cannot_write(path, error))?;
             Box::new(BufWriter::new(file))
         };
-        let mut capture = Writer::new(capture)?;
-        capture.flush()?;
-        Ok(Self::Capture(capture))
+        let begun = Writer::new(capture).and_then(|mut capture| {
+            capture.flush()?;
+            Ok(capture)
+        });
+        let capture = begun.map_err(|error| cannot_write(path, error))?;
+        Ok(Self::Capture(path, capture))
     }
 
     fn write(&mut self, event: &Event, context: &Context) -> Result<()> {
         match self {
-            Self::Capture(capture) => {
+            Self::Capture(path, capture) => {
                 // Where there was no Ethernet header there is one by now.
                 let frame = Frame {
                     begins: Begins::Ethernet,
                     bytes: &event.bytes,
                 };
                 let length = event.length as usize;
-                Ok(capture.add(Some(event.time), &frame, length, &comment(event))?)
+                let added = capture.add(Some(event.time), &frame, length, &comment(event));
+                added.map_err(|error| cannot_write(path, error))
             }
             Self::Lines(out) if context.json => write_json(out, &said(event)),
             Self::Lines(out) => Ok(writeln!(out, "{}", line(event, context.palette))?),
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> Result<()> {
         match self {
-            Self::Lines(out) => out.flush(),
-            Self::Capture(capture) => capture.flush(),
+            Self::Lines(out) => Ok(out.flush()?),
+            Self::Capture(path, capture) => {
+                let flushed = capture.flush();
+                flushed.map_err(|error| cannot_write(path, error))
+            }
         }
     }
+}
+
+/// Names the file; what goes to standard output has no name, and where nobody reads that any more, nothing is wrong.
+fn cannot_write(path: &Path, error: io::Error) -> anyhow::Error {
+    if path == Path::new("-") {
+        return error.into();
+    }
+    anyhow::Error::from(error).context(format!("cannot write {}", path.display()))
 }
 
 /// Of a packet in a capture.

@@ -37,8 +37,11 @@ pub(super) fn run(list: &List, context: &Context, out: &mut dyn Write) -> Result
         own: list.own,
         prefix: list.prefix.as_ref(),
     };
-    if let Some(live) = &live {
-        wanted.known(live)?;
+    if let Some(live) = &live
+        && let Some(name) = wanted.service
+    {
+        // One that does not exist is a mistake, not an empty list.
+        lifecycle::service(&live.generation.description, name)?;
     }
     let now = lifecycle::now(&context.host, &state);
     let bans = lifecycle::bans(&context.host, &state);
@@ -89,25 +92,6 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// A service that does not exist is a mistake, not an empty list.
-    fn known(&self, live: &Live) -> Result<(), lifecycle::Error> {
-        let description = &live.generation.description;
-        match self.service {
-            Some(name) if description.service(name).is_none() => {
-                let known: Vec<_> = description
-                    .services
-                    .iter()
-                    .map(|found| found.service.name.as_str())
-                    .collect();
-                Err(lifecycle::Error::NoService {
-                    name: name.to_owned(),
-                    known: known.join(", "),
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn is_part(&self) -> bool {
         self.service.is_some() || self.action.is_some() || self.own || self.prefix.is_some()
     }

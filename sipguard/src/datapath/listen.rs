@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io, mem,
     os::unix::fs::MetadataExt as _,
     path::Path,
     thread,
@@ -61,6 +61,8 @@ pub struct Rings {
     places: Table<u32, u32>,
     /// By the processor's number.
     open: Vec<(u32, Ring)>,
+    /// What was left out before we listened, at the place of each processor's number, until its first event.
+    before: Vec<u64>,
     pages: usize,
     /// Puts together what lies at a ring's end and its begin.
     whole: Vec<u8>,
@@ -89,6 +91,7 @@ impl Rings {
         let events = tell::events()?.ok_or_else(other)?;
         let map = id(&events)?;
         let places = tell::places()?.ok_or_else(other)?;
+        let before = tell::left_out()?.ok_or_else(other)?;
         let failed = |error: &(dyn std::error::Error + 'static)| {
             Error::kernel("can't read what the kernel tells", error)
         };
@@ -103,6 +106,7 @@ impl Rings {
             events,
             places,
             open: Vec::new(),
+            before,
             pages: pages(sample(bytes)),
             whole: Vec::new(),
         };
@@ -182,7 +186,8 @@ impl Rings {
 
     /// Hands on all that was told since.
     pub fn read(&mut self, mut each: impl FnMut(Heard<'_>)) {
-        for (_, ring) in &mut self.open {
+        for (processor, ring) in &mut self.open {
+            let mut before = self.before.get_mut(*processor as usize);
             ring.for_each(|event| match event {
                 PerfEvent::Lost { count } => each(Heard::Lost(count)),
                 PerfEvent::Sample { head, tail } => {
@@ -195,9 +200,11 @@ impl Rings {
                         &self.whole
                     };
                     // What is behind the bytes is left over from older samples.
-                    if let Some((record, bytes)) = Record::split_from(sample)
+                    if let Some((mut record, bytes)) = Record::split_from(sample)
                         && let Some(first) = bytes.get(..record.bytes as usize)
                     {
+                        let before = before.as_deref_mut().map(mem::take).unwrap_or_default();
+                        record.left_out = record.left_out.saturating_sub(before);
                         each(Heard::Event(record, first));
                     }
                 }

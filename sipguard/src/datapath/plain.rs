@@ -4,7 +4,7 @@ use std::slice;
 
 use sipguard_ebpf::{
     abi::{Answer, Counter, Key, Lengths, Value},
-    event::{Grant, Record},
+    event::{Grant, Record, Teller},
     prefix::{V4, V6},
 };
 
@@ -60,3 +60,5 @@ unsafe impl Plain for Answer {}
 unsafe impl Plain for Grant {}
 // SAFETY: as above.
 unsafe impl Plain for Record {}
+// SAFETY: as above.
+unsafe impl Plain for Teller {}

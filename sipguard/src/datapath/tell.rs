@@ -8,12 +8,13 @@ use std::{
     sync::OnceLock,
 };
 
-use aya::maps::{MapData, MapType};
+use aya::maps::{Map, MapData, MapType, PerCpuArray};
 use aya_obj::copy_instructions;
 use sipguard_ebpf::event::{Grant, SETS, Set, Teller};
 
 use super::{
     Error, pins,
+    plain::Plain as _,
     program::{Kind, Program},
     table::Table,
 };
@@ -45,15 +46,17 @@ const EVENTS: Shared = Shared {
     value: size_of::<u32>(),
     length: 0,
 };
+/// What each processor keeps.
+const TELLER: Shared = Shared {
+    map: "TELLER",
+    pin: "teller",
+    kind: MapType::PerCpuArray,
+    value: size_of::<Teller>(),
+    length: 1,
+};
 const ALL: [Shared; 4] = [
     GRANT,
-    Shared {
-        map: "TELLER",
-        pin: "teller",
-        kind: MapType::PerCpuArray,
-        value: size_of::<Teller>(),
-        length: 1,
-    },
+    TELLER,
     Shared {
         map: "TOLD",
         pin: "told",
@@ -137,6 +140,25 @@ pub(super) fn grant_table() -> Result<Option<Table<u32, Grant>>, Error> {
         Some(_) => Table::open(&GRANT.path()).map(Some),
         None => Ok(None),
     }
+}
+
+/// How many packets each processor, by its number, has left out since its last event; none where no generation has made the map.
+///
+/// # Errors
+/// Where something else is there, or it can't be read.
+pub(super) fn left_out() -> Result<Option<Vec<u64>>, Error> {
+    let Some(map) = TELLER.open()? else {
+        return Ok(None);
+    };
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        Error::kernel(format!("can't read {}", TELLER.path().display()), error)
+    };
+    let map: PerCpuArray<MapData, [u8; size_of::<Teller>()]> = Map::from_map_data(map)
+        .and_then(PerCpuArray::try_from)
+        .map_err(|error| failed(&error))?;
+    let tellers = map.get(&0, 0).map_err(|error| failed(&error))?;
+    let tellers = tellers.iter().filter_map(|it| Teller::split_from(it));
+    Ok(Some(tellers.map(|(teller, _)| teller.left_out).collect()))
 }
 
 /// Whether this kernel lets a program that has functions go on in another program. Without a compiler for them to machine code, and for arm64 before

@@ -4,7 +4,9 @@ use super::{error::Error, session::Session};
 use sipguard_lists::notify::Notify;
 
 use crate::{
-    datapath::{self, Attachment, Generation, Pending, Pins, attachments},
+    datapath::{
+        self, Attachment, Description, Generation, Pending, Pins, ServiceDescription, attachments,
+    },
     device::Device,
     host::Host,
 };
@@ -53,6 +55,24 @@ pub fn live(host: &Host) -> Result<Option<Live>, Error> {
             found => return found,
         }
     }
+}
+
+/// The service that is called so.
+///
+/// # Errors
+/// [`Error::NoService`], with those that there are.
+pub fn service<'d>(
+    description: &'d Description,
+    name: &str,
+) -> Result<&'d ServiceDescription, Error> {
+    description.service(name).ok_or_else(|| {
+        let known = description.services.iter();
+        let known: Vec<_> = known.map(|found| &*found.service.name).collect();
+        Error::NoService {
+            name: name.to_owned(),
+            known: known.join(", "),
+        }
+    })
 }
 
 impl Session<'_> {
