@@ -27,6 +27,8 @@ pub struct Difference {
     pub services: Vec<Change<Service>>,
     /// Live sources that come, go, or are asked for or used in another way. What they have is theirs, and not among the entries.
     pub sources: Vec<Change<SourceLine>>,
+    /// Tables of the config that say something else and are none of the above: `dns`, `notify`, `events`.
+    pub tables: Vec<&'static str>,
     /// Entries that come and go.
     pub entries: EntryChanges,
 }
@@ -190,6 +192,7 @@ impl Difference {
                     now.iter().map(|line| (&*line.task.source, line)),
                 )
             },
+            tables: tables(before.map(|before| before.description), after.policy),
             entries: entries.finish(),
         })
     }
@@ -198,6 +201,20 @@ impl Difference {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Whoever had none of them had them as they are where nothing is said.
+fn tables(before: Option<&Description>, after: &Policy) -> Vec<&'static str> {
+    let dns = before.map(|before| before.dns.clone()).unwrap_or_default();
+    let notify = before.and_then(|before| before.notify.as_ref());
+    let hide = before.map(|before| before.hide).unwrap_or_default();
+    let all = [
+        ("dns", dns != after.dns),
+        ("notify", notify != after.notify.as_ref()),
+        ("events", hide != after.hide),
+    ];
+    let changed = all.into_iter().filter(|(_, changed)| *changed);
+    changed.map(|(name, _)| name).collect()
 }
 
 /// What is in one and not so in the other, in the order of the first and then of the second.

@@ -4,14 +4,14 @@
 //! ```json
 //! {"generation":3,"changed":true,"interfaces":[…],"released":["eth1"],"entries":{"config":12,"command_line":1},"enforced":true,
 //!  "changes":{"mode":null,"interfaces":[],"services":[{"name":"web","from":{…},"to":null}],
-//!             "sources":[{"name":"trunk","from":null,"to":{"kind":"names","allow":["sip"],"deny":[]}}],
+//!             "sources":[{"name":"trunk","from":null,"to":{"kind":"names","allow":["sip"],"deny":[]}}],"tables":["notify"],
 //!             "entries":{"added":{"count":1,"first":[{"prefix":"203.0.113.7","service":"sip","action":"allow","timed":false}]},
 //!                        "removed":{"count":0,"first":[]}}},
 //!  "cut_off":null,"ephemeral":{"ports":[50600],"reserve":"50600"},"pending":null,"kept":false,"doubts":[],"sources":[…]}
 //! ```
 //! `interfaces` as in `status`; `released` are interfaces that are not filtered any more; `enforced` is false where nothing is dropped;
 //! `generation` is null where no interface is configured. `changes` is where the policy differs from what was in force: `from` is null for
-//! what is new, `to` for what is gone. `cut_off` is `{"address":"198.51.100.10","services":["web"]}` where the address of the SSH session
+//! what is new, `to` for what is gone; `tables` are those of the config that say something else, of `dns`, `notify` and `events`. `cut_off` is `{"address":"198.51.100.10","services":["web"]}` where the address of the SSH session
 //! loses access; `ephemeral` tells which guarded ports this host's own connections may get.
 //! `pending` is as in `status`, where the apply is to be confirmed; `kept` is true where the config file can't be used, or was taken back, so
 //! that the last policy that was in force for good was applied instead; then the exit code is 5. `doubts` are lists that may not be what they

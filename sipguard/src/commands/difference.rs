@@ -22,6 +22,8 @@ pub(super) fn summary(difference: &Difference) -> Option<String> {
     parts.extend(names(&difference.interfaces));
     parts.extend(names(&difference.services));
     parts.extend(names(&difference.sources));
+    let tables = difference.tables.iter();
+    parts.extend(tables.map(|name| format!("[{name}] changed")));
     let [added, removed] = [&difference.entries.added, &difference.entries.removed];
     let entries: Vec<_> = [("+", added), ("-", removed)]
         .into_iter()
@@ -95,6 +97,9 @@ pub(super) fn write(out: &mut dyn Write, difference: &Difference, palette: Palet
             (Some(_), Some(to)) => writeln!(out, "  live source {name}: now {}", used(to))?,
             (_, None) => writeln!(out, "{bad}- live source {name}{bad:#}")?,
         }
+    }
+    for name in &difference.tables {
+        writeln!(out, "  [{name}] changed")?;
     }
     said(out, '+', &difference.entries.added, palette)?;
     said(out, '-', &difference.entries.removed, palette)
@@ -217,6 +222,7 @@ mod tests {
                 change("web", None, Some(web)),
             ],
             sources: Vec::new(),
+            tables: vec!["notify"],
             entries: EntryChanges {
                 added: EntrySummary {
                     count: 1234,
@@ -236,7 +242,7 @@ mod tests {
     fn in_one_line() {
         assert_eq!(
             summary(&example()).unwrap(),
-            "mode enforce → monitor; +eth1; sip changed +web; entries +1,234"
+            "mode enforce → monitor; +eth1; sip changed +web; [notify] changed; entries +1,234"
         );
         assert_eq!(summary(&Difference::default()), None);
     }
@@ -251,6 +257,7 @@ mod tests {
              + interface eth1\n\
              \x20 service sip: -udp+tcp 5061, unlisted drop → pass, mode enforce → monitor\n\
              + service web: udp+tcp 80, unlisted drop, mode enforce\n\
+             \x20 [notify] changed\n\
              + deny 203.0.113.7 for sip (timed)\n\
              + … and 1,233 more\n"
         );

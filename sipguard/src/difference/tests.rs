@@ -6,7 +6,7 @@ use sipguard_ebpf::abi::{Layer, VERSION};
 use super::*;
 use crate::{
     datapath::ServiceDescription,
-    policy::Entry,
+    policy::{Entry, Hide},
     tables::{Now, PrefixKey},
 };
 
@@ -224,6 +224,24 @@ fn the_first_by_address_are_named() {
             ]
         );
     }
+}
+
+#[test]
+fn what_guards_nothing_changes_by_itself() {
+    let before = compiled(policy(&[]), &[]);
+    let mut changed = policy(&[]);
+    changed.hide = Hide::EVERYTHING;
+    changed.dns.servers = vec!["192.0.2.53".parse().unwrap()];
+    let changed = compiled(changed, &[]);
+    assert_eq!(
+        difference(Some(&before), &changed).tables,
+        ["dns", "events"]
+    );
+    assert_eq!(
+        difference(Some(&changed), &before).tables,
+        ["dns", "events"]
+    );
+    assert_eq!(difference(None, &changed).tables, ["dns", "events"]);
 }
 
 #[test]
