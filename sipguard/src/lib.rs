@@ -33,5 +33,6 @@ pub mod state;
 pub mod tables;
 pub mod warnings;
 pub mod when;
+pub mod zone;
 
 pub use sipguard_lists::prefix;

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Display};
 
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::zone;
 
 /// `1,234,567`
 pub struct Grouped(pub u64);
@@ -67,7 +69,7 @@ pub fn rough(seconds: i64) -> String {
 /// A moment as the clock on the wall shows it.
 pub fn local(moment: Timestamp) -> String {
     moment
-        .to_zoned(TimeZone::system())
+        .to_zoned(zone::local())
         .strftime("%Y-%m-%d %H:%M:%S")
         .to_string()
 }

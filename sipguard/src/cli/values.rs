@@ -4,12 +4,13 @@ use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ipnet::IpNet;
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp};
 use sipguard::{
     policy::{ALL, is_service_name, protocol_name, protocol_named},
     prefix::{self, PrefixError},
     state::{LONGEST_NAME, is_name},
     when::{self, WhenError},
+    zone,
 };
 use sipguard_ebpf::abi::{Protocol, Reason};
 
@@ -135,7 +136,7 @@ pub(super) fn time_to_confirm(text: &str) -> Result<Duration, String> {
     reason = "words are read before there is a `Host`"
 )]
 pub(super) fn moment(text: &str) -> Result<Timestamp, WhenError> {
-    when::moment(text, &Zoned::now())
+    when::moment(text, &Timestamp::now().to_zoned(zone::local()))
 }
 
 /// A comment is printed on terminals and into scripts.

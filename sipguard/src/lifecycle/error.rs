@@ -2,12 +2,13 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 
 use crate::{
     config::ConfigError,
     datapath::{self, LinkError},
     device::Unfit,
+    prose,
     state::{SlotsError, StateError},
     tables::CompileError,
     warnings::Doubt,
@@ -223,10 +224,7 @@ impl Refused {
 
 /// ` at …`, in this host's time zone.
 fn moment(at: Option<Timestamp>) -> String {
-    at.map_or_else(String::new, |at| {
-        let local = at.to_zoned(TimeZone::system());
-        local.strftime(" at %Y-%m-%d %H:%M:%S").to_string()
-    })
+    at.map_or_else(String::new, |at| format!(" at {}", prose::local(at)))
 }
 
 fn unchanged(filtered: bool) -> &'static str {
