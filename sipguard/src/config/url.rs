@@ -1,7 +1,7 @@
 //! URLs, of what is asked for or told elsewhere.
 
-/// What keeps a URL from being used.
-pub(super) fn wrong(url: &str, may_be_plain: bool, example: &str) -> Option<String> {
+/// What keeps a URL from being used; `allowed` is how to write that it may be plain.
+pub(super) fn wrong(url: &str, may_be_plain: bool, example: &str, allowed: &str) -> Option<String> {
     let rest = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"));
@@ -10,10 +10,9 @@ pub(super) fn wrong(url: &str, may_be_plain: bool, example: &str) -> Option<Stri
     {
         Some(format!("is no URL; write for example \"{example}\""))
     } else if url.starts_with("http://") && !may_be_plain {
-        Some(
-            "can be changed by everybody on the way; write https://, or allow that with insecure = true"
-                .to_owned(),
-        )
+        Some(format!(
+            "can be changed by everybody on the way; write https://, or allow that with {allowed}"
+        ))
     } else {
         None
     }

@@ -181,7 +181,12 @@ fn url(document: &mut Document<'_>, fields: &DeTable<'_>) -> Option<Live> {
 
 /// What keeps a URL from being asked for.
 fn wrong_url(url: &str, may_be_plain: bool) -> Option<String> {
-    url::wrong(url, may_be_plain, "https://feeds.example/voip.txt")
+    url::wrong(
+        url,
+        may_be_plain,
+        "https://feeds.example/voip.txt",
+        "insecure = true",
+    )
 }
 
 /// `{ countries = ["DE", "AT"], database = "/usr/share/GeoIP/country.mmdb" }`

@@ -303,7 +303,7 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "[notify]\nwebhook = \"http://hooks.example/T/secret\"",
-        "2:11: what is written here can be changed by everybody on the way; write https://, or allow that with insecure = true",
+        "2:11: what is written here can be changed by everybody on the way; write https://, or allow that with webhook = { url = \"…\", insecure = true }",
     ),
     (
         "[notify]\nwebhook = \"hooks.example\"",
