@@ -17,13 +17,14 @@ use sipguard::{
         knocks::{Attempted, FILE, Knocks},
     },
     clock,
-    events::{Generations, Listener, Wanted},
+    events::{Source, Wanted},
     host::Host as GuardedHost,
     policy::Hide,
     sip,
     state::Store,
 };
 use sipguard_tests::{
+    agent::{Agent, Journal},
     netns::{End, Host, Process, SCRATCH, STATE, Sandbox, join, sandbox, until},
     scene::Scene,
 };
@@ -142,13 +143,15 @@ fn scanners_guessers_and_fraudsters_are_recognised() {
         let (gateway, outside) = attacked(sandbox);
         let socket = gateway.enter(|| UdpSocket::bind(("0.0.0.0", 5060)).expect("a free port"));
         let ended = AtomicBool::new(false);
+        let mut journal = Journal::listen(sandbox);
+        let agent = Agent::start(&gateway);
         let host = GuardedHost::new(Store::at(STATE), &clock::boot(), clock::now);
         let wanted = Wanted {
             passes: false,
             bytes: sip::MOST,
         };
-        let mut listener = Listener::open(&host, wanted).expect("nobody else listens");
-        let mut generations = Generations::default();
+        // What the agent hands on is what it knows itself: so it is known here when it has recognised all of them.
+        let mut source = Source::open(&host, wanted).expect("the agent runs");
         let mut knocks = Knocks::default();
 
         let scratch = Path::new(SCRATCH);
@@ -183,9 +186,7 @@ fn scanners_guessers_and_fraudsters_are_recognised() {
                 ("192.0.2.10", Attempted::BruteForce),
             ];
             until("all are recognised", || {
-                let now = host.now();
-                listener.read(|record, first| {
-                    let event = generations.event(record, first, now);
+                let read = source.read(|event| {
                     assert!(!event.enforced);
                     let Some(knock) = knocks.note(&event, Hide::default()) else {
                         return;
@@ -195,7 +196,7 @@ fn scanners_guessers_and_fraudsters_are_recognised() {
                         found.push((knock.source.to_string(), attempted));
                     }
                 });
-                listener.grant().expect("the kernel takes it");
+                read.expect("the agent goes on");
                 assert!(
                     began.elapsed() < PATIENCE,
                     "{found:?}, {} sources: {:#?}",
@@ -221,9 +222,22 @@ fn scanners_guessers_and_fraudsters_are_recognised() {
                 tried(Attempted::Scan),
                 ["192.0.2.10", "192.0.2.2", "192.0.2.6"]
             );
+            // Of each kind the agent tells of the first one at once.
+            for (attempted, kind) in [
+                (Attempted::Scan, "scan_tried"),
+                (Attempted::BruteForce, "brute_force_tried"),
+                (Attempted::TollFraud, "toll_fraud_tried"),
+            ] {
+                let told = journal.wait_for(kind, 0);
+                let first = found.iter().find(|it| it.1 == attempted);
+                assert_eq!(told["SIPGUARD_ADDRESS"], first.expect("it is there").0);
+            }
+            let fraud = journal.wait_for("toll_fraud_tried", 0);
+            assert_eq!(fraud["SIPGUARD_NUMBER"], "+442079460123");
+            assert_eq!(fraud["SIPGUARD_COUNTRY"], "GB");
         });
 
-        knocks.write(Path::new(STATE)).expect("writable");
+        agent.process.stop().succeeded();
         what_is_kept_tells_the_same(&gateway);
     });
 }
