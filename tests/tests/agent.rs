@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Command,
+    time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
@@ -384,6 +385,48 @@ fn a_lock_that_somebody_holds_is_no_sign_of_death() {
         drop(lock);
         until("what was found is in force", || {
             scene.passes("eth0", IS, 5060)
+        });
+    });
+}
+
+/// Neither holds it up what it can't keep up with: what is lost meanwhile is counted, and told of.
+#[test]
+fn what_finds_no_room_is_told_of() {
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let (scene, mut found) = applied(sandbox);
+        let lock = File::open(Path::new(STATE).join("lock")).expect("it was made");
+        let _agent = Agent::start(&scene.gateway);
+        let flood: Vec<_> = (0..16_384_u32)
+            .map(|number| {
+                let source = format!("198.19.{}.{}", number >> 8, number & 255);
+                let frame = scene.frame("eth0", &source).udp(5060);
+                frame.payload(hostile::INVITE).bytes()
+            })
+            .collect();
+        // Each time it has to wait for the lock, with what was found; a flood meanwhile is more than there is room for.
+        let mut turns = [IS, WAS].into_iter().cycle();
+        until("events are lost", || {
+            lock.lock().expect("nobody has it");
+            found.are(turns.next());
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_secs(2) {
+                flood
+                    .iter()
+                    .for_each(|frame| scene.wire("eth0").send(frame));
+            }
+            lock.unlock().expect("it is ours");
+            journal.read();
+            !journal.of("events_lost").is_empty()
+        });
+        let told = &journal.of("events_lost")[0]["SIPGUARD_LOST"];
+        let told: u64 = told.parse().expect("a number");
+        assert!(told > 0);
+        until("metrics count them", || {
+            let text = fs::read_to_string(TEXTFILE).unwrap_or_default();
+            let lines = text.lines();
+            let lost = lines.filter_map(|line| line.strip_prefix("sipguard_events_lost_total "));
+            lost.flat_map(str::parse::<u64>).any(|lost| lost >= told)
         });
     });
 }

@@ -8,12 +8,14 @@ use std::{
     thread,
 };
 
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya_obj::programs::XdpAttachType;
 use rustix::{
     process::Signal,
     thread::{CpuSet, sched_setaffinity},
 };
 use serde_json::Value;
-use sipguard::{capture, host::Host, lifecycle};
+use sipguard::{capture, host::Host, kernel, lifecycle};
 use sipguard_ebpf::event::EVENTS_VERSION;
 use sipguard_tests::{
     agent::{Agent, Journal},
@@ -197,15 +199,71 @@ fn the_program_at_tc_tells_too() {
             fs::metadata(&file).is_ok_and(|it| it.len() > 300)
         });
         listener.wait().succeeded();
-        let mut frames = Vec::new();
-        let file = File::open(&file).expect("a capture");
-        capture::read(file, |packet| -> Result<(), capture::CaptureError> {
-            let frame = packet.frame.expect("Ethernet");
-            frames.push(frame.bytes.to_vec());
-            Ok(())
-        })
-        .expect("a whole capture");
-        assert_eq!(frames, [frame]);
+        assert_eq!(captured(&file).expect("a whole capture"), [frame]);
+    });
+}
+
+/// The frames in a capture.
+fn captured(file: &str) -> Result<Vec<Vec<u8>>, capture::CaptureError> {
+    let mut frames = Vec::new();
+    let file = File::open(file).expect("a capture");
+    capture::read(file, |packet| -> Result<(), capture::CaptureError> {
+        let frame = packet.frame.expect("Ethernet");
+        frames.push(frame.bytes.to_vec());
+        Ok(())
+    })?;
+    Ok(frames)
+}
+
+/// A driver may hand over a frame in several pieces, wherever the first one ends: in front of the IP header, in the middle of the ports, in the SIP.
+#[test]
+fn what_is_told_of_a_frame_in_pieces_is_whole() {
+    with_scene(|scene, _| {
+        let file = format!("{SCRATCH}/pieces.pcapng");
+        let mut command = Command::new(sipguard());
+        command.arg("--config").arg(scene.config());
+        command.args(["events", "--source", "198.19.0.0/16", "--pcap", &file]);
+        let listener = scene.gateway.spawn(&mut command);
+        // A capture has a beginning by then.
+        until("a capture is begun", || {
+            fs::metadata(&file).is_ok_and(|it| it.len() > 0)
+        });
+        let path = format!("{BPFFS}/sipguard/generations/1/program-eth0");
+        let program = Xdp::from_pin(path, XdpAttachType::Interface).expect("it runs");
+        let payload = [hostile::INVITE, &[b'x'; 700]].concat();
+        let frames: Vec<_> = (14..=100_u32)
+            .map(|first| {
+                let source = format!("198.19.0.{first}");
+                let frame = scene.frame("eth0", &source).udp(5060).payload(&payload);
+                (first, frame.bytes())
+            })
+            .collect();
+        let run = |(first, frame): &(u32, Vec<u8>)| {
+            // include/uapi/linux/bpf.h, struct xdp_md: data, data_end, data_meta and three numbers of interfaces and queues.
+            let context = [0, *first, 0, 0, 0, 0].map(u32::to_ne_bytes);
+            program.test_run(TestRunOptions {
+                data_in: Some(frame),
+                ctx_in: Some(context.as_flattened()),
+                ..TestRunOptions::default()
+            })
+        };
+        if !kernel::at_least(6, 18) {
+            run(&frames[0]).expect_err("they try no program on pieces as short as that");
+            return;
+        }
+        let mut told = Vec::new();
+        until("all are told of", || {
+            for one in &frames {
+                // include/uapi/linux/bpf.h, XDP_DROP.
+                assert_eq!(run(one).expect("the kernel runs it").return_value, 1);
+            }
+            // It may be in the middle of one.
+            told = captured(&file).unwrap_or_default();
+            frames.iter().all(|(_, frame)| told.contains(frame))
+        });
+        listener.stop().succeeded();
+        let is_one = |told: &Vec<u8>| frames.iter().any(|(_, frame)| frame == told);
+        assert!(told.iter().all(is_one));
     });
 }
 
