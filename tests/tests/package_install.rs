@@ -243,7 +243,7 @@ fn under_systemd_the_agent_hears_and_comes_back() {
                      restarts() { wait_for \"systemctl show -P NRestarts sipguard-agent.service | grep -qx $1\"; \
                      wait_for 'systemctl is-active --quiet sipguard-agent.service' && echo \"back, $2\"; }\n\
                      hears() { rm -f /run/sipguard/metrics.prom; \
-                     wait_for 'grep -q \"^sipguard_events_total [1-9]\" /run/sipguard/metrics.prom' && echo \"hears, $1\"; }\n\
+                     wait_for 'grep -qs \"^sipguard_events_total [1-9]\" /run/sipguard/metrics.prom' && echo \"hears, $1\"; }\n\
                      wait_for 'sipguard status --json | grep -q attached'\n\
                      systemctl start sipguard-agent.service && echo ready\n\
                      hears first\n\
