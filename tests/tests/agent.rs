@@ -411,9 +411,9 @@ fn what_finds_no_room_is_told_of() {
             found.are(turns.next());
             let began = Instant::now();
             while began.elapsed() < Duration::from_secs(2) {
-                flood
-                    .iter()
-                    .for_each(|frame| scene.wire("eth0").send(frame));
+                for frame in &flood {
+                    scene.wire("eth0").send(frame);
+                }
             }
             lock.unlock().expect("it is ours");
             journal.read();

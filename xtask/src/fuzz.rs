@@ -62,10 +62,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
     let mut write = machine::cargo();
     write
-        .args(["run", "--manifest-path", "tests/fuzz/Cargo.toml"])
-        .args(["--example", "seeds", "--target-dir"])
-        .arg(&build)
-        .arg("--")
+        .args(["run", "--package", "sipguard-tests"])
+        .args(["--example", "seeds", "--"])
         .arg(&seeds);
     succeed(&mut write)?;
 
