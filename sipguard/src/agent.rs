@@ -14,6 +14,7 @@ pub mod notices;
 pub mod overruled;
 mod process;
 mod signals;
+mod sketch;
 pub mod systemd;
 pub mod tried;
 

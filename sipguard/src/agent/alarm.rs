@@ -28,6 +28,7 @@ use super::{
     allowed::Allowed,
     happened::{Happened, Moved, Tie},
     kept,
+    sketch::Sketch,
 };
 use crate::{lifecycle::Effect, policy::Action};
 
@@ -73,6 +74,8 @@ pub enum Says<'p> {
 pub struct Alarms {
     /// By source and service.
     raised: BTreeMap<(String, String), Alarm>,
+    /// All addresses of those that have more than there is room for.
+    crowds: BTreeMap<(String, String), Box<Sketch<256>>>,
     /// Neighbours that have said nothing yet: how often they knocked, and since when.
     silent: HashMap<IpAddr, (u8, Timestamp)>,
     /// Whether something is to be written.
@@ -90,7 +93,7 @@ pub struct Alarm {
     pub since: Timestamp,
     /// Those who do, the one to look at first.
     pub addresses: Vec<Knocker>,
-    /// How many others there was no room for.
+    /// How many others there are at least, for which there is no room.
     pub more: u64,
 }
 
@@ -204,13 +207,16 @@ impl Alarms {
             return None;
         }
         let key = (known.source.to_owned(), service.to_owned());
-        let alarm = self.raised.entry(key).or_insert_with_key(|key| Alarm {
-            source: key.0.clone(),
-            service: key.1.clone(),
-            since: time,
-            addresses: Vec::new(),
-            more: 0,
-        });
+        let alarm = self
+            .raised
+            .entry(key.clone())
+            .or_insert_with_key(|key| Alarm {
+                source: key.0.clone(),
+                service: key.1.clone(),
+                since: time,
+                addresses: Vec::new(),
+                more: 0,
+            });
         self.changed = true;
         let was_quiet = alarm.addresses.is_empty();
         let had_one = alarm.addresses.iter().any(|it| it.allowed_until.is_some());
@@ -227,7 +233,14 @@ impl Alarms {
             knocker.denied = denied;
         } else {
             if alarm.addresses.len() == MOST {
-                alarm.more += 1;
+                // They push each other out again and again, and are counted once.
+                let crowd = self.crowds.entry(key).or_default();
+                let known = alarm.addresses.iter().map(|knocker| knocker.address);
+                for address in known.chain([address]) {
+                    crowd.note(&address.to_string());
+                }
+                let others = u64::from(crowd.least()).saturating_sub(MOST as u64);
+                alarm.more = alarm.more.max(others);
                 alarm.addresses.pop();
             }
             alarm.addresses.push(Knocker {
@@ -286,8 +299,15 @@ impl Alarms {
                 now.duration_since(knocker.last) <= STAYS && !is_decided(&alarm.service, knocker)
             });
             self.changed |= alarm.addresses.len() != before;
+            if alarm.addresses.len() < MOST {
+                // Whoever goes on has room.
+                alarm.more = 0;
+            }
         }
         self.raised.retain(|_, alarm| !alarm.addresses.is_empty());
+        let raised = &self.raised;
+        self.crowds
+            .retain(|key, _| raised.get(key).is_some_and(|alarm| alarm.more > 0));
     }
 }
 
@@ -451,9 +471,29 @@ mod tests {
         let alarm = alarms.iter().next().unwrap();
         assert_eq!(alarm.addresses.len(), MOST);
         assert!(alarm.more > 10_000);
+        assert!(alarm.more <= 20_000 - MOST as u64);
         assert!(alarms.silent.len() <= WATCHED);
         // Who goes on is the one to look at.
         assert_eq!(alarm.addresses[0].address, real);
+    }
+
+    #[test]
+    fn those_that_push_each_other_out_are_counted_once() {
+        let (allowed, mut alarms) = (allowed(), Alarms::default());
+        for turn in 0..8 {
+            for last in 100..180 {
+                let knocks = event(turn, v4([198, 51, 100, last]), Some("OPTIONS"));
+                alarms.note(&knocks, &allowed);
+            }
+        }
+        let alarm = alarms.iter().next().unwrap();
+        assert_eq!((alarm.addresses.len(), alarm.more), (MOST, 16));
+        assert_eq!(alarm.first().unwrap().others, 79);
+        // Who is decided on makes room.
+        let decided = v4([198, 51, 100, 100]);
+        alarms.settle(event(8, decided, None).time, |_, it| it.address == decided);
+        let alarm = alarms.iter().next().unwrap();
+        assert!(alarm.addresses.len() == MOST && alarm.more == 16 || alarm.more == 0);
     }
 
     #[test]

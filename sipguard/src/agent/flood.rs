@@ -55,10 +55,11 @@ impl Floods {
 
     /// What was counted until this moment of the boot clock, in nanoseconds. Counters may begin at zero again.
     ///
-    /// Returns whether a flood has begun or is over.
-    pub fn look(&mut self, boot_ns: u64, dropped: Dropped) -> Option<Happened> {
-        let (then, before) = self.before.replace((boot_ns, dropped.clone()))?;
-        let elapsed = boot_ns.saturating_sub(then).max(1);
+    /// Returns how many packets were dropped since the look before, and whether a flood has begun or is over.
+    pub fn look(&mut self, boot_ns: u64, dropped: Dropped) -> (u64, Option<Happened>) {
+        let Some((then, before)) = self.before.replace((boot_ns, dropped.clone())) else {
+            return (0, None);
+        };
         let count = |of: &Dropped, name: &str| {
             let mut all = of.iter();
             all.find(|(known, _)| known == name)
@@ -71,7 +72,13 @@ impl Floods {
                 (name, new)
             })
             .collect();
-        let all: u64 = new.iter().map(|(_, packets)| packets).sum();
+        let all = new.iter().map(|(_, packets)| packets).sum();
+        (all, self.judge(then, boot_ns, all, new))
+    }
+
+    /// Whether so many, on each interface and in all, begin a flood or end it.
+    fn judge(&mut self, then: u64, boot_ns: u64, all: u64, new: Dropped) -> Option<Happened> {
+        let elapsed = boot_ns.saturating_sub(then).max(1);
         let rate = u128::from(all) * 1_000_000_000 / u128::from(elapsed);
         let rate = u64::try_from(rate).unwrap_or(u64::MAX);
         match &mut self.flood {
@@ -132,7 +139,8 @@ mod tests {
     #[test]
     fn a_flood_is_told_of_when_it_begins_and_when_it_is_over() {
         let mut floods = Floods::default();
-        let mut look = |second: u64, eth0, eth1| floods.look(second * SECOND, dropped(eth0, eth1));
+        let mut look =
+            |second: u64, eth0, eth1| floods.look(second * SECOND, dropped(eth0, eth1)).1;
         // What was there before the agent says nothing.
         assert_eq!(look(100, 1_000_000, 0), None);
         assert_eq!(look(105, 1_004_000, 900), None, "980 a second");
@@ -161,11 +169,12 @@ mod tests {
         let mut floods = Floods::read(folder.path()).unwrap();
         floods.look(100 * SECOND, dropped(1_000_000, 0));
         let began = floods.look(102 * SECOND, dropped(1_010_000, 0));
-        assert!(matches!(began, Some(Happened::FloodBegan { .. })));
+        assert!(matches!(began, (10_000, Some(Happened::FloodBegan { .. }))));
         floods.write(folder.path()).unwrap();
         let mut floods = Floods::read(folder.path()).unwrap();
         // What was dropped meanwhile is part of it.
-        assert_eq!(floods.look(110 * SECOND, dropped(1_050_000, 0)), None);
+        let counted = floods.look(110 * SECOND, dropped(1_050_000, 0));
+        assert_eq!(counted, (40_000, None));
         let ended = Happened::FloodEnded {
             interface: "eth0".to_owned(),
             packets: 50_000,
@@ -173,18 +182,19 @@ mod tests {
         };
         assert_eq!(
             floods.look(170 * SECOND, dropped(1_050_000, 0)),
-            Some(ended)
+            (0, Some(ended))
         );
     }
 
     #[test]
     fn counters_that_begin_at_zero_are_no_flood() {
         let mut floods = Floods::default();
-        assert_eq!(floods.look(SECOND, dropped(9_000_000, 0)), None);
-        assert_eq!(floods.look(6 * SECOND, dropped(10, 0)), None);
-        assert_eq!(floods.look(11 * SECOND, dropped(20, 0)), None);
+        let mut look = |second: u64, dropped| floods.look(second * SECOND, dropped);
+        assert_eq!(look(1, dropped(9_000_000, 0)), (0, None));
+        assert_eq!(look(6, dropped(10, 0)), (0, None));
+        assert_eq!(look(11, dropped(20, 0)), (10, None));
         // One interface is gone, another one there.
         let others = vec![("eth2".to_owned(), 4_000)];
-        assert_eq!(floods.look(16 * SECOND, others), None, "800 a second");
+        assert_eq!(look(16, others), (4_000, None), "800 a second");
     }
 }

@@ -156,7 +156,7 @@ pub enum Happened {
     TollFraudTried {
         /// Who.
         who: Attempt,
-        /// The number that was tried last.
+        /// One of the numbers, of high risk where one is.
         number: Option<String>,
         /// The country that it is in.
         country: Option<String>,
@@ -586,7 +586,7 @@ impl Happened {
                     let country = country.as_ref();
                     let country =
                         country.map_or_else(String::new, |it| format!(" in {}", Said(it)));
-                    format!(", {}{country} last", Said(number))
+                    format!(", {}{country} among them", Said(number))
                 });
                 format!(
                     "{} numbers that cost money ({}){number}",
@@ -773,7 +773,7 @@ impl Attempt {
     fn packets(&self) -> String {
         let packets = usize::try_from(self.packets).unwrap_or(usize::MAX);
         format!(
-            "{} since {}, {}",
+            "{} told of since {}, {}",
             count(packets, "packet", "packets"),
             local(self.since),
             if self.passed {

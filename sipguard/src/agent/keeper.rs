@@ -232,6 +232,7 @@ impl Keeper {
             }
             self.tick(now);
         }
+        self.count(self.host.now().boot_ns);
         self.save();
         forget_metrics();
     }
@@ -543,9 +544,12 @@ impl Keeper {
     /// Reads the counters.
     fn count(&mut self, now: u64) {
         let dropped = dropped();
-        if let Some(dropped) = self.done("reading the counters", dropped)
-            && let Some(happened) = self.floods.look(now, dropped)
-        {
+        let Some(dropped) = self.done("reading the counters", dropped) else {
+            return;
+        };
+        let (dropped, happened) = self.floods.look(now, dropped);
+        self.knocks.dropped(dropped);
+        if let Some(happened) = happened {
             self.tell(&happened);
             // It is not to be told again, whatever becomes of this process.
             self.write_floods();

@@ -14,7 +14,6 @@ mod few;
 mod file;
 mod knock;
 mod order;
-mod sketch;
 #[cfg(test)]
 mod tests;
 
@@ -81,8 +80,8 @@ pub struct Knocks {
     newcomers: usize,
     /// How many bytes their texts take.
     bytes: usize,
-    /// How many packets were left out, of whomever.
-    left_out: u64,
+    /// How many packets were dropped and not told of, of whomever: less than none while those that were told of are not [counted](Self::dropped).
+    left_out: i64,
     hide: Hide,
     bounds: Bounds,
     /// Whether there is something that was not written.
@@ -117,7 +116,7 @@ impl Knocks {
         if event.reason.action() != Action::Drop {
             return None;
         }
-        self.left_out = self.left_out.saturating_add(event.left_out);
+        self.left_out -= 1;
         let source = event.source?;
         let hide = self.hide.and(hide);
         self.changed = true;
@@ -195,9 +194,16 @@ impl Knocks {
         self.sources.get(&source).map(|kept| &*kept.knock)
     }
 
-    /// How many packets were to be dropped that the kernel did not tell of, while somebody kept who knocks.
+    /// So many more packets were to be dropped, by the counters, told of or not: events say of how many there was nothing, too, but not whether those
+    /// were to be dropped.
+    pub fn dropped(&mut self, packets: u64) {
+        self.left_out = self.left_out.saturating_add_unsigned(packets);
+        self.changed |= packets > 0;
+    }
+
+    /// How many packets were to be dropped that the kernel did not tell of, since it is kept who knocks.
     pub fn left_out(&self) -> u64 {
-        self.left_out
+        u64::try_from(self.left_out).unwrap_or_default()
     }
 
     /// How many there are.

@@ -8,7 +8,8 @@
 //!         "number":"+442079460123","country":"GB","high_risk":false}}
 //! ```
 //! An event is a sample: a source is told of once a second. `left_out` is how many packets were not told of since the event before from the same
-//! processor, though they were to be: the sum of both is what the counters say. `action` is what the policy says; where it is `drop` and
+//! processor, though they were to be: the sum of both is what the counters say. As long as anybody listens with `--allowed`, those that passed to
+//! guarded ports are among them, for all who listen. `action` is what the policy says; where it is `drop` and
 //! `enforced` is false, the packet came in monitor mode and passed. What is not in the packet, or not in what is kept of it, is null: `service`
 //! where none judged it, addresses where it has no IP header, ports of fragments, `sip` where it is no SIP. Texts of `sip` are a stranger's: all
 //! but letters, digits, spaces and `.,:;_@+/-` is escaped as `\u{..}`, and 64 characters are shown.
@@ -325,4 +326,39 @@ fn told(sip: &Summary) -> String {
         words.push("high-risk".to_owned());
     }
     words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use sipguard_ebpf::abi::{Protocol, Reason};
+
+    use super::*;
+
+    #[test]
+    fn the_manual_shows_a_line_as_it_is() {
+        let event = Event {
+            time: Timestamp::UNIX_EPOCH,
+            interface: "eth0".to_owned(),
+            service: Some("sip".to_owned()),
+            reason: Reason::Unlisted,
+            action: Action::Drop,
+            enforced: true,
+            source: Some([198, 51, 100, 7].into()),
+            source_port: Some(5071),
+            destination: Some([192, 0, 2, 1].into()),
+            port: Some(5060),
+            protocol: Some(Protocol::Udp),
+            length: 412,
+            left_out: 0,
+            sip: sipguard::sip::read(
+                b"INVITE sip:900442079460123@192.0.2.1 SIP/2.0\r\nUser-Agent: friendly-scanner\r\n\r\n",
+            ),
+            bytes: Vec::new(),
+        };
+        let line = line(&event, Palette::default());
+        let (_, behind_the_time) = line.split_once(" eth0").expect("it is there");
+        let manual = include_str!("../../docs/commands.md");
+        assert!(manual.contains(behind_the_time), "{line}");
+    }
 }

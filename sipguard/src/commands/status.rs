@@ -35,7 +35,7 @@
 //! `moved` is who is dropped and was allowed in the last thirty days, or whose neighbours are or were, as far as the agent has seen: `source` is the
 //! source of the config whose addresses those were (or the comment of the command line's entry, or `command line`), `entry` the entry that allowed
 //! the address itself, until `allowed_until`, or where that is null its neighbour; `denied` is whether a list or a program denies it now; `packets` is how many the agent looked at, `more` how many
-//! addresses it had no room for, and `mend` the command that lets the first address in.
+//! addresses there are at least for which it has no room, and `mend` the command that lets the first address in.
 //! `guarded` is whether everything is closed that the config wants closed, `summary` that in one line; `findings` are those of `doctor`, in
 //! the form that it documents.
 //!

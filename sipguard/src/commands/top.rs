@@ -24,6 +24,7 @@ use ipnet::IpNet;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::{Errno, read},
+    termios::{QueueSelector, tcflush},
 };
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH},
@@ -59,7 +60,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
     let signals = Signals::wait_for().context("signals can't be waited for")?;
     let feed = Feed::open(&context.host);
     let mut view = View::new();
-    view.origin = feed.origin();
+    view.deaf = feed.deaf();
     let screen = Screen::take().context("cannot take the terminal")?;
     Top {
         context,
@@ -131,10 +132,16 @@ impl Top<'_> {
             };
             let ready = self.wait(terminal.as_fd(), Duration::from_nanos(next))?;
             if ready.terminal {
+                let asked = self.view.asks();
                 match press(terminal.as_fd())? {
                     Some(keys) if self.press(&keys)? => self.draw()?,
                     // Somebody leaves, or nobody is there any more.
                     _ => return Ok(()),
+                }
+                if self.view.asks() && !asked {
+                    // Whoever has typed on, or pasted something, has not seen the question.
+                    tcflush(&terminal, QueueSelector::IFlush)
+                        .context("cannot read the terminal")?;
                 }
             }
             if ready.feed {
@@ -163,11 +170,16 @@ impl Top<'_> {
     /// Does what these keys are for; returns whether it goes on.
     fn press(&mut self, keys: &[Key]) -> Result<bool> {
         for key in keys {
+            let asked = self.view.asks();
             match self.view.press(*key) {
                 None => {}
                 Some(Do::Leave) => return Ok(false),
                 Some(Do::Redraw) => self.screen.clear()?,
                 Some(Do::Say(say)) => self.say(&say),
+            }
+            // What was typed before the question could be read answers it not.
+            if self.view.asks() && !asked {
+                break;
             }
         }
         Ok(true)

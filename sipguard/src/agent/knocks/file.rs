@@ -123,7 +123,7 @@ fn read_lines(file: &Path, knocks: &mut Knocks) -> io::Result<Lines> {
         Ok(Header {
             sipguard_knocks: VERSION,
             left_out,
-        }) => knocks.left_out = left_out,
+        }) => knocks.left_out = i64::try_from(left_out).unwrap_or(i64::MAX),
         Ok(Header {
             sipguard_knocks: version,
             ..
@@ -173,7 +173,7 @@ impl Knocks {
             let mut out = BufWriter::new(file);
             let header = Header {
                 sipguard_knocks: VERSION,
-                left_out: self.left_out,
+                left_out: self.left_out(),
             };
             write_line(&mut out, &header)?;
             // Whoever is read last has the highest rank again.

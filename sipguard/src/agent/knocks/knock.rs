@@ -6,11 +6,13 @@ use compact_str::CompactString;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    few::{Few, OVERHEAD, Sized},
-    sketch::{Sketch, digest},
+use super::few::{Few, OVERHEAD, Sized};
+use crate::{
+    agent::sketch::{self, digest},
+    events::Event,
+    policy::Hide,
+    sip::Summary,
 };
-use crate::{events::Event, policy::Hide, sip::Summary};
 
 /// As many bytes of a User-Agent are kept as [`Said`](sipguard_lists::said::Said) would show.
 const AGENT: usize = 64;
@@ -20,6 +22,8 @@ const WORD: usize = 32;
 const TAIL: usize = 8;
 /// From so many digits on it is a telephone number, and no extension.
 const TELEPHONE: usize = 7;
+/// Of users and of numbers.
+type Sketch = sketch::Sketch<4>;
 /// Ways in which numbers were dialled lately, to be compared with the next one.
 const LATELY: usize = 8;
 
@@ -203,6 +207,11 @@ fn is_telephone(number: &str) -> bool {
     digits(number).len() >= TELEPHONE
 }
 
+/// A number may have parameters (RFC 3966, section 3), whose digits are none of it: `rn=` is where it was ported to.
+fn without_parameters(dialled: &str) -> &str {
+    dialled.split([';', ',']).next().unwrap_or_default()
+}
+
 /// What is the same of one number, whatever is dialled in front of it.
 fn tail(dialled: &str) -> String {
     let mut digits = digits(dialled);
@@ -313,6 +322,7 @@ impl Knock {
         let dialled = sip.user.as_deref().filter(|_| method == Some("INVITE"));
         match dialled {
             Some(dialled) if sip.number.as_deref().is_some_and(is_telephone) => {
+                let dialled = without_parameters(dialled);
                 let dialling = self.dialling.get_or_insert_default();
                 says_more |= dialling.note(dialled, sip.high_risk);
                 let shown = |text: Option<&str>| {
@@ -342,7 +352,8 @@ impl Knock {
             return false;
         };
         let mut says_more = false;
-        if !is_register && !hide.hides_user(user) {
+        // From was noted.
+        if sip.from.as_ref() != Some(user) && !hide.hides_user(user) {
             says_more |= self.users.note_text(cut(user, WORD));
         }
         let registering = self.registering.get_or_insert_default();

@@ -74,10 +74,13 @@ fn what_a_source_says_is_kept() {
         ),
         Hide::default(),
     );
+    // They were told of sooner than they are counted.
+    assert_eq!(knocks.left_out(), 0);
+    knocks.dropped(9);
+    assert_eq!(knocks.left_out(), 6);
     let knock = knocks.get(source(7)).unwrap();
     assert_eq!((knock.first, knock.last), (BEGIN, at(90)));
     assert_eq!((knock.told, knock.minutes), (3, 3));
-    assert_eq!(knocks.left_out(), 6);
     let words = |few: &Few<CompactString, 6>| {
         let all = few.iter().map(|seen| (seen.what.to_string(), seen.times));
         all.collect::<Vec<_>>()
@@ -472,4 +475,35 @@ proptest! {
         let again = read_within(folder.path(), bounds);
         prop_assert_eq!(order(&again.knocks), order(&knocks));
     }
+}
+
+/// RFC 3966, section 3, and RFC 4694: what stands behind the number is none of it.
+#[test]
+fn parameters_are_not_dialled() {
+    let mut knocks = Knocks::default();
+    for (second, number) in (0..).zip(["1234", "2222", "3333", "4444"]) {
+        let dialled = format!("+1404555{number};npdi;rn=+14045550000");
+        let dialled = invite(&dialled, &format!("+1404555{number}"));
+        knocks.note(&event(source(9), second, Some(dialled)), Hide::default());
+    }
+    let knock = knocks.get(source(9)).unwrap();
+    let dialling = knock.dialling.clone().unwrap();
+    assert_eq!((dialling.prefixes(), dialling.numbers()), (1, 4));
+    let number = knock.numbers.most().unwrap();
+    assert_eq!(number.dialled.as_deref(), Some("+14045551234"));
+}
+
+#[test]
+fn a_user_that_is_both_from_and_wanted_comes_once() {
+    let mut knocks = Knocks::default();
+    let options = Summary {
+        method: Some("OPTIONS".to_owned()),
+        from: Some("100".to_owned()),
+        user: Some("100".to_owned()),
+        ..Summary::default()
+    };
+    knocks.note(&event(source(9), 0, Some(options)), Hide::default());
+    let users = &knocks.get(source(9)).unwrap().users;
+    let times: Vec<_> = users.iter().map(|seen| seen.times).collect();
+    assert_eq!(times, [1]);
 }

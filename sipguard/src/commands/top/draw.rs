@@ -238,6 +238,7 @@ fn draw_sources(
         .map(|(_, row)| row.knock.source.to_string().len());
     let widest = addresses.max().unwrap_or_default();
     let columns = columns(usize::from(area.width), widest);
+    let marked = rows.get(place).map(|row| row.knock.source);
     let line = |cells: Vec<String>| {
         let cells = cells.iter().zip(&columns).map(|(cell, (width, _))| {
             let cut: String = cell.chars().take(*width).collect();
@@ -249,10 +250,10 @@ fn draw_sources(
     let words = COLUMNS.iter().map(|(title, ..)| (*title).to_owned());
     frame.render_widget(Line::styled(line(words.collect()), TITLE), titles);
     if rows.is_empty() {
-        let nobody = if view.filter.is_empty() {
-            view.origin.clone()
-        } else {
-            format!("nobody with \"{}\" has knocked", Said(&view.filter))
+        let nobody = match (&*view.filter, &view.deaf) {
+            ("", None) => "nobody has knocked since this began".to_owned(),
+            ("", Some(_)) => String::new(),
+            (filter, _) => format!("nobody with \"{}\" has knocked", Said(filter)),
         };
         draw_lines(frame, body, vec![Line::styled(nobody, DIM)]);
         return;
@@ -272,6 +273,7 @@ fn draw_sources(
         Line::styled(text, style)
     });
     frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), body);
+    view.shown = marked;
 }
 
 /// Those columns that have room, and how much each has.
@@ -397,6 +399,9 @@ fn last<'l>(view: &View, width: u16, colours: Colours) -> Line<'l> {
         Prompt::Ask(say) => Line::styled(format!("{}? y/n", say.command()), colours.warning()),
         Prompt::Message(message) => Line::styled(message.clone(), colours.warning()),
         Prompt::None => {
+            if let Some(why) = &view.deaf {
+                return Line::styled(format!("no events: {why}"), colours.warning());
+            }
             let (shown, filter) = match &*view.filter {
                 "" => (view.knocks.len(), String::new()),
                 filter => (view.sources().len(), format!(" with \"{}\"", Said(filter))),

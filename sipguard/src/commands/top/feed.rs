@@ -37,12 +37,9 @@ impl Feed {
         }
     }
 
-    /// What is said while no source is shown.
-    pub(super) fn origin(&self) -> String {
-        match &self.from {
-            Ok(_) => "nobody has knocked since this began".to_owned(),
-            Err(why) => format!("no sources: {why}"),
-        }
+    /// Why nobody tells anything, where that is so.
+    pub(super) fn deaf(&self) -> Option<String> {
+        self.from.as_ref().err().cloned()
     }
 
     /// What can be read when [`Self::read`] is to be called.
@@ -71,7 +68,7 @@ impl Feed {
             self.tried = now.boot_ns;
             self.from = open(&self.host);
         }
-        view.origin = self.origin();
+        view.deaf = self.deaf();
     }
 }
 

@@ -60,7 +60,6 @@ fn request(method: &str, from: &str, agent: &str) -> Summary {
 /// Somebody who scans, one who tries toll fraud, one who guesses, one who says nothing, a provider that has moved and one with a long address.
 fn view() -> View {
     let mut view = View::new();
-    "nobody was told of".clone_into(&mut view.origin);
     for ago in [500, 300, 7] {
         let scan = request("OPTIONS", "100", "friendly-scanner");
         knock(&mut view, "198.51.100.7", ago, 5060, Some(scan));
@@ -482,7 +481,41 @@ fn nothing_that_strangers_say_reaches_the_screen() {
 fn where_nothing_is_in_force_that_is_said() {
     let mut view = View::new();
     view.in_force = false;
-    view.origin = "somebody else listens".to_owned();
+    view.deaf = Some("somebody else listens".to_owned());
     let shown = shown(&mut view, 80, 24);
-    assert!(shown.contains("NOTHING IS IN FORCE") && shown.contains("\nsomebody else listens"));
+    assert!(shown.contains("NOTHING IS IN FORCE"), "{shown}");
+    assert!(
+        shown.contains("\nno events: somebody else listens"),
+        "{shown}"
+    );
+}
+
+/// What stands there gets old, and nobody could tell.
+#[test]
+fn where_no_events_come_any_more_that_is_said_beside_those_that_came() {
+    let mut view = view();
+    view.deaf = Some("somebody else listens".to_owned());
+    let shown = shown(&mut view, 80, 24);
+    assert!(shown.contains("198.51.100.7"), "{shown}");
+    assert!(
+        shown.contains("\nno events: somebody else listens"),
+        "{shown}"
+    );
+}
+
+/// The one that was reversed when it was drawn, whoever has come in front of it since.
+#[test]
+fn keys_are_about_the_source_that_is_shown() {
+    let mut view = View::new();
+    knock(&mut view, "198.51.100.7", 9, 5060, None);
+    assert!(shown(&mut view, 80, 24).contains("198.51.100.7"));
+    for ago in [8, 7] {
+        knock(&mut view, "198.51.100.8", ago, 5060, None);
+    }
+    assert_eq!(view.press(Key::Letter('d')), None);
+    let Prompt::Ask(say) = &view.prompt else {
+        panic!("{:?}", view.prompt);
+    };
+    assert_eq!(say.source.to_string(), "198.51.100.7");
+    assert!(view.asks());
 }

@@ -111,12 +111,14 @@ pub(super) struct View {
     pub(super) prompt: Prompt,
     /// The source that is marked, wherever it stands.
     marked: Option<IpAddr>,
+    /// The source whose row was reversed when it was drawn last.
+    pub(super) shown: Option<IpAddr>,
     /// How many lines of a page have gone up.
     pub(super) scrolled: usize,
     /// How many rows had room when it was drawn last.
     pub(super) rows: usize,
-    /// What is said of where events come from; an error where none do.
-    pub(super) origin: String,
+    /// Why no events come, where none do.
+    pub(super) deaf: Option<String>,
     /// Whether anything filters.
     pub(super) in_force: bool,
 }
@@ -138,9 +140,10 @@ impl View {
             page: Page::Sources,
             prompt: Prompt::None,
             marked: None,
+            shown: None,
             scrolled: 0,
             rows: 10,
-            origin: String::new(),
+            deaf: None,
             in_force: true,
         }
     }
@@ -177,12 +180,20 @@ impl View {
         rows
     }
 
-    /// Where the mark stands: at the first one, where its source is not among them.
+    /// Where the mark is to be drawn: at the first one, where its source is not among them.
     pub(super) fn place(&self, rows: &[Row<'_>]) -> usize {
-        let place = rows
-            .iter()
-            .position(|row| Some(row.knock.source) == self.marked);
+        place(rows, self.marked).unwrap_or_default()
+    }
+
+    /// Where it is for who presses a key: others may have come in front since it was drawn.
+    fn pressed(&self, rows: &[Row<'_>]) -> usize {
+        let place = place(rows, self.marked).or_else(|| place(rows, self.shown));
         place.unwrap_or_default()
+    }
+
+    /// Whether it asks something that y answers.
+    pub(super) fn asks(&self) -> bool {
+        matches!(self.prompt, Prompt::Ask(_))
     }
 
     /// The source that the keys are about.
@@ -191,13 +202,13 @@ impl View {
             return Some(source);
         }
         let rows = self.sources();
-        Some(rows.get(self.place(&rows))?.knock.source)
+        Some(rows.get(self.pressed(&rows))?.knock.source)
     }
 
     fn go(&mut self, steps: isize) {
         let rows = self.sources();
         let last = rows.len().saturating_sub(1);
-        let place = self.place(&rows).saturating_add_signed(steps).min(last);
+        let place = self.pressed(&rows).saturating_add_signed(steps).min(last);
         self.marked = rows.get(place).map(|row| row.knock.source);
     }
 
@@ -316,6 +327,10 @@ impl View {
             service,
         });
     }
+}
+
+fn place(rows: &[Row<'_>], source: Option<IpAddr>) -> Option<usize> {
+    rows.iter().position(|row| Some(row.knock.source) == source)
 }
 
 /// All that is shown of a source, in small letters.
