@@ -177,8 +177,14 @@ impl Kept {
         }
         self.notices = notices;
 
-        if let Ok(alarms) = fs::read(Path::new(FOLDER).join(agent::alarm::FILE)) {
-            serde_json::from_slice::<Value>(&alarms).expect("it is whole");
+        for file in [
+            agent::alarm::FILE,
+            agent::flood::FILE,
+            agent::in_force::FILE,
+        ] {
+            if let Ok(kept) = fs::read(Path::new(FOLDER).join(file)) {
+                serde_json::from_slice::<Value>(&kept).expect("it is whole");
+            }
         }
     }
 }
@@ -191,7 +197,7 @@ const TIMES: u32 = 25;
 fn killed_at_any_moment_it_leaves_files_that_are_whole() {
     sandbox(|sandbox| {
         let mut journal = Journal::listen(sandbox);
-        // Which it tells of each time that it begins, so that there is a notice to be written.
+        // Which it tells of where nothing is kept of what was in force, so that there is a notice to be written.
         let scene = applied(sandbox, "monitor");
         many_knocked(3_000);
         let (mut random, mut kept) = (Random::seeded(), Kept::default());
@@ -212,6 +218,8 @@ fn killed_at_any_moment_it_leaves_files_that_are_whole() {
             agent.signal(Signal::KILL);
             agent.wait();
             kept.look();
+            // There is none yet, where it was killed early.
+            let _ = fs::remove_file(Path::new(FOLDER).join(agent::in_force::FILE));
         }
         assert!(kept.allowed && kept.notices.is_some());
 

@@ -1,13 +1,18 @@
 //! What is in force, as it was when it was looked at last, and what has become of it since: lists, interfaces, modes.
 //!
 //! It goes by what the kernel and the copies of live sources say, and not by who changed them: a command, a timer, or the agent itself. So whoever
-//! is quicker, each change is told of once.
+//! is quicker, each change is told of once, also where the agent is started anew in between.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use super::happened::Happened;
+use super::{happened::Happened, kept};
 use crate::{
     host::Host,
     lifecycle::{self, Live},
@@ -19,12 +24,18 @@ use crate::{
 
 /// A source that changes all the time is told of as often as this, nanoseconds.
 const EVERY: u64 = 10 * 60 * 1_000_000_000;
+/// The file of what was seen, in the folder of what runs: after a restart of the host it is another kernel that filters.
+pub const FILE: &str = "in_force.json";
 
 /// What was seen.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct InForce {
-    /// Whether anything was looked at yet: at first only what is wrong is told of.
+    /// Whether this process has looked yet: of what nothing is kept, at first only what is wrong is told of.
+    #[serde(skip)]
     looked: bool,
+    /// What of this is on the disk.
+    #[serde(skip)]
+    written: Vec<u8>,
     /// Whether something was in force, and nothing is any more.
     taken_off: bool,
     generation: Option<u64>,
@@ -34,7 +45,7 @@ pub struct InForce {
 }
 
 /// An interface that is there and is not filtered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Unfiltered {
     /// Perhaps somebody is about to change that.
     Suspected,
@@ -43,17 +54,19 @@ enum Unfiltered {
 }
 
 /// A live source.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Source {
     /// Since when it has been what it was when that was told of last.
+    #[serde(skip)]
     changed: Option<Timestamp>,
     /// When it was, nanoseconds of the boot clock.
+    #[serde(skip)]
     told: Option<u64>,
     trouble: Option<Trouble>,
 }
 
 /// What is wrong with one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Trouble {
     Refused,
     Unanswered,
@@ -73,6 +86,27 @@ pub struct Looked {
 }
 
 impl InForce {
+    /// As it was told of last; nothing, where there is no file.
+    ///
+    /// # Errors
+    /// Where the file can't be read, or not as such.
+    pub fn read(folder: &Path) -> io::Result<Self> {
+        kept::read(folder, FILE).map(Option::unwrap_or_default)
+    }
+
+    /// Writes it, where it is another than is written.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub fn write(&mut self, folder: &Path) -> io::Result<()> {
+        let now = serde_json::to_vec(self)?;
+        if now != self.written {
+            kept::write(folder, FILE, self)?;
+            self.written = now;
+        }
+        Ok(())
+    }
+
     /// Looks. `why` are the reasons that are known why interfaces are not filtered, by name.
     ///
     /// # Errors
@@ -91,11 +125,15 @@ impl InForce {
             self.look_at_sources(host, live, &state, now, &mut happened);
             self.look_at_interfaces(interfaces, why, &mut happened)
         } else {
-            if self.generation.is_some() {
+            // Or it was to be when the host was started, and something has kept it from that.
+            let is_missed = !self.looked && !self.taken_off && was_to_be(host, &state);
+            let is_new = self.generation.is_some() || is_missed;
+            if is_new {
                 happened.push(Happened::NothingInForce);
             }
             *self = Self {
-                taken_off: self.taken_off || self.generation.is_some(),
+                taken_off: self.taken_off || is_new,
+                written: std::mem::take(&mut self.written),
                 ..Self::default()
             };
             false
@@ -235,6 +273,11 @@ impl InForce {
         self.sources
             .retain(|name, _| sources.iter().any(|source| source.task.source == *name));
     }
+}
+
+/// Whether something was in force for good before the host was started, and nobody has taken it off since.
+fn was_to_be(host: &Host, state: &State) -> bool {
+    !state.down && host.store.confirmed_bytes().is_some()
 }
 
 /// What is wrong with a source; the worst first.

@@ -20,7 +20,10 @@ use std::{
 use jiff::Timestamp;
 use rustix::fs::inotify;
 use sipguard_ebpf::abi::{Layer, Protocol, Reason};
-use sipguard_lists::notice;
+use sipguard_lists::{
+    notice,
+    task::{self, Tasks},
+};
 
 use super::{
     alarm::{self, Alarms, Says, Unsaid},
@@ -28,7 +31,7 @@ use super::{
     attempts,
     flood::{self, Dropped, Floods},
     happened::Happened,
-    in_force::{InForce, Looked},
+    in_force::{self, InForce, Looked},
     journal::{Journal, SOCKET},
     knocks::{self, Knocks},
     notices::Notices,
@@ -160,8 +163,8 @@ impl Keeper {
         let mut keeper = Self {
             run: run.to_owned(),
             journal: Journal::at(SOCKET),
-            notices: Notices::begin(host.store.folder(), host.now().wall),
-            noticed: false,
+            notices: Notices::begin(host.store.folder(), run, host.now().wall),
+            noticed: is_noticed(&host),
             lost_notices: 0,
             counted: AgentReport::default(),
             status: None,
@@ -199,6 +202,9 @@ impl Keeper {
         let read = Tried::read(&folder);
         let read = keeper.done(&reading(tried::FILE), read);
         keeper.tried = read.unwrap_or_default();
+        let read = InForce::read(run);
+        let name = format!("reading {}", run.join(in_force::FILE).display());
+        keeper.in_force = keeper.done(&name, read).unwrap_or_default();
         let read = Floods::read(run);
         let read = keeper.done(
             &format!("reading {}", run.join(flood::FILE).display()),
@@ -331,8 +337,13 @@ impl Keeper {
         if is_due(&mut self.due.save, SAVE, now) {
             self.save();
         }
-        for happened in self.tried.due(now) {
-            self.tell(&happened);
+        let tried = self.tried.due(now);
+        for happened in &tried {
+            self.tell(happened);
+        }
+        if !tried.is_empty() {
+            // It is not to be told again, whatever becomes of this process.
+            self.write_tried();
         }
         let lost = self.shared.lost.swap(0, Ordering::Relaxed);
         self.counted.lost += lost;
@@ -474,6 +485,9 @@ impl Keeper {
         for happened in &looked.happened {
             self.tell(happened);
         }
+        // Nor is this to be told again.
+        let written = self.in_force.write(&self.run);
+        self.kept(&self.run.join(in_force::FILE), written);
         self.tell_troubles(now);
         self.look_at_lists(&looked);
         self.remember(&looked, now);
@@ -483,16 +497,17 @@ impl Keeper {
     fn look_at_lists(&mut self, looked: &Looked) {
         let Some(live) = &looked.live else { return };
         let state = lifecycle::state(&self.host);
-        let found = self.overruled.look(&self.host, live, &state, looked.now);
-        let found = self.done("looking at what an entry by hand overrules", found);
-        let found = found.unwrap_or_default();
+        let mut found = Vec::new();
+        let (host, now) = (&self.host, looked.now);
+        let all = self.overruled.look(host, live, &state, now, &mut found);
+        for happened in &found {
+            self.tell(happened);
+        }
         if !found.is_empty() {
             // It is not to be told again, whatever becomes of this process.
             self.write_overruled();
         }
-        for happened in &found {
-            self.tell(happened);
-        }
+        self.done("looking at what an entry by hand overrules", all);
     }
 
     /// Looks at who is allowed, where something has changed.
@@ -612,12 +627,36 @@ impl Keeper {
         // A clock that is ahead, and not sure yet, makes nobody forgotten.
         let least = clock.least(self.host.now().boot_ns);
         self.knocks.forget_old(least);
-        let folder = self.host.store.folder();
-        let (file, written) = (folder.join(knocks::FILE), self.knocks.write(folder));
-        self.kept(&file, written);
+        // Whoever is known to try something is told of by this alone, and so it is written first.
+        if self.write_tried() {
+            let folder = self.host.store.folder();
+            let (file, written) = (folder.join(knocks::FILE), self.knocks.write(folder));
+            self.kept(&file, written);
+        }
+        self.write_notices(&[]);
+    }
+
+    /// Returns whether the disk has it.
+    fn write_tried(&mut self) -> bool {
         let folder = self.host.store.folder();
         let (file, written) = (folder.join(tried::FILE), self.tried.write(folder));
+        let is_written = written.is_ok();
         self.kept(&file, written);
+        is_written
+    }
+}
+
+/// Whether anybody wants notices, as far as that can be told before it is looked at what is in force: where nothing is, those did who were asked for.
+fn is_noticed(host: &Host) -> bool {
+    let live = lifecycle::live(host).ok().flatten();
+    let tasks = || {
+        Tasks::read(&host.store.folder().join(task::FILE))
+            .ok()
+            .flatten()
+    };
+    match live {
+        Some(live) => live.notify().is_some(),
+        None => tasks().is_some_and(|tasks| tasks.notify.is_some()),
     }
 }
 

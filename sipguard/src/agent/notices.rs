@@ -2,7 +2,7 @@
 //! them: see [`sipguard_lists::notice`]. Who wants them is in the config, and so in force; where nobody does, nothing is written.
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +16,8 @@ use crate::{fetcher, report::deliveries};
 #[derive(Debug)]
 pub struct Notices {
     folder: PathBuf,
+    /// Where the spool is kept meanwhile, whole, where the disk does not take it: nobody sends what stands there.
+    meanwhile: PathBuf,
     spool: Spool,
     /// Whether there is something that the disk has not.
     unwritten: bool,
@@ -26,18 +28,26 @@ pub struct Notices {
 }
 
 impl Notices {
-    /// Goes on with the spool in sipguard's folder. One that [can't be read](Self::unread) is begun anew.
-    pub fn begin(folder: &Path, now: Timestamp) -> Self {
+    /// Goes on with the spool in sipguard's folder, or with what the disk did not take and is kept in `run`. One that
+    /// [can't be read](Self::unread) is begun anew.
+    pub fn begin(folder: &Path, run: &Path, now: Timestamp) -> Self {
         let (spool, unread) = match Spool::read(&folder.join(FILE)) {
             Ok(spool) => (spool, None),
             Err(error) => (None, Some(error)),
         };
+        // No two are begun at one moment.
+        let spool = spool.unwrap_or_else(|| Spool::new(format!("{:x}", now.as_nanosecond())));
+        let last = |spool: &Spool| spool.notices.back().map(|last| last.number);
+        let meanwhile = Spool::read(&run.join(FILE)).ok().flatten();
+        let newer = meanwhile.filter(|it| {
+            (it.name == spool.name || spool.notices.is_empty()) && last(it) > last(&spool)
+        });
         Self {
             unread,
             folder: folder.to_owned(),
-            // No two are begun at one moment.
-            spool: spool.unwrap_or_else(|| Spool::new(format!("{:x}", now.as_nanosecond()))),
-            unwritten: false,
+            meanwhile: run.to_owned(),
+            unwritten: newer.is_some(),
+            spool: newer.unwrap_or(spool),
             lost: 0,
         }
     }
@@ -54,11 +64,20 @@ impl Notices {
             self.unwritten = true;
         }
         self.make_room();
-        if self.unwritten {
-            self.write()?;
-            self.unwritten = false;
+        if !self.unwritten {
+            return Ok(());
         }
-        Ok(())
+        let meanwhile = self.meanwhile.join(FILE);
+        if let Err(error) = self.write() {
+            // Where there is no room either, it is in memory.
+            let _ = self.spool.write(&self.meanwhile, None);
+            return Err(error);
+        }
+        self.unwritten = false;
+        match fs::remove_file(meanwhile) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The fetcher's group may read it. Root need not have all rights here, and may give files to groups that it is in.
@@ -146,6 +165,11 @@ mod tests {
     use super::*;
     use crate::agent::happened::{Kind, samples};
 
+    /// Nothing is kept meanwhile.
+    fn begin(folder: &Path, now: Timestamp) -> Notices {
+        Notices::begin(folder, Path::new("/nowhere"), now)
+    }
+
     fn now() -> Timestamp {
         "2026-03-01T12:00:00Z".parse().unwrap()
     }
@@ -159,7 +183,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let hostile = "x\r\nSubject: all is well\u{1b}[2J\u{202e}<!channel>&amp;\"'`{{}}\0";
         let happened = samples(hostile);
-        let mut notices = Notices::begin(folder.path(), now());
+        let mut notices = begin(folder.path(), now());
         notices.add(&happened, now()).unwrap();
         let spool = read(folder.path());
         let told: Vec<_> = happened
@@ -197,19 +221,15 @@ mod tests {
     fn a_spool_goes_on_where_it_was_and_one_that_is_gone_has_another_name() {
         let folder = tempfile::tempdir().unwrap();
         let one = [Happened::NothingInForce];
-        Notices::begin(folder.path(), now())
-            .add(&one, now())
-            .unwrap();
+        begin(folder.path(), now()).add(&one, now()).unwrap();
         let first = read(folder.path());
         let later = now() + jiff::SignedDuration::from_secs(1);
-        Notices::begin(folder.path(), later)
-            .add(&one, later)
-            .unwrap();
+        begin(folder.path(), later).add(&one, later).unwrap();
         let second = read(folder.path());
         assert_eq!((&second.name, second.notices.len()), (&first.name, 2));
         assert_eq!(second.notices[1].number, 2);
-        std::fs::write(folder.path().join(FILE), "no spool").unwrap();
-        let mut notices = Notices::begin(folder.path(), later);
+        fs::write(folder.path().join(FILE), "no spool").unwrap();
+        let mut notices = begin(folder.path(), later);
         assert!(notices.unread().is_err() && notices.unread().is_ok());
         notices.add(&one, later).unwrap();
         let third = read(folder.path());
@@ -221,10 +241,10 @@ mod tests {
     fn the_oldest_go_and_are_counted_and_what_the_disk_does_not_take_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let there = folder.path().join("there");
-        let mut notices = Notices::begin(&there, now());
+        let mut notices = begin(&there, now());
         let one = [Happened::NothingInForce];
         assert!(notices.add(&one, now()).is_err());
-        std::fs::create_dir(&there).unwrap();
+        fs::create_dir(&there).unwrap();
         notices.add(&[], now()).unwrap();
         assert_eq!(read(&there).notices.len(), 1);
         let many: Vec<_> = std::iter::repeat_n(Happened::NothingInForce, MOST + 9).collect();
@@ -232,5 +252,26 @@ mod tests {
         let spool = read(&there);
         assert_eq!((spool.notices.len(), spool.first()), (MOST, 11));
         assert_eq!([notices.take_lost(), notices.take_lost()], [10, 0]);
+    }
+
+    #[test]
+    fn what_the_disk_does_not_take_outlives_the_agent() {
+        let [disk, run] = [0, 1].map(|_| tempfile::tempdir().unwrap());
+        let (there, run) = (disk.path().join("there"), run.path());
+        let one = [Happened::NothingInForce];
+        let mut notices = Notices::begin(&there, run, now());
+        notices.add(&one, now()).unwrap_err();
+        notices.add(&one, now()).unwrap_err();
+        drop(notices);
+        fs::create_dir(&there).unwrap();
+        let mut notices = Notices::begin(&there, run, now());
+        notices.add(&one, now()).unwrap();
+        assert_eq!(read(&there).notices.len(), 3);
+        assert!(!run.join(FILE).exists());
+        // What was kept of another one is none of its own.
+        notices.spool.name = "another".to_owned();
+        notices.spool.write(run, None).unwrap();
+        let notices = Notices::begin(&there, run, now());
+        assert_ne!(notices.spool.name, "another");
     }
 }

@@ -77,7 +77,7 @@ impl Overruled {
         Ok(())
     }
 
-    /// Looks at what has been said since it was looked last.
+    /// Looks at what has been said since it was looked last, and adds what is to be told of it: once, and also where it can't look at the rest.
     ///
     /// # Errors
     /// Where the kernel can't be asked.
@@ -87,11 +87,10 @@ impl Overruled {
         live: &Live,
         state: &State,
         now: Now,
-    ) -> Result<Vec<Happened>, datapath::Error> {
-        let mut happened = Vec::new();
+        happened: &mut Vec<Happened>,
+    ) -> Result<(), datapath::Error> {
         happened.extend(self.look_at_bans(host, live, state, now)?);
-        self.look_at_sources(host, live, now, &mut happened)?;
-        Ok(happened)
+        self.look_at_sources(host, live, now, happened)
     }
 
     /// A ban is of all services, and what a person allows in one of them is not banned there.
