@@ -14,7 +14,7 @@ use jiff::SignedDuration;
 use rustix::process::Signal;
 use serde_json::Value;
 use sipguard::{
-    agent::{FOLDER, flood},
+    agent::{FOLDER, flood, tried},
     report::TEXTFILE,
 };
 use sipguard_tests::{
@@ -23,7 +23,7 @@ use sipguard_tests::{
     foreign::Foreign,
     found::Found,
     hostile::{self, harmless, harmless_json},
-    netns::{STATE, Sandbox, sandbox, sipguard, until},
+    netns::{BPFFS, STATE, Sandbox, sandbox, sipguard, until},
     promtool::promtool,
     scene::{SCANNER, Scene},
 };
@@ -238,7 +238,71 @@ fn what_was_tried_is_told_of_whatever_becomes_of_the_agent() {
         let agent = Agent::start(&scene.gateway);
         let told = journal.wait_for("toll_fraud_tried", 1);
         assert_eq!(told["SIPGUARD_ADDRESS"], SECOND);
-        agent.process.stop().succeeded();
+        // And once, however this one ends.
+        until("it is known to be told of", || {
+            let kept = fs::read_to_string(Path::new(STATE).join(tried::FILE));
+            kept.is_ok_and(|kept| !kept.contains(SECOND))
+        });
+        agent.process.signal(Signal::KILL);
+        agent.process.wait();
+        Agent::start(&scene.gateway).process.stop().succeeded();
+        journal.read();
+        assert_eq!(journal.of("toll_fraud_tried").len(), 2);
+    });
+}
+
+/// Each agent tells of what has changed since the one before it looked, and of nothing twice.
+#[test]
+fn what_one_has_told_of_the_next_one_knows() {
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let (scene, _) = applied(sandbox);
+        let notified = format!("{POLICY}[notify]\nwebhook = \"https://hooks.example/x\"\n");
+        let apply = |config: &str| {
+            scene.configure(config);
+            scene.sipguard(["apply", "--offline"]).succeeded();
+        };
+        // One that is asked to end has looked before.
+        let mut look = |kind: &str| {
+            Agent::start(&scene.gateway).process.stop().succeeded();
+            journal.read();
+            journal.of(kind).len()
+        };
+        apply(&format!("mode = \"monitor\"\n{notified}"));
+        assert_eq!(look("monitoring"), 1);
+        assert_eq!(look("monitoring"), 1);
+        apply(&notified);
+        assert_eq!(look("enforcing"), 1);
+        scene.sipguard(["down"]).succeeded();
+        assert_eq!(look("nothing_in_force"), 1);
+        assert_eq!(look("nothing_in_force"), 1);
+        apply(&notified);
+        assert_eq!(look("in_force_again"), 1);
+        // As after a start of the host at which nothing could be put in force.
+        let restarted = || {
+            fs::remove_dir_all(Path::new(BPFFS).join("sipguard")).expect("it is there");
+            fs::remove_dir_all(FOLDER).expect("it is there");
+        };
+        restarted();
+        assert_eq!(look("nothing_in_force"), 2);
+        assert_eq!(look("nothing_in_force"), 2);
+        apply(&notified);
+        assert_eq!(look("in_force_again"), 2);
+        // Nobody is told of what somebody wanted.
+        scene.sipguard(["down"]).succeeded();
+        fs::remove_dir_all(FOLDER).expect("it is there");
+        assert_eq!(look("nothing_in_force"), 2);
+        let notices = fs::read_to_string(Path::new(STATE).join("notices.json"));
+        let notices = notices.expect("somebody wants them");
+        for (kind, times) in [
+            ("monitoring", 1),
+            ("enforcing", 1),
+            ("nothing_in_force", 2),
+            ("in_force_again", 2),
+        ] {
+            let kind = format!("\"kind\":\"{kind}\"");
+            assert_eq!(notices.matches(&kind).count(), times, "{kind}: {notices}");
+        }
     });
 }
 

@@ -25,8 +25,8 @@ use sipguard::{
 };
 use sipguard_tests::{
     agent::{Agent, Journal},
-    netns::{End, Host, Process, SCRATCH, STATE, Sandbox, join, sandbox, until},
-    scene::Scene,
+    netns::{End, Host, Process, SCRATCH, STATE, Sandbox, join, sandbox, sipguard, until},
+    scene::{PROVIDER, SCANNER, Scene},
 };
 
 /// Everything is let through and counted, so that programs get answers and go on.
@@ -280,6 +280,59 @@ fn what_is_kept_tells_the_same(gateway: &Host) {
         std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
         0o600
     );
+}
+
+/// However much somebody looks at that passes, the count of what was dropped and not told of has none of it.
+#[test]
+fn what_passes_is_not_said_to_be_dropped() {
+    sandbox(|sandbox| {
+        let _journal = Journal::listen(sandbox);
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(&format!(
+            "interfaces = [\"eth0\"]\n[sources]\ntrunk = [\"{PROVIDER}\"]\n\
+             [services.sip]\nudp = [5060]\nallow = [\"trunk\"]\n"
+        ));
+        scene.sipguard(["apply"]).succeeded();
+        let agent = Agent::start(&scene.gateway);
+        let mut command = Command::new(sipguard());
+        command.arg("--config").arg(scene.config());
+        command.args(["events", "--allowed", "--json"]);
+        let listener = scene.gateway.spawn(&mut command);
+        let frame = |source| scene.frame("eth0", source).udp(5060).bytes();
+        let (provider, scanner) = (frame(PROVIDER), frame(SCANNER));
+        until("what passes is told of", || {
+            scene.wire("eth0").send(&provider);
+            listener.stdout().contains("\"action\":\"pass\"")
+        });
+        for _ in 0..5_000 {
+            scene.wire("eth0").send(&provider);
+        }
+        let is_told = || {
+            let before = listener.stdout().matches(SCANNER).count();
+            until("the scanner is told of", || {
+                scene.wire("eth0").send(&scanner);
+                listener.stdout().matches(SCANNER).count() > before
+            });
+        };
+        is_told();
+        for _ in 0..200 {
+            scene.wire("eth0").send(&scanner);
+        }
+        is_told();
+        scene.settle("eth0");
+        agent.process.stop().succeeded();
+        let json = |line: [&str; 2]| -> Value {
+            let said = scene.sipguard(line).succeeded().stdout;
+            serde_json::from_str(&said).expect("JSON")
+        };
+        let dropped = json(["stats", "--json"])["totals"]["drop"]["packets"].as_u64();
+        let told = json(["knocks", "--json"])["told"].as_u64();
+        let left_out = dropped.expect("a number") - told.expect("a number");
+        assert!(left_out >= 200, "{left_out}");
+        let said = scene.sipguard(["knocks"]).succeeded().stdout;
+        let wanted = format!("\n{left_out} more packets were dropped");
+        assert!(said.contains(&wanted), "{wanted}: {said}");
+    });
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sipguard_lists::task::{self, Tasks};
 
 use super::{happened::Happened, kept};
 use crate::{
@@ -38,6 +39,8 @@ pub struct InForce {
     written: Vec<u8>,
     /// Whether something was in force, and nothing is any more.
     taken_off: bool,
+    /// Whether anybody wants notices, or did when something was in force last.
+    pub(super) noticed: bool,
     generation: Option<u64>,
     monitoring: Vec<String>,
     unfiltered: BTreeMap<String, Unfiltered>,
@@ -86,12 +89,25 @@ pub struct Looked {
 }
 
 impl InForce {
-    /// As it was told of last; nothing, where there is no file.
+    /// As it was told of last, where there is a file.
     ///
     /// # Errors
     /// Where the file can't be read, or not as such.
-    pub fn read(folder: &Path) -> io::Result<Self> {
-        kept::read(folder, FILE).map(Option::unwrap_or_default)
+    pub fn read(folder: &Path) -> io::Result<Option<Self>> {
+        kept::read(folder, FILE)
+    }
+
+    /// Of what nothing is kept. Those want notices for whom they were asked before the host was started.
+    pub fn begin(host: &Host) -> Self {
+        let live = lifecycle::live(host).ok().flatten();
+        let tasks = || Tasks::read(&host.store.folder().join(task::FILE)).ok()?;
+        Self {
+            noticed: match live {
+                Some(live) => live.notify().is_some(),
+                None => tasks().is_some_and(|tasks| tasks.notify.is_some()),
+            },
+            ..Self::default()
+        }
     }
 
     /// Writes it, where it is another than is written.
@@ -133,6 +149,7 @@ impl InForce {
             }
             *self = Self {
                 taken_off: self.taken_off || is_new,
+                noticed: self.noticed,
                 written: std::mem::take(&mut self.written),
                 ..Self::default()
             };
@@ -149,6 +166,7 @@ impl InForce {
 
     fn look_at_generation(&mut self, live: &Live, happened: &mut Vec<Happened>) {
         let description = &live.generation.description;
+        self.noticed = live.notify().is_some();
         if std::mem::take(&mut self.taken_off) {
             happened.push(Happened::InForceAgain {
                 generation: live.number,

@@ -20,10 +20,7 @@ use std::{
 use jiff::Timestamp;
 use rustix::fs::inotify;
 use sipguard_ebpf::abi::{Layer, Protocol, Reason};
-use sipguard_lists::{
-    notice,
-    task::{self, Tasks},
-};
+use sipguard_lists::notice;
 
 use super::{
     alarm::{self, Alarms, Says, Unsaid},
@@ -95,8 +92,6 @@ pub(super) struct Keeper {
     run: PathBuf,
     journal: Journal,
     notices: Notices,
-    /// Whether anybody wants notices, by what was in force last.
-    noticed: bool,
     /// How many notices were lost.
     lost_notices: u64,
     counted: AgentReport,
@@ -164,7 +159,6 @@ impl Keeper {
             run: run.to_owned(),
             journal: Journal::at(SOCKET),
             notices: Notices::begin(host.store.folder(), run, host.now().wall),
-            noticed: is_noticed(&host),
             lost_notices: 0,
             counted: AgentReport::default(),
             status: None,
@@ -193,6 +187,13 @@ impl Keeper {
         };
         let folder = keeper.host.store.folder().to_owned();
         let reading = |file: &str| format!("reading {}", folder.join(file).display());
+        // This first: it knows whether what else there is to tell is to be a notice.
+        keeper.in_force = InForce::begin(&keeper.host);
+        let read = InForce::read(run);
+        let name = format!("reading {}", run.join(in_force::FILE).display());
+        if let Some(Some(read)) = keeper.done(&name, read) {
+            keeper.in_force = read;
+        }
         let read = Allowed::read(&folder);
         let read = keeper.done(&reading(allowed::FILE), read);
         keeper.allowed = read.unwrap_or_default();
@@ -202,9 +203,6 @@ impl Keeper {
         let read = Tried::read(&folder);
         let read = keeper.done(&reading(tried::FILE), read);
         keeper.tried = read.unwrap_or_default();
-        let read = InForce::read(run);
-        let name = format!("reading {}", run.join(in_force::FILE).display());
-        keeper.in_force = keeper.done(&name, read).unwrap_or_default();
         let read = Floods::read(run);
         let read = keeper.done(
             &format!("reading {}", run.join(flood::FILE).display()),
@@ -358,7 +356,7 @@ impl Keeper {
     fn tell(&mut self, happened: &Happened) {
         self.journal.write(happened);
         self.counted.happened(happened.kind());
-        if self.noticed {
+        if self.in_force.noticed {
             self.write_notices(std::slice::from_ref(happened));
         }
     }
@@ -477,7 +475,6 @@ impl Keeper {
         }
         self.reckoned = looked.now;
         if let Some(live) = &looked.live {
-            self.noticed = live.notify().is_some();
             let hide = live.generation.description.hide;
             self.knocks.hide(hide);
             self.tried.hide(hide);
@@ -643,20 +640,6 @@ impl Keeper {
         let is_written = written.is_ok();
         self.kept(&file, written);
         is_written
-    }
-}
-
-/// Whether anybody wants notices, as far as that can be told before it is looked at what is in force: where nothing is, those did who were asked for.
-fn is_noticed(host: &Host) -> bool {
-    let live = lifecycle::live(host).ok().flatten();
-    let tasks = || {
-        Tasks::read(&host.store.folder().join(task::FILE))
-            .ok()
-            .flatten()
-    };
-    match live {
-        Some(live) => live.notify().is_some(),
-        None => tasks().is_some_and(|tasks| tasks.notify.is_some()),
     }
 }
 
