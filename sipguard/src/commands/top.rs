@@ -132,16 +132,10 @@ impl Top<'_> {
             };
             let ready = self.wait(terminal.as_fd(), Duration::from_nanos(next))?;
             if ready.terminal {
-                let asked = self.view.asks();
                 match press(terminal.as_fd())? {
-                    Some(keys) if self.press(&keys)? => self.draw()?,
+                    Some(keys) if self.press(&keys, terminal.as_fd())? => self.draw()?,
                     // Somebody leaves, or nobody is there any more.
                     _ => return Ok(()),
-                }
-                if self.view.asks() && !asked {
-                    // Whoever has typed on, or pasted something, has not seen the question.
-                    tcflush(&terminal, QueueSelector::IFlush)
-                        .context("cannot read the terminal")?;
                 }
             }
             if ready.feed {
@@ -168,7 +162,7 @@ impl Top<'_> {
     }
 
     /// Does what these keys are for; returns whether it goes on.
-    fn press(&mut self, keys: &[Key]) -> Result<bool> {
+    fn press(&mut self, keys: &[Key], terminal: BorrowedFd<'_>) -> Result<bool> {
         for key in keys {
             let asked = self.view.asks();
             match self.view.press(*key) {
@@ -177,8 +171,9 @@ impl Top<'_> {
                 Some(Do::Redraw) => self.screen.clear()?,
                 Some(Do::Say(say)) => self.say(&say),
             }
-            // What was typed before the question could be read answers it not.
+            // Whoever has typed on, or pasted something, has not seen the question.
             if self.view.asks() && !asked {
+                tcflush(terminal, QueueSelector::IFlush).context("cannot read the terminal")?;
                 break;
             }
         }
