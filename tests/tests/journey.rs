@@ -303,7 +303,7 @@ fn a_receiver_that_was_down_for_a_day_gets_what_there_is_room_for_and_hears_of_t
             },
         });
         let day: Vec<_> = day.collect();
-        let mut notices = Notices::begin(Path::new(STATE), Timestamp::now());
+        let mut notices = Notices::begin(Path::new(STATE), Path::new(FOLDER), Timestamp::now());
         notices.add(&day, Timestamp::now()).expect("there is room");
         let spool = || Spool::read(&Path::new(STATE).join("notices.json"));
         let spool = || spool().expect("it is whole").expect("it is there");

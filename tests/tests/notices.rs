@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sipguard::agent::{
+    FOLDER,
     happened::{Happened, Moved, Tie},
     notices::Notices,
 };
@@ -61,7 +62,7 @@ impl World {
                 webhook: None,
                 mail: None,
             },
-            notices: Notices::begin(Path::new(STATE), Timestamp::now()),
+            notices: Notices::begin(Path::new(STATE), Path::new(FOLDER), Timestamp::now()),
         }
     }
 
@@ -491,7 +492,7 @@ fn who_wants_notices_is_in_the_config_and_notify_tells_how_he_fares() {
         posted.wait_for(2);
 
         // What was sent and what waits, as the fetcher says.
-        let mut notices = Notices::begin(Path::new(STATE), Timestamp::now());
+        let mut notices = Notices::begin(Path::new(STATE), Path::new(FOLDER), Timestamp::now());
         notices
             .add(&[Happened::NothingInForce], Timestamp::now())
             .expect("there is room");
