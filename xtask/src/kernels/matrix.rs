@@ -83,7 +83,9 @@ pub(super) const BINARIES: &[Binary] = &[
             "nothing_silences_a_listener",
             "the_program_at_tc_tells_too",
             "what_is_left_out_is_counted",
+            "what_is_told_of_a_frame_in_pieces_is_whole",
             "what_monitor_mode_lets_pass_is_told_of",
+            "what_was_left_out_before_is_none_of_a_new_listeners",
         ],
         ..PLAIN
     },
