@@ -10,6 +10,8 @@ use std::{
 use ipnet::IpNet;
 use rustix::process::Signal;
 use serde_json::Value;
+use sipguard::datapath::Generation;
+use sipguard_ebpf::abi::Layer;
 use sipguard_tests::{
     dnsmasq::dnsmasq,
     found::Found,
@@ -207,6 +209,67 @@ fn many_changes_become_a_generation_and_few_do_not() {
             .succeeded();
         assert_eq!(kernel_and_list(&scene), (1_000, 1_000));
         assert!(status(&scene)["sources"][0]["refused"].is_null());
+    });
+}
+
+/// What two lists say has one entry in the kernel, which names one of them.
+#[test]
+fn lists_that_say_the_same_are_in_force_both() {
+    sandbox(|sandbox| {
+        let scene = Scene::new(sandbox, &["eth0"]);
+        scene.configure(
+            r#"
+interfaces = ["eth0"]
+[sources]
+feed1 = { url = "https://feeds.example/1.txt" }
+feed2 = { url = "https://feeds.example/2.txt" }
+[services.sip]
+udp = [5060]
+default = "allow"
+deny = ["feed1", "feed2"]
+"#,
+        );
+        let mut feed1 = Found::url("feed1", "https://feeds.example/1.txt");
+        let mut feed2 = Found::url("feed2", "https://feeds.example/2.txt");
+        feed1.all((0..100).map(nth));
+        feed2.all((40..140).map(nth));
+        scene.sipguard(["apply", "--offline"]).succeeded();
+        let all_are = |wanted: [(u64, u64); 2]| {
+            let status = status(&scene);
+            let counted = [0, 1].map(|place| {
+                let source = &status["sources"][place];
+                let number = |field: &str| source[field].as_u64().expect("it was found");
+                (number("in_kernel"), number("entries"))
+            });
+            assert_eq!(counted, wanted, "{status}");
+            let stats = ["stats", "--format", "prometheus"];
+            let told = scene.sipguard(stats).succeeded().stdout;
+            for (source, (in_kernel, entries)) in ["feed1", "feed2"].iter().zip(wanted) {
+                for (what, number) in [("entries_in_kernel", in_kernel), ("entries", entries)] {
+                    let sample = format!("sipguard_source_{what}{{source=\"{source}\"}} {number}");
+                    assert!(told.lines().any(|line| line == sample), "{sample}\n{told}");
+                }
+            }
+        };
+        all_are([(100, 100), (100, 100)]);
+        // In place it is the same.
+        feed1.all((0..90).map(nth));
+        feed2.all((35..140).map(nth));
+        refresh(&scene);
+        all_are([(90, 90), (105, 105)]);
+        // What is in force of neither is told of.
+        let generation = scene.gateway.enter(|| {
+            let number = *Generation::all().expect("pins").last().expect("one");
+            Generation::open(number).expect("it is pinned")
+        });
+        let slot = generation.description.services[0].slot;
+        scene.gateway.enter(|| {
+            for place in 30..40 {
+                let removed = generation.set(slot, Layer::Live, nth(place), None);
+                removed.expect("the kernel takes it");
+            }
+        });
+        all_are([(80, 90), (100, 105)]);
     });
 }
 

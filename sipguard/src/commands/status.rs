@@ -27,8 +27,8 @@
 //! `bans` are those of other programs, `overruled_bans` those of them that an entry by hand covers, so that they decide nothing.
 //! `pending` is null where no apply waits to be confirmed; `previous` is null where nothing was in force before; where it has `lapsed`, what
 //! was in force before is again, and the next command that changes something clears up.
-//! `sources` are the live ones: `entries` is how many the last good copy has, or null where there never was one, and `in_kernel` how many the
-//! kernel has of it, in the service that has the fewest of those that name it; `overruled` is how many decide nothing in some service, because an
+//! `sources` are the live ones: `entries` is how many the last good copy has (without those of which the kernel has none because they ended), or
+//! null where there never was one, and `in_kernel` how many the kernel has of it, whoever else says them, in the service that has the fewest of those that name it; `overruled` is how many decide nothing in some service, because an
 //! entry by hand says the opposite there; `error` is why the last try failed, `refused` why what was
 //! found last is not in force, and `stale` whether it has been the same for longer than its `stale_after`.
 //! `receivers` are those who get notices, as `notify` tells it.

@@ -2,11 +2,13 @@
 
 use std::{collections::HashMap, path::Path};
 
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use sipguard_ebpf::abi::Layer;
-use sipguard_lists::said::Message;
+use sipguard_lists::{found::Entry, said::Message};
 
+use super::living::is_in_force;
 use crate::{
     datapath::{self, Generation},
     host::Host,
@@ -27,9 +29,9 @@ pub struct SourceReport {
     pub source: String,
     /// `names`, `url`, `countries`, `crowdsec` or `etcd`.
     pub kind: &'static str,
-    /// How many entries the last good copy has; null where there never was one.
+    /// How many entries the last good copy has, without those of which the kernel has none because they ended; null where there never was one.
     pub entries: Option<usize>,
-    /// How many the kernel has of it, in the service that has the fewest of those that name it.
+    /// How many the kernel has of it, whoever else says them, in the service that has the fewest of those that name it.
     pub in_kernel: usize,
     /// How many of them decide nothing in some service, because an entry by hand says the opposite there.
     pub overruled: usize,
@@ -93,13 +95,26 @@ impl SourceReport {
             if let Ok(Some(copy)) = host.copies().open(&source.task) {
                 by_hand.overrules(generation, source, &copy, None, now, |_| overruled += 1)?;
             }
-            Ok(Self {
+            let mut report = Self {
                 in_kernel: in_kernel(source).unwrap_or_default(),
                 overruled,
                 ..Self::of(host, source, state, now)
-            })
+            };
+            if report.is_fewer()
+                && let Some(wanted) = Wanted::of(host, generation, source, now)?
+            {
+                report.entries = Some(wanted.entries);
+                report.in_kernel = wanted.in_kernel();
+            }
+            Ok(report)
         });
         reports.collect()
+    }
+
+    /// Whether the kernel has fewer entries that name this source than its copy has. That says no more than that they are to be looked up: of
+    /// a prefix that several say, the kernel's entry names one.
+    fn is_fewer(&self) -> bool {
+        self.entries.is_some_and(|entries| self.in_kernel < entries)
     }
 
     /// Whether nobody answers, and not for a moment alone: what is silent now may have been asked at a bad moment.
@@ -145,6 +160,132 @@ impl SourceReport {
             stale: changed.is_some_and(|changed| {
                 stale_after.is_some_and(|after| now.wall.duration_since(changed).as_secs() > after)
             }),
+        }
+    }
+}
+
+/// What the kernel is to have of a copy, looked up one by one: that takes a while where there are many.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// The services that use it, and how many of the entries each has.
+    services: Vec<(u8, usize)>,
+    entries: usize,
+}
+
+impl Wanted {
+    /// Of a source; `None` where it can't be read, which is told of elsewhere.
+    fn of(
+        host: &Host,
+        generation: &Generation,
+        source: &LiveSource,
+        now: Now,
+    ) -> Result<Option<Self>, datapath::Error> {
+        let circumstances = Circumstances {
+            now: now.wall,
+            own: &[],
+        };
+        let services = &generation.description.services;
+        let uses = source.uses.iter();
+        let services = uses.filter_map(|it| services.get(usize::from(it.service)));
+        let mut wanted = Self {
+            services: services.map(|found| (found.slot, 0)).collect(),
+            entries: 0,
+        };
+        let mut failed = Ok(());
+        let read = host.copies().read(&source.task, circumstances, |entry| {
+            let look_up = |slot, prefix| is_in_force(generation, slot, prefix);
+            if failed.is_ok() {
+                failed = wanted.see(&entry, now, look_up);
+            }
+        });
+        failed?;
+        Ok(matches!(read, Ok(Some(_))).then_some(wanted))
+    }
+
+    /// Counts an entry, which `look_up` finds in a service or not. One that has ended is not wanted.
+    fn see<E>(
+        &mut self,
+        entry: &Entry,
+        now: Now,
+        mut look_up: impl FnMut(u8, IpNet) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        if entry.end.is_some_and(|end| end <= now.wall) {
+            return Ok(());
+        }
+        self.entries += 1;
+        for (slot, count) in &mut self.services {
+            *count += usize::from(look_up(*slot, entry.prefix)?);
+        }
+        Ok(())
+    }
+
+    /// How many of them the service has that has the fewest.
+    fn in_kernel(&self) -> usize {
+        let counts = self.services.iter().map(|(_, count)| *count);
+        counts.min().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[test]
+    fn what_has_ended_is_not_wanted_and_the_service_with_the_fewest_counts() {
+        let wall = Timestamp::from_second(1_780_000_000).unwrap();
+        let now = Now { boot_ns: 0, wall };
+        let mut wanted = Wanted {
+            services: vec![(3, 0), (7, 0)],
+            entries: 0,
+        };
+        for (prefix, end) in [
+            ("192.0.2.1/32", None),
+            ("192.0.2.2/32", Some(1)),
+            ("192.0.2.3/32", Some(0)),
+            ("192.0.2.4/32", Some(-60)),
+            ("192.0.2.5/32", None),
+        ] {
+            let entry = Entry {
+                prefix: prefix.parse().unwrap(),
+                first: wall,
+                last: wall,
+                end: end.map(|second| wall + SignedDuration::from_secs(second)),
+                comment: None,
+            };
+            // One service has them all, the other one lacks one.
+            let look_up = |slot, _| Ok::<_, Infallible>(slot == 3 || prefix != "192.0.2.5/32");
+            wanted.see(&entry, now, look_up).unwrap();
+        }
+        assert_eq!((wanted.entries, wanted.in_kernel()), (3, 2));
+    }
+
+    #[test]
+    fn the_copy_is_looked_up_only_where_the_kernel_names_fewer() {
+        let source = |entries, in_kernel| SourceReport {
+            source: "feed".to_owned(),
+            kind: "url",
+            entries,
+            in_kernel,
+            overruled: 0,
+            asked: None,
+            answered: None,
+            changed: None,
+            next: None,
+            said: None,
+            error: None,
+            refused: None,
+            stale: false,
+        };
+        for (entries, in_kernel, is_fewer) in [
+            (None, 0, false),
+            (Some(0), 0, false),
+            (Some(100), 99, true),
+            (Some(100), 100, false),
+            (Some(100), 400, false),
+        ] {
+            assert_eq!(source(entries, in_kernel).is_fewer(), is_fewer);
         }
     }
 }
