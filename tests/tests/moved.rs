@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use serde_json::Value;
 use sipguard::{
@@ -164,6 +164,47 @@ fn whom_a_program_denies_though_he_was_allowed_is_told_of() {
         say(mend);
         assert!(scene.passes("eth0", BANNED, 5060), "a person comes first");
         assert_eq!(status(&scene)["moved"], serde_json::json!([]));
+    });
+}
+
+/// Nothing changes when an entry ends, so nobody looks then.
+#[test]
+fn until_when_somebody_was_allowed_is_told_as_it_was() {
+    const GUEST: &str = "192.0.2.50";
+    sandbox(|sandbox| {
+        let mut journal = Journal::listen(sandbox);
+        let scene = applied(sandbox);
+        let _agent = Agent::start(&scene.gateway);
+        scene
+            .sipguard(["allow", GUEST, "--service", "sip", "--for", "10s"])
+            .succeeded();
+        let listed = scene.sipguard(["list", "--json"]).succeeded().stdout;
+        let mut entries = listed
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let guest = entries.find(|entry| entry["prefix"] == GUEST);
+        let time = |text: &Value| -> Timestamp {
+            let text = text.as_str().expect("a time");
+            text.parse().expect("a time")
+        };
+        let end = time(&guest.expect("it is listed")["until"]);
+        while_it_knocks(&scene, &invite(&scene, GUEST), "it is told of", || {
+            journal.read();
+            !journal.of("provider_moved").is_empty()
+        });
+        let told = journal.wait_for("provider_moved", 0);
+        assert_eq!(told["SIPGUARD_ADDRESS"], GUEST);
+        let until = &status(&scene)["moved"][0]["addresses"][0]["allowed_until"];
+        for until in [
+            time(until),
+            time(&Value::from(&*told["SIPGUARD_ALLOWED_UNTIL"])),
+        ] {
+            let off = end.duration_since(until).abs();
+            assert!(
+                off <= SignedDuration::from_secs(2),
+                "{until}, and not {end}"
+            );
+        }
     });
 }
 
@@ -334,16 +375,17 @@ fn a_clock_that_jumps_makes_nobody_forgotten() {
                     .look(&live, &state, looked.now)
                     .expect("the kernel answers");
                 let known = allowed.itself("sip", "198.51.100.7/32".parse().expect("a prefix"));
-                (looked.happened.len(), known.map(|known| known.last))
+                let until = known.map(|known| known.until(Timestamp::MAX));
+                (looked.happened.len(), until)
             })
         };
-        let (told, seen) = look(0);
-        assert_eq!(told, 0);
-        let seen = seen.expect("it is allowed");
+        assert_eq!(look(0).0, 0);
         // He is not listed any more, and the clock jumps.
         scene.configure(&POLICY.replace("198.51.100.7", "203.0.113.7"));
         scene.sipguard(["apply"]).succeeded();
-        assert_eq!(look(0).0, 1, "another generation");
+        let (told, seen) = look(0);
+        assert_eq!(told, 1, "another generation");
+        let seen = seen.expect("it was allowed");
         for days in [40, -40, 4000, 0] {
             assert_eq!(look(days), (0, Some(seen)), "{days} days off");
         }

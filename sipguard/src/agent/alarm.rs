@@ -199,7 +199,7 @@ impl Alarms {
             denied,
         } = *knock;
         let (known, until) = match allowed.itself(service, address.into()) {
-            Some(known) => (known, Some(known.last)),
+            Some(known) => (known, Some(known.until(time))),
             None if denied => return None,
             None => (allowed.neighbour(service, address.into())?, None),
         };
@@ -229,7 +229,8 @@ impl Alarms {
             knocker.last = time;
             knocker.packets += 1;
             knocker.method = method.or(knocker.method.take());
-            knocker.allowed_until = until.or(knocker.allowed_until);
+            // What was in force when it was looked at last was so until his first packet that was dropped, at most.
+            knocker.allowed_until = knocker.allowed_until.or(until);
             knocker.denied = denied;
         } else {
             if alarm.addresses.len() == MOST {

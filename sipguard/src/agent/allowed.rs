@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     io,
     path::Path,
+    time::Duration,
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -37,6 +38,8 @@ pub struct Allowed {
     lengths: [Lengths; 2],
     services: Vec<String>,
     sources: Vec<String>,
+    /// The number of the last look.
+    looks: u16,
 }
 
 /// From 1 to 128, the lowest bit being that of 1.
@@ -47,8 +50,36 @@ type Lengths = u128;
 struct Seen {
     /// Index into the sources.
     source: u16,
-    /// When it was in force last, seconds since 1970.
-    last: i64,
+    /// The look that saw it last.
+    look: u16,
+    /// What that look found.
+    found: Found,
+    /// Until when it was in force as far as is known, seconds since 1970: until its end, which may be still to come, or until that look.
+    until: i64,
+}
+
+// Of so many there is one each.
+const _: () = assert!(size_of::<Seen>() == 16);
+
+/// How long an entry is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// Until somebody takes it away.
+    Stays,
+    /// Until its end.
+    Ends,
+    /// It is no more, or nobody has looked since the file was read.
+    Gone,
+}
+
+impl Seen {
+    /// Until when it was in force, where that is asked at a moment. What stays was in force until then: a change is looked at soon.
+    fn until(self, now: i64) -> i64 {
+        match self.found {
+            Found::Stays => now,
+            Found::Ends | Found::Gone => self.until.min(now),
+        }
+    }
 }
 
 /// What is known of an address.
@@ -58,8 +89,14 @@ pub struct Known<'a> {
     pub source: &'a str,
     /// The entry.
     pub entry: IpNet,
-    /// When that was in force last.
-    pub last: Timestamp,
+    seen: Seen,
+}
+
+impl Known<'_> {
+    /// Until when the entry was in force, where that is asked at a moment; until then, where it may be in force still.
+    pub fn until(&self, now: Timestamp) -> Timestamp {
+        Timestamp::from_second(self.seen.until(now.as_second())).unwrap_or(now)
+    }
 }
 
 /// As it is written.
@@ -94,13 +131,20 @@ impl Allowed {
         });
         let mut read = Self {
             entries: entries
-                .map(|(service, prefix, source, last)| {
-                    ((service, prefix.trunc()), Seen { source, last })
+                .map(|(service, prefix, source, until)| {
+                    // What became of it since, nobody has seen.
+                    let seen = Seen {
+                        source,
+                        look: 0,
+                        found: Found::Gone,
+                        until,
+                    };
+                    ((service, prefix.trunc()), seen)
                 })
                 .collect(),
-            lengths: Default::default(),
             services: written.services,
             sources: written.sources,
+            ..Self::default()
         };
         read.note_lengths();
         Ok(read)
@@ -117,13 +161,13 @@ impl Allowed {
             services: self.services.clone(),
             sources: self.sources.clone(),
             entries: entries
-                .map(|(&(service, prefix), seen)| (service, prefix, seen.source, seen.last))
+                .map(|(&(service, prefix), seen)| (service, prefix, seen.source, seen.until))
                 .collect(),
         };
         kept::write(folder, FILE, &written)
     }
 
-    /// Looks at all that is in force. Returns whether it allows anybody else than when it was looked at last.
+    /// Looks at all that is in force. Returns whether somebody came or went, or has another end, since it was looked at last.
     ///
     /// # Errors
     /// Where the kernel can't be asked.
@@ -133,11 +177,7 @@ impl Allowed {
             Some((place, own.comment.as_deref()?))
         });
         let comments: HashMap<_, _> = commented.collect();
-        let mut look = Look {
-            others: false,
-            now: now.wall,
-            allowed: self,
-        };
+        let mut look = Look::begin(self, now.wall);
         let description = &live.generation.description;
         live.generation.for_each(|entry| {
             if entry.value.live(|| now.boot_ns) != Some(Reason::Allowed) {
@@ -167,10 +207,12 @@ impl Allowed {
                     }
                 }
             };
-            look.see(&found.service.name, entry.prefix, source);
+            let end = end(&entry.value, now);
+            look.see(&found.service.name, entry.prefix, source, end);
         })?;
-        let others = look.others;
-        self.forget(state.clock.least(now.boot_ns));
+        let least = state.clock.least(now.boot_ns);
+        let others = look.end(least);
+        self.forget(least);
         Ok(others)
     }
 
@@ -178,15 +220,19 @@ impl Allowed {
     /// it is certainly as late as `least`.
     fn forget(&mut self, least: Timestamp) {
         let oldest = least.saturating_sub(KEPT).unwrap_or(least).as_second();
-        self.entries.retain(|_, seen| seen.last >= oldest);
+        self.entries.retain(|_, seen| seen.until >= oldest);
         if self.entries.len() > MOST {
-            let mut times: Vec<i64> = self.entries.values().map(|seen| seen.last).collect();
-            times.sort_unstable_by(|one, other| other.cmp(one));
-            let (edge, mut room) = (times[MOST - 1], MOST);
+            // What is in force, and then what was until lately.
+            let looks = self.looks;
+            let rank = |seen: &Seen| (seen.look == looks, seen.until);
+            let mut ranks: Vec<_> = self.entries.values().map(rank).collect();
+            ranks.sort_unstable_by(|one, other| other.cmp(one));
+            let edge = ranks[MOST - 1];
+            let mut room = MOST - ranks.partition_point(|rank| *rank > edge);
             self.entries.retain(|_, seen| {
-                let stays = seen.last >= edge && room > 0;
-                room -= usize::from(stays);
-                stays
+                let is_at_edge = rank(seen) == edge && room > 0;
+                room -= usize::from(is_at_edge);
+                is_at_edge || rank(seen) > edge
             });
         }
         self.note_lengths();
@@ -255,7 +301,7 @@ impl Allowed {
         Some(Known {
             source: self.sources.get(usize::from(seen.source))?,
             entry,
-            last: Timestamp::from_second(seen.last).ok()?,
+            seen,
         })
     }
 }
@@ -270,15 +316,33 @@ fn is_own(value: &Value) -> bool {
     value.permanent & ALLOW_OWN != 0 || value.allow_until != 0
 }
 
+/// When what allows now ends by itself; none where it does not.
+fn end(value: &Value, now: Now) -> Option<Timestamp> {
+    let left = value.allow_until.checked_sub(now.boot_ns)?;
+    if value.live(|| value.allow_until) == Some(Reason::Allowed) {
+        return None;
+    }
+    now.wall.checked_add(Duration::from_nanos(left)).ok()
+}
+
 /// One look at what is in force.
 struct Look<'a> {
     allowed: &'a mut Allowed,
     others: bool,
-    now: Timestamp,
+    now: i64,
 }
 
-impl Look<'_> {
-    fn see(&mut self, service: &str, prefix: IpNet, source: &str) {
+impl<'a> Look<'a> {
+    fn begin(allowed: &'a mut Allowed, now: Timestamp) -> Self {
+        allowed.looks = allowed.looks.wrapping_add(1);
+        Self {
+            allowed,
+            others: false,
+            now: now.as_second(),
+        }
+    }
+
+    fn see(&mut self, service: &str, prefix: IpNet, source: &str, end: Option<Timestamp>) {
         if prefix.prefix_len() < least_specific_ban(prefix) {
             // Nobody's own: everybody, for a certificate's two minutes, or half the world.
             return;
@@ -294,11 +358,17 @@ impl Look<'_> {
         let has_room = entries.len() < 2 * MOST;
         let seen = Seen {
             source,
-            last: self.now.as_second(),
+            look: self.allowed.looks,
+            found: end.map_or(Found::Stays, |_| Found::Ends),
+            until: end.map_or(self.now, Timestamp::as_second),
         };
         match entries.get_mut(&(service, prefix)) {
             Some(before) => {
-                self.others |= before.source != source;
+                // The clocks are not asked at quite the same moment.
+                let is_same_end = before.until.abs_diff(seen.until) <= 1;
+                self.others |= before.source != source
+                    || before.found != seen.found
+                    || seen.found == Found::Ends && !is_same_end;
                 *before = seen;
             }
             None if has_room => {
@@ -307,6 +377,28 @@ impl Look<'_> {
             }
             None => {}
         }
+    }
+
+    /// What was not seen is in force no longer: it ended, or was taken away a moment ago. Returns whether anything changed. What has gone before
+    /// was not in force later than now, if it is certain that it is not later: a clock that goes back says nothing of it.
+    fn end(self, least: Timestamp) -> bool {
+        let Self {
+            allowed,
+            mut others,
+            now,
+        } = self;
+        let is_certain = least.as_second() >= now;
+        let looks = allowed.looks;
+        let gone = allowed.entries.values_mut();
+        for seen in gone.filter(|seen| seen.look != looks) {
+            let until = match seen.found {
+                Found::Gone if !is_certain => continue,
+                _ => seen.until(now),
+            };
+            others |= seen.until != until;
+            (seen.found, seen.until) = (Found::Gone, until);
+        }
+        others
     }
 }
 
@@ -324,6 +416,8 @@ fn number<N: TryFrom<usize>>(names: &mut Vec<String>, name: &str) -> Option<N> {
 mod tests {
     use std::fs;
 
+    use sipguard_ebpf::abi::{ALLOW_CONFIG, DENY_CONFIG};
+
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -340,15 +434,24 @@ mod tests {
         now: Timestamp,
         entries: &[(&str, &str, &str)],
     ) -> bool {
-        let mut look = Look {
-            others: false,
-            now,
-            allowed,
-        };
-        for (service, prefix, source) in entries {
-            look.see(service, net(prefix), source);
+        let entries = entries.iter();
+        let entries: Vec<_> = entries
+            .map(|&(service, prefix, source)| (service, prefix, source, None))
+            .collect();
+        see_ending(allowed, now, &entries)
+    }
+
+    /// The same of entries that may have an end.
+    fn see_ending(
+        allowed: &mut Allowed,
+        now: Timestamp,
+        entries: &[(&str, &str, &str, Option<Timestamp>)],
+    ) -> bool {
+        let mut look = Look::begin(allowed, now);
+        for &(service, prefix, source, end) in entries {
+            look.see(service, net(prefix), source, end);
         }
-        let others = look.others;
+        let others = look.end(now);
         allowed.forget(now);
         others
     }
@@ -391,8 +494,107 @@ mod tests {
         assert_eq!(itself("web", "198.51.100.7/32"), None, "in another service");
         assert_eq!(itself("sip", "192.0.2.10/32"), None);
         assert_eq!(itself("no", "203.0.113.9/32"), None);
-        let last = allowed.itself("sip", net("203.0.113.9/32")).unwrap().last;
-        assert_eq!(last, at(60));
+    }
+
+    fn until(allowed: &Allowed, address: &str, now: Timestamp) -> Timestamp {
+        allowed.itself("sip", net(address)).unwrap().until(now)
+    }
+
+    #[test]
+    fn what_has_an_end_was_allowed_until_then_whenever_it_is_looked_at() {
+        let address = "198.51.100.7/32";
+        let mut allowed = Allowed::default();
+        let ending = |end| [("sip", address, "command line", Some(at(end)))];
+        assert!(see_ending(&mut allowed, at(0), &ending(40)));
+        let until_at = |allowed: &Allowed, second| until(allowed, address, at(second));
+        assert_eq!(until_at(&allowed, 30), at(30), "it is in force");
+        // Nobody has looked since.
+        assert_eq!(until_at(&allowed, 41), at(40));
+        assert_eq!(until_at(&allowed, 3000), at(40));
+        assert!(!see(&mut allowed, at(3600), &[]), "that was known");
+        assert_eq!(until_at(&allowed, 3601), at(40));
+
+        // It is said anew, and gets another end.
+        assert!(see_ending(&mut allowed, at(4000), &ending(9000)));
+        assert!(!see_ending(&mut allowed, at(4060), &ending(9001)));
+        assert!(see_ending(&mut allowed, at(4120), &ending(9999)));
+        // Somebody takes it away before.
+        assert!(see(&mut allowed, at(5000), &[]));
+        assert_eq!(until_at(&allowed, 20_000), at(5000));
+    }
+
+    #[test]
+    fn what_has_no_end_was_allowed_until_it_is_missed() {
+        let mut allowed = allowed();
+        let address = "203.0.113.9/32";
+        // It has gone since it was looked at; when, will be seen.
+        assert_eq!(until(&allowed, address, at(3599)), at(3599));
+        assert!(see(&mut allowed, at(3600), &[]));
+        assert!(!see(&mut allowed, at(7200), &[]), "nothing new");
+        assert_eq!(until(&allowed, address, at(8000)), at(3600));
+        // A clock that goes back says nothing that is still to come, and changes nothing.
+        assert_eq!(until(&allowed, address, at(100)), at(100));
+        let look = Look::begin(&mut allowed, at(100));
+        assert!(!look.end(at(-400)));
+        assert_eq!(until(&allowed, address, at(8000)), at(3600));
+    }
+
+    #[test]
+    fn what_was_to_end_much_later_is_forgotten_thirty_days_after_it_ended() {
+        let (day, address) = (86_400, "198.51.100.7/32");
+        let ending = [("sip", address, "trunk", Some(at(400 * day)))];
+        let mut allowed = Allowed::default();
+        see_ending(&mut allowed, at(0), &ending);
+        let folder = tempfile::tempdir().unwrap();
+        allowed.write(folder.path()).unwrap();
+        // The agent may have been away when it was taken back.
+        for mut allowed in [Allowed::read(folder.path()).unwrap(), allowed] {
+            assert_eq!(until(&allowed, address, at(day)), at(day));
+            assert!(see(&mut allowed, at(2 * day), &[]));
+            see(&mut allowed, at(32 * day), &[]);
+            assert_eq!(until(&allowed, address, at(32 * day)), at(2 * day));
+            see(&mut allowed, at(32 * day + 1), &[]);
+            assert!(allowed.itself("sip", net(address)).is_none());
+        }
+    }
+
+    #[test]
+    fn what_allows_ends_where_the_kernel_says_so_and_nothing_else_allows() {
+        let now = Now {
+            boot_ns: 5_000_000_000,
+            wall: at(0),
+        };
+        let value = |allow_until, deny_until, permanent| Value {
+            allow_until,
+            deny_until,
+            permanent,
+            ..Value::default()
+        };
+        for (value, ends) in [
+            (value(45_000_000_000, 0, 0), Some(at(40))),
+            (value(45_000_000_000, 0, DENY_CONFIG), Some(at(40))),
+            (value(45_000_000_000, 4_000_000_000, 0), Some(at(40))),
+            (value(45_000_000_000, 0, ALLOW_CONFIG), None),
+            (value(4_000_000_000, 0, ALLOW_OWN), None),
+            (value(0, 0, ALLOW_OWN), None),
+        ] {
+            assert_eq!(value.live(|| now.boot_ns), Some(Reason::Allowed));
+            assert_eq!(end(&value, now), ends, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_force_has_room_before_what_was_until_now() {
+        let many: Vec<String> = (0..u32::try_from(MOST).unwrap())
+            .map(|number| format!("{}/32", std::net::Ipv4Addr::from_bits(number << 4)))
+            .collect();
+        let entries: Vec<_> = many.iter().map(|it| ("sip", &**it, "feed")).collect();
+        let mut allowed = Allowed::default();
+        see(&mut allowed, at(0), &entries);
+        // All of them go, and one comes.
+        see(&mut allowed, at(60), &[("sip", "203.0.113.9/32", "trunk")]);
+        assert_eq!(allowed.entries.len(), MOST);
+        assert!(allowed.itself("sip", net("203.0.113.9/32")).is_some());
     }
 
     #[test]
@@ -442,6 +644,7 @@ mod tests {
     fn thirty_days_are_remembered_and_no_more_than_there_is_room_for() {
         let mut allowed = allowed();
         let day = 86_400;
+        see(&mut allowed, at(60), &[]);
         see(
             &mut allowed,
             at(30 * day),
@@ -471,10 +674,18 @@ mod tests {
         assert_eq!(Allowed::read(folder.path()).unwrap(), Allowed::default());
         let written = allowed();
         written.write(folder.path()).unwrap();
-        assert_eq!(Allowed::read(folder.path()).unwrap(), written);
+        let read = Allowed::read(folder.path()).unwrap();
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let text = fs::read_to_string(&file).unwrap();
+        // Other versions read it, too.
+        assert!(
+            text.contains(r#"[0,"203.0.113.0/24",0,1780000060]"#),
+            "{text}"
+        );
+        read.write(folder.path()).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        assert_eq!(until(&read, "203.0.113.9/32", at(100)), at(60));
         for damaged in [
             &text[..text.len() / 2],
             "",
