@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io,
+    io, mem,
     path::Path,
     time::Duration,
 };
@@ -48,8 +48,8 @@ type Lengths = u128;
 /// An entry that allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
-    /// Index into the sources.
-    source: u16,
+    /// Index into the sources, of which there may be more during a look than there are entries afterwards.
+    source: u32,
     /// The look that saw it last.
     look: u16,
     /// What that look found.
@@ -134,7 +134,7 @@ impl Allowed {
                 .map(|(service, prefix, source, until)| {
                     // What became of it since, nobody has seen.
                     let seen = Seen {
-                        source,
+                        source: source.into(),
                         look: 0,
                         found: Found::Gone,
                         until,
@@ -146,6 +146,7 @@ impl Allowed {
             sources: written.sources,
             ..Self::default()
         };
+        read.forget_names();
         read.note_lengths();
         Ok(read)
     }
@@ -161,7 +162,10 @@ impl Allowed {
             services: self.services.clone(),
             sources: self.sources.clone(),
             entries: entries
-                .map(|(&(service, prefix), seen)| (service, prefix, seen.source, seen.until))
+                .filter_map(|(&(service, prefix), seen)| {
+                    let source = u16::try_from(seen.source).ok()?;
+                    Some((service, prefix, source, seen.until))
+                })
                 .collect(),
         };
         kept::write(folder, FILE, &written)
@@ -235,7 +239,33 @@ impl Allowed {
                 is_at_edge || rank(seen) > edge
             });
         }
+        self.forget_names();
         self.note_lengths();
+    }
+
+    /// Forgets names of sources and services, and comments, that no entry has any more.
+    fn forget_names(&mut self) {
+        let used = self.entries.values().map(|seen| place(seen.source));
+        let numbers: Vec<u32> = keep_used(&mut self.sources, used);
+        for seen in self.entries.values_mut() {
+            if let Some(number) = numbers.get(place(seen.source)) {
+                seen.source = *number;
+            }
+        }
+        let before = self.services.len();
+        let used = self
+            .entries
+            .keys()
+            .map(|(service, _)| usize::from(*service));
+        let numbers: Vec<u8> = keep_used(&mut self.services, used);
+        if self.services.len() < before {
+            let entries = mem::take(&mut self.entries).into_iter();
+            let entries = entries.filter_map(|((service, prefix), seen)| {
+                let number = numbers.get(usize::from(service))?;
+                Some(((*number, prefix), seen))
+            });
+            self.entries = entries.collect();
+        }
     }
 
     fn note_lengths(&mut self) {
@@ -299,7 +329,7 @@ impl Allowed {
 
     fn known(&self, entry: IpNet, seen: Seen) -> Option<Known<'_>> {
         Some(Known {
-            source: self.sources.get(usize::from(seen.source))?,
+            source: self.sources.get(place(seen.source))?,
             entry,
             seen,
         })
@@ -402,14 +432,42 @@ impl<'a> Look<'a> {
     }
 }
 
-/// The number of a name, which gets one where it has none.
+/// An index.
+fn place(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// The number of a name, which gets one where it has none; none where there are too many.
 fn number<N: TryFrom<usize>>(names: &mut Vec<String>, name: &str) -> Option<N> {
-    let place = names.iter().position(|known| known == name);
-    let place = place.unwrap_or_else(|| {
-        names.push(name.to_owned());
-        names.len() - 1
+    if let Some(place) = names.iter().position(|known| known == name) {
+        return N::try_from(place).ok();
+    }
+    let number = N::try_from(names.len()).ok()?;
+    names.push(name.to_owned());
+    Some(number)
+}
+
+/// Keeps of these names those that are used, by number. Returns the number that each has from then on.
+fn keep_used<N: TryFrom<usize>>(
+    names: &mut Vec<String>,
+    used: impl Iterator<Item = usize>,
+) -> Vec<N> {
+    let mut is_used = vec![false; names.len()];
+    for number in used {
+        if let Some(is_used) = is_used.get_mut(number) {
+            *is_used = true;
+        }
+    }
+    let mut stays = is_used.iter();
+    names.retain(|_| stays.next().copied().unwrap_or_default());
+    names.shrink_to_fit();
+    // A number is never larger than the one before, so what is used has one.
+    let numbers = is_used.iter().scan(0, |next, is_used| {
+        let number = N::try_from(*next).ok()?;
+        *next += usize::from(*is_used);
+        Some(number)
     });
-    N::try_from(place).ok()
+    numbers.collect()
 }
 
 #[cfg(test)]
@@ -664,6 +722,64 @@ mod tests {
         assert_eq!(allowed.entries.len(), MOST);
         assert!(allowed.itself("sip", net("192.0.2.1/32")).is_none());
         assert!(allowed.itself("sip", net("0.0.0.16/32")).is_some());
+    }
+
+    #[test]
+    fn names_that_nobody_has_any_more_are_forgotten_and_those_that_stay_are_not_mixed_up() {
+        let mut allowed = allowed();
+        let day = 86_400;
+        let web = ("web", "192.0.2.10/32", "the lawyer of Jones");
+        see(&mut allowed, at(20 * day), &[web]);
+        assert_eq!(allowed.sources, ["trunk", "other", "wide", web.2]);
+        // A month after the others, and nobody is left in the first service.
+        let renamed = ("web", "192.0.2.10/32", "admins");
+        see(&mut allowed, at(40 * day), &[renamed]);
+        see(&mut allowed, at(51 * day), &[]);
+        assert_eq!(
+            (&*allowed.sources, &*allowed.services),
+            (&["admins".to_owned()][..], &["web".to_owned()][..])
+        );
+        let known = allowed.itself("web", net("192.0.2.10/32")).unwrap();
+        assert_eq!(known.source, "admins");
+        let folder = tempfile::tempdir().unwrap();
+        allowed.write(folder.path()).unwrap();
+        let text = fs::read_to_string(folder.path().join(FILE)).unwrap();
+        assert!(!text.contains("Jones") && !text.contains("trunk"), "{text}");
+        let read = Allowed::read(folder.path()).unwrap();
+        assert_eq!(
+            read.itself("web", net("192.0.2.10/32")).unwrap().source,
+            "admins"
+        );
+        assert_eq!(allowed.itself("sip", net("203.0.113.9/32")), None);
+        // A service that comes anew gets a number as any other.
+        see(
+            &mut allowed,
+            at(52 * day),
+            &[("sip", "203.0.113.0/24", "trunk"), renamed],
+        );
+        let known = allowed.itself("sip", net("203.0.113.9/32")).unwrap();
+        assert_eq!(known.source, "trunk");
+    }
+
+    #[test]
+    fn names_that_were_there_before_leave_room_for_new_ones() {
+        // More comments than there are numbers for in the file, if none was ever forgotten.
+        let comments = 0..=u32::from(u16::MAX);
+        let mut allowed = Allowed {
+            sources: comments.map(|number| format!("comment {number}")).collect(),
+            ..Allowed::default()
+        };
+        see(&mut allowed, at(0), &[("sip", "203.0.113.9/32", "trunk")]);
+        let known = allowed.itself("sip", net("203.0.113.9/32")).unwrap();
+        assert_eq!(known.source, "trunk");
+        assert_eq!(allowed.sources, ["trunk"]);
+        // As many services as there are numbers for.
+        allowed.services = (0..=u8::MAX)
+            .map(|number| format!("service {number}"))
+            .collect();
+        see(&mut allowed, at(60), &[("sip", "203.0.113.9/32", "trunk")]);
+        see(&mut allowed, at(120), &[("sip", "203.0.113.9/32", "trunk")]);
+        assert!(allowed.itself("sip", net("203.0.113.9/32")).is_some());
     }
 
     #[test]
