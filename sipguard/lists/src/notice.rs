@@ -124,7 +124,7 @@ pub struct Delivery {
     pub lost: u64,
     /// When something was to be sent last, with or without success.
     pub tried: Option<Timestamp>,
-    /// Since when nothing can be sent.
+    /// Since when something waits that can't be sent.
     pub failing: Option<Timestamp>,
     /// Why the last try failed. It may quote the other side, and is fit to be printed.
     pub error: Option<String>,

@@ -30,7 +30,7 @@ pub struct ReceiverReport {
     pub lost: u64,
     /// When something was to be sent last, with or without success.
     pub tried: Option<Timestamp>,
-    /// Since when nothing can be sent.
+    /// Since when something waits that can't be sent.
     pub failing: Option<Timestamp>,
     /// Why; anybody's words, made harmless.
     pub error: Option<String>,

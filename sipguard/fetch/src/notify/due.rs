@@ -20,6 +20,8 @@ const LONGEST: Duration = Duration::from_mins(10);
 pub(super) enum Due<'s> {
     /// Send this.
     Now(Message<'s>),
+    /// Send this when the pause is over: its kind could not be sent before.
+    Again(Message<'s>),
     /// Nothing yet.
     Later,
 }
@@ -27,8 +29,14 @@ pub(super) enum Due<'s> {
 /// What was longer ago is told with its time.
 const LATE: SignedDuration = SignedDuration::from_secs(30);
 
-/// What is to be sent now: of the kind of which the oldest notice waits that may be sent.
-pub(super) fn due<'s>(spool: &'s Spool, delivery: &Delivery, now: Timestamp) -> Due<'s> {
+/// What is to be sent now: of the kind of which the oldest notice waits that may be sent. One that is refused for good holds up no other: kinds that
+/// `failed`, the longest ago first, come behind all others.
+pub(super) fn due<'s>(
+    spool: &'s Spool,
+    delivery: &Delivery,
+    failed: &[String],
+    now: Timestamp,
+) -> Due<'s> {
     let mut kinds = BTreeMap::<&str, Vec<&Notice>>::new();
     for notice in spool.notices.iter().filter(|notice| delivery.waits(notice)) {
         kinds.entry(&notice.kind).or_default().push(notice);
@@ -40,16 +48,24 @@ pub(super) fn due<'s>(spool: &'s Spool, delivery: &Delivery, now: Timestamp) -> 
         })
     };
     let sendable = kinds.into_iter().filter(|(kind, _)| may_be_sent(kind));
-    let oldest = sendable.min_by_key(|(_, notices)| notices.first().map(|notice| notice.number));
-    oldest.map_or(Due::Later, |(kind, notices)| {
+    let place = |kind: &str| failed.iter().position(|failed| failed == kind);
+    let next = sendable.min_by_key(|(kind, notices)| {
+        let oldest = notices.first().map(|notice| notice.number);
+        (place(kind), oldest)
+    });
+    next.map_or(Due::Later, |(kind, notices)| {
         let last = notices.last().map_or(now, |last| last.time);
-        Due::Now(Message {
+        let message = Message {
             spool,
             kind,
             notices,
             is_late: now.duration_since(last) > LATE,
             lost: delivery.gone(spool).saturating_sub(delivery.lost),
-        })
+        };
+        match place(kind) {
+            None => Due::Now(message),
+            Some(_) => Due::Again(message),
+        }
     })
 }
 
@@ -113,7 +129,7 @@ mod tests {
         /// All that is sent now: kind, numbers, and how many are said to be lost.
         fn sent(&mut self) -> Vec<(String, Vec<u64>, u64)> {
             let mut all = Vec::new();
-            while let Due::Now(message) = due(&self.spool, &self.delivery, self.now) {
+            while let Due::Now(message) = due(&self.spool, &self.delivery, &[], self.now) {
                 let numbers: Vec<_> = message.notices.iter().map(|it| it.number).collect();
                 let kind = message.kind.to_owned();
                 all.push((kind.clone(), numbers.clone(), message.lost));

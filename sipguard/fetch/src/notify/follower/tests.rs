@@ -1,0 +1,204 @@
+use std::cell::{Cell, RefCell};
+
+use sipguard_lists::{
+    notice,
+    notify::{Address, Webhook},
+    task,
+};
+use tempfile::TempDir;
+
+use super::*;
+
+/// A web server that takes what it is asked to take, and both clocks.
+struct Server {
+    begin: Timestamp,
+    boot: Cell<Moment>,
+    /// Kinds that are refused.
+    refused: RefCell<Vec<&'static str>>,
+    /// What came, and when, in seconds since the beginning.
+    tried: RefCell<Vec<(u64, String)>>,
+    taken: RefCell<Vec<String>>,
+}
+
+impl Outside for Server {
+    fn wall(&self) -> Timestamp {
+        self.begin + self.boot.get()
+    }
+
+    fn boot(&self) -> Moment {
+        self.boot.get()
+    }
+
+    fn send(&self, _: &str, _: &Tasks, message: &Message<'_>) -> Result<(), String> {
+        let kind = message.kind.to_owned();
+        self.tried
+            .borrow_mut()
+            .push((self.boot.get().as_secs(), kind.clone()));
+        if self.refused.borrow().contains(&message.kind) {
+            return Err("the server answers 400".to_owned());
+        }
+        self.taken.borrow_mut().push(kind);
+        Ok(())
+    }
+}
+
+/// A gateway's folders, and who follows.
+struct World {
+    files: TempDir,
+    server: Server,
+    spool: Spool,
+    follower: Follower,
+}
+
+impl World {
+    fn new() -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let world = Self {
+            server: Server {
+                begin: "2026-03-01T12:00:00Z".parse().unwrap(),
+                boot: Cell::new(Moment::ZERO),
+                refused: RefCell::default(),
+                tried: RefCell::default(),
+                taken: RefCell::default(),
+            },
+            spool: Spool::new("18b".to_owned()),
+            follower: Self::follower(files.path()),
+            files,
+        };
+        world.is_wanted();
+        world
+    }
+
+    fn follower(files: &Path) -> Follower {
+        Follower::new(
+            Notify::WEBHOOK,
+            files.join(task::FILE),
+            files.join(notice::FILE),
+            files.join(notice::FOLDER),
+        )
+    }
+
+    fn is_wanted(&self) {
+        let notify = Notify {
+            webhook: Some(Webhook {
+                address: Address::Url("https://hooks.example/secret".to_owned()),
+                insecure: false,
+                ca_file: None,
+            }),
+            mail: None,
+        };
+        let tasks = Tasks {
+            notify: Some(notify),
+            ..Tasks::none()
+        };
+        tasks.write(self.files.path(), None).unwrap();
+    }
+
+    fn happens(&mut self, kind: &str) {
+        let number = self.spool.notices.back().map_or(1, |last| last.number + 1);
+        self.spool.notices.push_back(Notice {
+            number,
+            time: self.server.wall(),
+            kind: kind.to_owned(),
+            severity: "warning".to_owned(),
+            text: "it happened".to_owned(),
+            fields: [].into(),
+        });
+        self.spool.write(self.files.path(), None).unwrap();
+    }
+
+    fn refuses(&self, kinds: impl IntoIterator<Item = &'static str>) {
+        *self.server.refused.borrow_mut() = kinds.into_iter().collect();
+    }
+
+    /// So many seconds go by, each with its turn, or a few without one.
+    fn passes(&mut self, seconds: u64) {
+        let end = self.server.boot.get() + Duration::from_secs(seconds);
+        while self.server.boot.get() < end {
+            let pause = if self.follower.turn(&self.server) {
+                LOOK
+            } else {
+                LOOK_FOR_RECEIVERS
+            };
+            self.server.boot.set(self.server.boot.get() + pause);
+        }
+    }
+
+    fn taken(&self) -> Vec<String> {
+        self.server.taken.take()
+    }
+
+    fn tried(&self) -> Vec<(u64, String)> {
+        self.server.tried.take()
+    }
+
+    fn delivery(&self) -> Option<Delivery> {
+        let file = self.files.path().join(notice::FOLDER).join("webhook.json");
+        Some(Delivery::read(File::open(file).ok()?).unwrap())
+    }
+}
+
+#[test]
+fn one_that_is_refused_for_good_holds_up_no_other() {
+    let mut world = World::new();
+    world.refuses(["source_refused"]);
+    world.happens("source_refused");
+    world.happens("provider_moved");
+    world.passes(2);
+    assert_eq!(world.taken(), ["provider_moved"]);
+    // An hour later, in one of the long pauses, one comes at once all the same.
+    world.passes(60 * 60);
+    world.happens("provider_moved");
+    world.passes(2);
+    assert_eq!(world.taken(), ["provider_moved"]);
+    // What waits is not forgotten: it fails still.
+    let delivery = world.delivery().unwrap();
+    assert_eq!(delivery.failing, Some(world.server.begin));
+    assert_eq!(delivery.error.as_deref(), Some("the server answers 400"));
+    world.refuses([]);
+    world.passes(11);
+    assert_eq!(world.taken(), ["source_refused"]);
+    let delivery = world.delivery().unwrap();
+    assert_eq!((delivery.failing, delivery.error), (None, None));
+    assert_eq!((delivery.sent, delivery.lost), (3, 0));
+}
+
+#[test]
+fn a_server_that_takes_nothing_gets_each_kind_once_and_then_one_of_them_after_each_pause() {
+    let kinds = ["failed", "flood_began", "provider_moved"];
+    let mut world = World::new();
+    world.refuses(kinds);
+    for kind in kinds {
+        world.happens(kind);
+    }
+    world.passes(60 * 60);
+    let tried = world.tried();
+    let order = kinds.iter().cycle();
+    assert!(
+        tried
+            .iter()
+            .map(|(_, kind)| kind)
+            .eq(order.take(tried.len())),
+        "{tried:?}"
+    );
+    // The pauses: 40 seconds behind the third try, then 80, 160, 320 and 600.
+    let times: Vec<_> = tried.iter().map(|(time, _)| *time).collect();
+    assert_eq!(
+        times,
+        [0, 1, 2, 42, 122, 282, 602, 1_202, 1_802, 2_402, 3_002]
+    );
+    // What happens meanwhile is tried once, too, and waits like the others then.
+    world.refuses([&kinds[..], &["not_kept"]].concat());
+    world.happens("not_kept");
+    world.passes(60);
+    assert_eq!(world.tried(), [(3_600, "not_kept".to_owned())]);
+    world.refuses([]);
+    world.passes(10 * 60);
+    let mut taken = world.taken();
+    taken.sort();
+    assert_eq!(
+        taken,
+        ["failed", "flood_began", "not_kept", "provider_moved"]
+    );
+    assert_eq!(world.delivery().unwrap().failing, None);
+}
