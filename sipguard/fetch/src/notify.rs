@@ -3,12 +3,13 @@
 //! sent again, with the same id.
 
 mod due;
+mod farewell;
 mod follower;
 mod mail;
 mod message;
 mod webhook;
 
-use std::{io, path::Path, thread};
+use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _, path::Path, thread};
 
 use jiff::Timestamp;
 use sipguard_lists::{
@@ -53,7 +54,7 @@ pub(crate) fn begin(tasks: &Path, folder: &Path) -> io::Result<()> {
     for receiver in RECEIVERS {
         let spool = tasks.with_file_name(notice::FILE);
         let (tasks, folder) = (tasks.to_owned(), folder.join(notice::FOLDER));
-        let follow = move || Follower::new(receiver, tasks, spool, folder).run(&Real);
+        let follow = move || Follower::new(receiver, tasks, spool, folder, &Real).run(&Real);
         thread::Builder::new().spawn(follow)?;
     }
     Ok(())
@@ -124,6 +125,11 @@ impl Outside for Real {
     fn send(&self, receiver: &str, tasks: &Tasks, message: &Message<'_>) -> Result<(), String> {
         send(receiver, tasks, message)
     }
+}
+
+/// Makes the folder of what became of notices, where it is not there.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o750).create(folder)
 }
 
 /// What the other side, or the system, says of a failure.

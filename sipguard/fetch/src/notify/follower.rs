@@ -1,9 +1,9 @@
 //! One receiver: what is due is sent to it, again and again.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -20,6 +20,8 @@ use sipguard_lists::{
 
 use super::{
     due::{self, Due, due},
+    farewell::Farewell,
+    make_folder,
     message::Message,
 };
 use crate::schedule::Moment;
@@ -28,8 +30,6 @@ use crate::schedule::Moment;
 const LOOK: Duration = Duration::from_secs(1);
 /// The same where nobody wants anything.
 const LOOK_FOR_RECEIVERS: Duration = Duration::from_secs(10);
-/// How long whoever wanted notices gets them after there is nothing to do any more: that nothing filters, he has to hear, too.
-const FAREWELL: Duration = Duration::from_mins(1);
 
 /// Time, and the way to who wants notices; tests have their own.
 pub(super) trait Outside {
@@ -79,8 +79,9 @@ impl<T> Watched<T> {
 pub(super) struct Follower {
     receiver: &'static str,
     tasks: Watched<Arc<Tasks>>,
-    /// What was to be done last, and until when that holds though the file is gone.
-    before: Option<(Arc<Tasks>, Moment)>,
+    /// What is to be done, where this receiver is wanted.
+    wanted: Option<Arc<Tasks>>,
+    farewell: Farewell,
     spool: Watched<Arc<Spool>>,
     folder: PathBuf,
     delivery: Option<Delivery>,
@@ -98,12 +99,14 @@ impl Follower {
         tasks: PathBuf,
         spool: PathBuf,
         folder: PathBuf,
+        outside: &impl Outside,
     ) -> Self {
         let file = File::open(folder.join(Delivery::file_name(receiver)));
         Self {
             receiver,
             tasks: Watched::new(tasks),
-            before: None,
+            wanted: None,
+            farewell: Farewell::resume(&folder, receiver, outside.wall(), outside.boot()),
             spool: Watched::new(spool),
             folder,
             // What can't be read is as good as none.
@@ -125,29 +128,35 @@ impl Follower {
         }
     }
 
-    /// What is to be done, or was a moment ago.
-    fn tasks(&mut self, now: Moment) -> Option<Arc<Tasks>> {
+    /// By what this receiver is wanted, or was until there was nothing to do any more.
+    fn tasks(&mut self, outside: &impl Outside) -> Option<Arc<Tasks>> {
         // What is damaged, the service tells.
         let read = |file: &Path| Ok::<_, String>(Tasks::read(file).ok().flatten().map(Arc::new));
-        match self.tasks.look(read).cloned() {
-            Some(tasks) => self.before = Some((tasks, now + FAREWELL)),
-            None => self.before = self.before.take().filter(|(_, until)| now < *until),
+        if let Some(tasks) = self.tasks.look(read).cloned() {
+            self.farewell.end();
+            let is_wanted = self.is_wanted(&tasks);
+            self.wanted = Some(tasks).filter(|_| is_wanted);
+            return self.wanted.clone();
         }
-        self.before.as_ref().map(|(tasks, _)| Arc::clone(tasks))
+        if let Some(tasks) = self.wanted.take() {
+            self.farewell.begin(tasks, outside.wall(), outside.boot());
+        }
+        self.farewell.tasks()
+    }
+
+    fn is_wanted(&self, tasks: &Tasks) -> bool {
+        let mut receivers = tasks.notify.iter().flat_map(Notify::receivers);
+        receivers.any(|receiver| receiver == self.receiver)
     }
 
     /// Sends what is due now; returns whether there is a receiver at all.
     fn turn(&mut self, outside: &impl Outside) -> bool {
-        let Some(tasks) = self.tasks(outside.boot()) else {
+        let Some(tasks) = self.tasks(outside) else {
             return false;
         };
-        let mut receivers = tasks.notify.iter().flat_map(Notify::receivers);
-        if receivers.all(|receiver| receiver != self.receiver) {
-            return false;
-        }
-        if let Some(spool) = self.spool() {
-            self.follow(&spool, &tasks, outside);
-        }
+        let spool = self.spool();
+        let waits = spool.is_some_and(|spool| self.follow(&spool, &tasks, outside));
+        self.farewell.end_if_over(waits, outside.boot());
         true
     }
 
@@ -156,7 +165,8 @@ impl Follower {
         self.spool.look(read).cloned()
     }
 
-    fn follow(&mut self, spool: &Spool, tasks: &Tasks, outside: &impl Outside) {
+    /// Sends what is due of a spool; returns whether something of it waits then.
+    fn follow(&mut self, spool: &Spool, tasks: &Tasks, outside: &impl Outside) -> bool {
         let now = outside.wall();
         let is_new = self.delivery.is_none();
         let delivery = self.delivery.take().filter(|it| it.spool == spool.name);
@@ -175,7 +185,9 @@ impl Follower {
             delivery.tried = Some(now);
             self.write(&delivery);
         }
+        let waits = spool.notices.iter().any(|notice| delivery.waits(notice));
         self.delivery = Some(delivery);
+        waits
     }
 
     fn taken(
@@ -234,10 +246,7 @@ impl Follower {
     }
 
     fn replace(&self, delivery: &Delivery) -> io::Result<()> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(&self.folder)?;
+        make_folder(&self.folder)?;
         let json = serde_json::to_vec(delivery)?;
         let name = Delivery::file_name(self.receiver);
         replace::stage(&self.folder, &name, 0o640, |file| file.write_all(&json))?.commit()

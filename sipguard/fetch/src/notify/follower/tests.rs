@@ -1,4 +1,7 @@
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    os::unix::fs::PermissionsExt as _,
+};
 
 use sipguard_lists::{
     notice,
@@ -53,29 +56,44 @@ struct World {
 impl World {
     fn new() -> Self {
         let files = tempfile::tempdir().unwrap();
+        let server = Server {
+            begin: "2026-03-01T12:00:00Z".parse().unwrap(),
+            boot: Cell::new(Moment::ZERO),
+            refused: RefCell::default(),
+            tried: RefCell::default(),
+            taken: RefCell::default(),
+        };
         let world = Self {
-            server: Server {
-                begin: "2026-03-01T12:00:00Z".parse().unwrap(),
-                boot: Cell::new(Moment::ZERO),
-                refused: RefCell::default(),
-                tried: RefCell::default(),
-                taken: RefCell::default(),
-            },
             spool: Spool::new("18b".to_owned()),
-            follower: Self::follower(files.path()),
+            follower: Self::follower(files.path(), &server),
             files,
+            server,
         };
         world.is_wanted();
         world
     }
 
-    fn follower(files: &Path) -> Follower {
+    fn follower(files: &Path, server: &Server) -> Follower {
         Follower::new(
             Notify::WEBHOOK,
             files.join(task::FILE),
             files.join(notice::FILE),
             files.join(notice::FOLDER),
+            server,
         )
+    }
+
+    fn starts_anew(&mut self) {
+        self.follower = Self::follower(self.files.path(), &self.server);
+    }
+
+    fn is_down(&self) {
+        fs::remove_file(self.files.path().join(task::FILE)).unwrap();
+    }
+
+    fn farewell(&self) -> PathBuf {
+        let folder = self.files.path().join(notice::FOLDER);
+        folder.join("webhook.farewell")
     }
 
     fn is_wanted(&self) {
@@ -201,4 +219,71 @@ fn a_server_that_takes_nothing_gets_each_kind_once_and_then_one_of_them_after_ea
         ["failed", "flood_began", "not_kept", "provider_moved"]
     );
     assert_eq!(world.delivery().unwrap().failing, None);
+}
+
+#[test]
+fn that_nothing_filters_is_told_however_long_it_takes_and_then_he_is_forgotten() {
+    let mut world = World::new();
+    world.passes(1);
+    world.is_down();
+    world.refuses(["nothing_in_force"]);
+    // The agent looks now and then.
+    world.passes(20);
+    world.happens("nothing_in_force");
+    world.passes(75 * 60);
+    assert_eq!(world.taken(), [""; 0]);
+    world.refuses([]);
+    world.passes(10 * 60);
+    assert_eq!(world.taken(), ["nothing_in_force"]);
+    assert!(!world.farewell().exists());
+    world.happens("failed");
+    world.passes(60);
+    assert_eq!(world.taken(), [""; 0]);
+}
+
+#[test]
+fn what_waits_for_its_ten_minutes_is_told_after_down_and_by_another_process_too() {
+    let mut world = World::new();
+    for kind in ["nothing_in_force", "in_force_again"] {
+        world.happens(kind);
+        world.passes(5);
+        assert_eq!(world.taken(), [kind]);
+    }
+    world.is_down();
+    world.happens("nothing_in_force");
+    world.passes(120);
+    let mode = fs::metadata(world.farewell()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    world.starts_anew();
+    world.passes(8 * 60);
+    assert_eq!(world.taken(), ["nothing_in_force"]);
+    assert!(!world.farewell().exists());
+}
+
+#[test]
+fn nobody_is_kept_for_more_than_a_day_nor_once_there_is_something_to_do() {
+    let mut world = World::new();
+    world.refuses(["nothing_in_force"]);
+    world.passes(1);
+    world.is_down();
+    world.happens("nothing_in_force");
+    world.passes(23 * 60 * 60);
+    world.starts_anew();
+    world.passes(61 * 60);
+    assert!(world.tried().len() > 100);
+    assert!(!world.farewell().exists());
+    world.passes(60 * 60);
+    assert_eq!(world.tried(), []);
+
+    // It is sent when there is somebody again.
+    world.is_wanted();
+    world.refuses([]);
+    world.passes(20);
+    assert_eq!(world.taken(), ["nothing_in_force"]);
+    world.is_down();
+    world.passes(2);
+    assert!(world.farewell().exists());
+    world.is_wanted();
+    world.passes(2);
+    assert!(!world.farewell().exists());
 }
