@@ -77,6 +77,7 @@ pub(crate) fn test(tasks: &Tasks) -> Vec<Tested> {
         severity: "info".to_owned(),
         text: "this is a test: notices of this gateway arrive here".to_owned(),
         fields: [].into(),
+        wanted_by: Vec::new(),
     });
     let message = Message {
         spool: &spool,

@@ -48,6 +48,9 @@ pub struct Notice {
     pub text: String,
     /// What it is about, for programs.
     pub fields: BTreeMap<String, String>,
+    /// Who was to get it when it was written, in [`Notify::receivers`](crate::notify::Notify::receivers)' words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted_by: Vec<String>,
 }
 
 /// The last notices.
@@ -236,6 +239,7 @@ mod tests {
             severity: "warning".to_owned(),
             text: "a flood began".to_owned(),
             fields: BTreeMap::from([("interface".to_owned(), "eth0".to_owned())]),
+            wanted_by: vec!["webhook".to_owned()],
         });
         spool.notices.extend(notices);
         spool
@@ -252,6 +256,12 @@ mod tests {
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o640);
         assert_eq!(written.id(2), "18b-2");
+        // Older ones do not say who wanted it.
+        let text = std::fs::read_to_string(&file).unwrap();
+        let older = folder.path().join("older");
+        std::fs::write(&older, text.replace(",\"wanted_by\":[\"webhook\"]", "")).unwrap();
+        let read = Spool::read(&older).unwrap().unwrap();
+        assert!(read.notices.iter().all(|it| it.wanted_by.is_empty()));
         for (from, to, wanted) in [
             (
                 "\"version\":1",

@@ -7,7 +7,11 @@ use std::{
 };
 
 use jiff::Timestamp;
-use sipguard_lists::notice::{FILE, MOST, Notice, NoticeError, Spool};
+use sipguard_lists::{
+    notice::{FILE, MOST, Notice, NoticeError, Spool},
+    notify::Notify,
+    task::{self, Tasks},
+};
 
 use super::happened::{Happened, Priority};
 use crate::{fetcher, report::deliveries};
@@ -19,6 +23,8 @@ pub struct Notices {
     /// Where the spool is kept meanwhile, whole, where the disk does not take it: nobody sends what stands there.
     meanwhile: PathBuf,
     spool: Spool,
+    /// Who wanted notices when something happened last.
+    wanted_by: Vec<String>,
     /// Whether there is something that the disk has not.
     unwritten: bool,
     /// How many made room for others before they were sent.
@@ -42,12 +48,16 @@ impl Notices {
         let newer = meanwhile.filter(|it| {
             (it.name == spool.name || spool.notices.is_empty()) && last(it) > last(&spool)
         });
+        let unwritten = newer.is_some();
+        let spool = newer.unwrap_or(spool);
+        let last = spool.notices.back();
         Self {
             unread,
             folder: folder.to_owned(),
             meanwhile: run.to_owned(),
-            unwritten: newer.is_some(),
-            spool: newer.unwrap_or(spool),
+            wanted_by: last.map_or(Vec::new(), |last| last.wanted_by.clone()),
+            unwritten,
+            spool,
             lost: 0,
         }
     }
@@ -58,7 +68,12 @@ impl Notices {
     /// # Errors
     /// Where the disk does not take it.
     pub fn add(&mut self, happened: &[Happened], now: Timestamp) -> io::Result<()> {
-        for happened in happened.iter().filter(|it| it.kind().is_noticed()) {
+        let noticed = happened.iter().filter(|it| it.kind().is_noticed());
+        let mut noticed = noticed.peekable();
+        if noticed.peek().is_some() {
+            self.look_who_wants_it();
+        }
+        for happened in noticed {
             let notice = self.notice(happened, now);
             self.spool.notices.push_back(notice);
             self.unwritten = true;
@@ -77,6 +92,14 @@ impl Notices {
         match fs::remove_file(meanwhile) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
+        }
+    }
+
+    /// Whoever sends may not run yet, and is to know then what was for whom. Where nothing is in force any more, those of before hear so.
+    fn look_who_wants_it(&mut self) {
+        if let Ok(Some(tasks)) = Tasks::read(&self.folder.join(task::FILE)) {
+            let receivers = tasks.notify.iter().flat_map(Notify::receivers);
+            self.wanted_by = receivers.map(ToOwned::to_owned).collect();
         }
     }
 
@@ -115,6 +138,7 @@ impl Notices {
             severity: severity(happened.kind().priority()).to_owned(),
             text: happened.sentence(),
             fields: [].into(),
+            wanted_by: self.wanted_by.clone(),
         };
         for (name, value) in happened
             .fields()
@@ -162,6 +186,8 @@ fn severity(priority: Priority) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use sipguard_lists::notify::{Address, Webhook};
+
     use super::*;
     use crate::agent::happened::{Kind, samples};
 
@@ -235,6 +261,39 @@ mod tests {
         let third = read(folder.path());
         assert_ne!(third.name, first.name);
         assert_eq!(third.notices[0].number, 1);
+    }
+
+    #[test]
+    fn each_says_who_wanted_it_when_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(task::FILE);
+        let mut notices = begin(folder.path(), now());
+        let mut happens = || {
+            notices.add(&[Happened::NothingInForce], now()).unwrap();
+            read(folder.path()).notices.pop_back().unwrap().wanted_by
+        };
+        assert_eq!(happens(), [""; 0]);
+        let webhook = Webhook {
+            address: Address::UrlFile("/etc/sipguard/webhook".into()),
+            insecure: false,
+            ca_file: None,
+        };
+        let mut tasks = Tasks {
+            notify: Some(Notify {
+                webhook: Some(webhook),
+                mail: None,
+            }),
+            ..Tasks::none()
+        };
+        tasks.write(folder.path(), None).unwrap();
+        assert_eq!(happens(), ["webhook"]);
+        // Nothing is in force any more.
+        fs::remove_file(&file).unwrap();
+        assert_eq!(happens(), ["webhook"]);
+        // Something is, and nobody wants to hear of it.
+        tasks.notify = None;
+        tasks.write(folder.path(), None).unwrap();
+        assert_eq!(happens(), [""; 0]);
     }
 
     #[test]

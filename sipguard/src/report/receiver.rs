@@ -116,6 +116,7 @@ mod tests {
             severity: "warning".to_owned(),
             text: "x".to_owned(),
             fields: [].into(),
+            wanted_by: Vec::new(),
         });
         let mut delivery = Delivery::new("1", 0);
         let of = |delivery: &Delivery, now| {

@@ -69,9 +69,13 @@ pub(super) fn due<'s>(
     })
 }
 
-/// Where a receiver begins: one that is new does not want to hear what happened before it was there.
-pub(super) fn begun(spool: &Spool, is_new: bool, now: Timestamp) -> Delivery {
-    let is_old = |notice: &&Notice| now.duration_since(notice.time) > GATHER;
+/// Where a receiver begins: one that is new does not want to hear what happened before it was there. What it was to get when it was written, it gets
+/// however late it is: whoever sends may not have run.
+pub(super) fn begun(spool: &Spool, receiver: &str, is_new: bool, now: Timestamp) -> Delivery {
+    let is_old = |notice: &&Notice| {
+        let was_wanted = notice.wanted_by.iter().any(|it| it == receiver);
+        !was_wanted && now.duration_since(notice.time) > GATHER
+    };
     let old = spool.notices.iter().rev().find(is_old);
     let before = old.filter(|_| is_new).map_or(0, |notice| notice.number);
     Delivery::new(&spool.name, before)
@@ -95,6 +99,7 @@ mod tests {
     struct World {
         spool: Spool,
         delivery: Delivery,
+        wanted_by: Vec<String>,
         now: Timestamp,
     }
 
@@ -103,6 +108,7 @@ mod tests {
             Self {
                 spool: Spool::new("18b".to_owned()),
                 delivery: Delivery::new("18b", 0),
+                wanted_by: Vec::new(),
                 now: "2026-03-01T12:00:00Z".parse().unwrap(),
             }
         }
@@ -116,6 +122,7 @@ mod tests {
                 severity: "warning".to_owned(),
                 text: "it happened".to_owned(),
                 fields: BTreeMap::new(),
+                wanted_by: self.wanted_by.clone(),
             });
             if self.spool.notices.len() > MOST {
                 self.spool.notices.pop_front();
@@ -212,11 +219,22 @@ mod tests {
         world.happens("flood_began");
         world.passes(60);
         world.happens("flood_began");
-        assert_eq!(begun(&world.spool, true, world.now).before, 1);
+        assert_eq!(begun(&world.spool, "mail", true, world.now).before, 1);
         // It had another spool before, of which this is what came then.
-        assert_eq!(begun(&world.spool, false, world.now).before, 0);
-        world.delivery = begun(&world.spool, true, world.now);
+        assert_eq!(begun(&world.spool, "mail", false, world.now).before, 0);
+        world.delivery = begun(&world.spool, "mail", true, world.now);
         assert_eq!(world.sent(), [one("flood_began", [2], 0)]);
+    }
+
+    #[test]
+    fn what_was_wanted_when_it_was_written_is_sent_however_late() {
+        let mut world = World::new();
+        world.happens("flood_began");
+        world.wanted_by = vec!["webhook".to_owned()];
+        world.happens("provider_moved");
+        world.passes(15);
+        let before = |receiver| begun(&world.spool, receiver, true, world.now).before;
+        assert_eq!([before("webhook"), before("mail")], [1, 2]);
     }
 
     #[test]

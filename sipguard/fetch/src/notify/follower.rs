@@ -168,9 +168,7 @@ impl Follower {
     /// Sends what is due of a spool; returns whether something of it waits then.
     fn follow(&mut self, spool: &Spool, tasks: &Tasks, outside: &impl Outside) -> bool {
         let now = outside.wall();
-        let is_new = self.delivery.is_none();
-        let delivery = self.delivery.take().filter(|it| it.spool == spool.name);
-        let mut delivery = delivery.unwrap_or_else(|| due::begun(spool, is_new, now));
+        let mut delivery = self.delivery(spool, now);
         let message = match due(spool, &delivery, &self.failed, now) {
             Due::Now(message) => Some(message),
             Due::Again(message) => Some(message).filter(|_| outside.boot() >= self.again),
@@ -188,6 +186,17 @@ impl Follower {
         let waits = spool.notices.iter().any(|notice| delivery.waits(notice));
         self.delivery = Some(delivery);
         waits
+    }
+
+    /// How far it is with this spool. Where it begins is written at once, so that it is known when this program is started anew.
+    fn delivery(&mut self, spool: &Spool, now: Timestamp) -> Delivery {
+        let is_new = self.delivery.is_none();
+        let known = self.delivery.take().filter(|it| it.spool == spool.name);
+        known.unwrap_or_else(|| {
+            let begun = due::begun(spool, self.receiver, is_new, now);
+            self.write(&begun);
+            begun
+        })
     }
 
     fn taken(

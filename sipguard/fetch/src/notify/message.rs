@@ -147,6 +147,7 @@ mod tests {
             severity: "error".to_owned(),
             text: format!("provider number {number}\nSubject: moved\u{1b}"),
             fields: BTreeMap::from([("address".to_owned(), "198.51.100.9".to_owned())]),
+            wanted_by: Vec::new(),
         }));
         spool
     }

@@ -50,6 +50,8 @@ struct World {
     files: TempDir,
     server: Server,
     spool: Spool,
+    /// Who wants what happens now, as the agent says.
+    wanted_by: &'static [&'static str],
     follower: Follower,
 }
 
@@ -65,6 +67,7 @@ impl World {
         };
         let world = Self {
             spool: Spool::new("18b".to_owned()),
+            wanted_by: &[Notify::WEBHOOK],
             follower: Self::follower(files.path(), &server),
             files,
             server,
@@ -121,6 +124,7 @@ impl World {
             severity: "warning".to_owned(),
             text: "it happened".to_owned(),
             fields: [].into(),
+            wanted_by: self.wanted_by.iter().map(ToString::to_string).collect(),
         });
         self.spool.write(self.files.path(), None).unwrap();
     }
@@ -286,4 +290,34 @@ fn nobody_is_kept_for_more_than_a_day_nor_once_there_is_something_to_do() {
     world.is_wanted();
     world.passes(2);
     assert!(!world.farewell().exists());
+}
+
+#[test]
+fn what_happened_before_the_fetcher_ran_at_all_is_sent_and_where_it_begins_is_written_at_once() {
+    let mut world = World::new();
+    world.wanted_by = &[];
+    world.happens("flood_began");
+    world.wanted_by = &[Notify::WEBHOOK];
+    world.happens("provider_moved");
+    // It is installed a month later.
+    world.server.boot.set(Duration::from_hours(24 * 30));
+    world.refuses(["provider_moved"]);
+    world.passes(1);
+    let delivery = world.delivery().unwrap();
+    assert_eq!((delivery.before, delivery.sent, delivery.lost), (1, 0, 0));
+    world.refuses([]);
+    world.passes(11);
+    assert_eq!(world.taken(), ["provider_moved"]);
+
+    // Nothing of it comes a second time, to nobody who has nothing to be sent either.
+    let mut world = World::new();
+    world.wanted_by = &[];
+    world.happens("flood_began");
+    world.passes(60 * 60);
+    world.taken();
+    fs::remove_dir_all(world.files.path().join(notice::FOLDER)).unwrap();
+    world.starts_anew();
+    world.passes(1);
+    assert_eq!(world.delivery().unwrap().before, 1);
+    assert_eq!(world.taken(), [""; 0]);
 }
