@@ -62,15 +62,17 @@ impl ReceiverReport {
         now: Timestamp,
     ) -> Self {
         let known = delivery.filter(|it| spool.is_some_and(|spool| it.spool == spool.name));
-        let waits = |notice: &&Notice| known.is_none_or(|delivery| delivery.waits(notice));
+        let waits = |notice: &&Notice| match known {
+            Some(delivery) => delivery.waits(notice),
+            // Nobody has begun to send. What was there before the receiver is not for it; older ones do not say.
+            None => notice.wanted_by.is_empty() || notice.wanted_by.iter().any(|it| it == receiver),
+        };
         let notices = spool.into_iter().flat_map(|spool| &spool.notices);
         let waiting: Vec<_> = notices.filter(waits).collect();
-        // One that has never sent anything may not have to send what is there.
-        let forgotten = known.and_then(|delivery| {
-            let is_long_ago = |time| now.duration_since(time) > PATIENCE;
-            let first = waiting.first().filter(|first| is_long_ago(first.time))?;
-            delivery.tried.is_none_or(is_long_ago).then_some(first.time)
-        });
+        let is_long_ago = |time| now.duration_since(time) > PATIENCE;
+        let tried = known.and_then(|delivery| delivery.tried);
+        let first = waiting.first().map(|first| first.time);
+        let forgotten = first.filter(|&first| is_long_ago(first) && tried.is_none_or(is_long_ago));
         let error = delivery.and_then(|it| it.error.as_deref());
         Self {
             receiver,
@@ -116,13 +118,14 @@ mod tests {
             severity: "warning".to_owned(),
             text: "x".to_owned(),
             fields: [].into(),
-            wanted_by: Vec::new(),
+            wanted_by: vec![Notify::MAIL.to_owned()],
         });
         let mut delivery = Delivery::new("1", 0);
-        let of = |delivery: &Delivery, now| {
-            let report = ReceiverReport::of(Notify::MAIL, Some(&spool), Some(delivery), now);
+        let report = |receiver, delivery: Option<&Delivery>, now| {
+            let report = ReceiverReport::of(receiver, Some(&spool), delivery, now);
             (report.failing, report.error)
         };
+        let of = |delivery: &Delivery, now| report(Notify::MAIL, Some(delivery), now);
         let nobody = (Some(begin), Some(NOBODY.to_owned()));
         assert_eq!(of(&delivery, minute(30)), (None, None));
         assert_eq!(of(&delivery, minute(31)), nobody);
@@ -133,5 +136,13 @@ mod tests {
         // What has been sent does not wait.
         delivery.before = 1;
         assert_eq!(of(&delivery, minute(51)), (None, None));
+        // Whoever sends has never run, or never with this spool.
+        let delivery = Delivery::new("another", 0);
+        for delivery in [None, Some(&delivery)] {
+            assert_eq!(report(Notify::MAIL, delivery, minute(30)), (None, None));
+            assert_eq!(report(Notify::MAIL, delivery, minute(31)), nobody);
+            // It was not for this one, who is new.
+            assert_eq!(report(Notify::WEBHOOK, delivery, minute(31)), (None, None));
+        }
     }
 }
