@@ -70,10 +70,17 @@ pub(super) fn due<'s>(
 }
 
 /// Where a receiver begins: one that is new does not want to hear what happened before it was there. What it was to get when it was written, it gets
-/// however late it is: whoever sends may not have run.
-pub(super) fn begun(spool: &Spool, receiver: &str, is_new: bool, now: Timestamp) -> Delivery {
+/// however late it is: whoever sends may not have run. That does not go for what was written before the receiver was `unwanted` for a while.
+pub(super) fn begun(
+    spool: &Spool,
+    receiver: &str,
+    is_new: bool,
+    unwanted: Option<Timestamp>,
+    now: Timestamp,
+) -> Delivery {
     let is_old = |notice: &&Notice| {
-        let was_wanted = notice.wanted_by.iter().any(|it| it == receiver);
+        let was_wanted = notice.wanted_by.iter().any(|it| it == receiver)
+            && unwanted.is_none_or(|last| notice.time > last);
         !was_wanted && now.duration_since(notice.time) > GATHER
     };
     let old = spool.notices.iter().rev().find(is_old);
@@ -219,10 +226,13 @@ mod tests {
         world.happens("flood_began");
         world.passes(60);
         world.happens("flood_began");
-        assert_eq!(begun(&world.spool, "mail", true, world.now).before, 1);
+        assert_eq!(begun(&world.spool, "mail", true, None, world.now).before, 1);
         // It had another spool before, of which this is what came then.
-        assert_eq!(begun(&world.spool, "mail", false, world.now).before, 0);
-        world.delivery = begun(&world.spool, "mail", true, world.now);
+        assert_eq!(
+            begun(&world.spool, "mail", false, None, world.now).before,
+            0
+        );
+        world.delivery = begun(&world.spool, "mail", true, None, world.now);
         assert_eq!(world.sent(), [one("flood_began", [2], 0)]);
     }
 
@@ -233,7 +243,7 @@ mod tests {
         world.wanted_by = vec!["webhook".to_owned()];
         world.happens("provider_moved");
         world.passes(15);
-        let before = |receiver| begun(&world.spool, receiver, true, world.now).before;
+        let before = |receiver| begun(&world.spool, receiver, true, None, world.now).before;
         assert_eq!([before("webhook"), before("mail")], [1, 2]);
     }
 

@@ -82,6 +82,8 @@ pub(super) struct Follower {
     /// What is to be done, where this receiver is wanted.
     wanted: Option<Arc<Tasks>>,
     farewell: Farewell,
+    /// When it was last seen that somebody wants something, and not this receiver.
+    unwanted: Option<Timestamp>,
     spool: Watched<Arc<Spool>>,
     folder: PathBuf,
     delivery: Option<Delivery>,
@@ -107,6 +109,7 @@ impl Follower {
             tasks: Watched::new(tasks),
             wanted: None,
             farewell: Farewell::resume(&folder, receiver, outside.wall(), outside.boot()),
+            unwanted: None,
             spool: Watched::new(spool),
             folder,
             // What can't be read is as good as none.
@@ -136,6 +139,9 @@ impl Follower {
             self.farewell.end();
             let is_wanted = self.is_wanted(&tasks);
             self.wanted = Some(tasks).filter(|_| is_wanted);
+            if !is_wanted {
+                self.forget(outside.wall());
+            }
             return self.wanted.clone();
         }
         if let Some(tasks) = self.wanted.take() {
@@ -147,6 +153,20 @@ impl Follower {
     fn is_wanted(&self, tasks: &Tasks) -> bool {
         let mut receivers = tasks.notify.iter().flat_map(Notify::receivers);
         receivers.any(|receiver| receiver == self.receiver)
+    }
+
+    /// One that nobody wants any more has nothing waiting, and is new when it is wanted again.
+    fn forget(&mut self, now: Timestamp) {
+        self.unwanted = Some(now);
+        if self.delivery.take().is_none() {
+            return;
+        }
+        self.failed.clear();
+        (self.failures, self.again) = (0, Moment::ZERO);
+        let file = self.folder.join(Delivery::file_name(self.receiver));
+        if let Err(error) = fs::remove_file(&file) {
+            eprintln!("cannot remove {}: {error}", file.display());
+        }
     }
 
     /// Sends what is due now; returns whether there is a receiver at all.
@@ -193,7 +213,7 @@ impl Follower {
         let is_new = self.delivery.is_none();
         let known = self.delivery.take().filter(|it| it.spool == spool.name);
         known.unwrap_or_else(|| {
-            let begun = due::begun(spool, self.receiver, is_new, now);
+            let begun = due::begun(spool, self.receiver, is_new, self.unwanted, now);
             self.write(&begun);
             begun
         })

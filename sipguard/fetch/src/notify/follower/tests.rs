@@ -100,12 +100,17 @@ impl World {
     }
 
     fn is_wanted(&self) {
+        let webhook = Webhook {
+            address: Address::Url("https://hooks.example/secret".to_owned()),
+            insecure: false,
+            ca_file: None,
+        };
+        self.applies(Some(webhook));
+    }
+
+    fn applies(&self, webhook: Option<Webhook>) {
         let notify = Notify {
-            webhook: Some(Webhook {
-                address: Address::Url("https://hooks.example/secret".to_owned()),
-                insecure: false,
-                ca_file: None,
-            }),
+            webhook,
             mail: None,
         };
         let tasks = Tasks {
@@ -320,4 +325,35 @@ fn what_happened_before_the_fetcher_ran_at_all_is_sent_and_where_it_begins_is_wr
     world.passes(1);
     assert_eq!(world.delivery().unwrap().before, 1);
     assert_eq!(world.taken(), [""; 0]);
+}
+
+#[test]
+fn one_that_was_taken_out_of_the_config_is_forgotten_and_is_new_when_it_comes_back() {
+    let mut world = World::new();
+    world.happens("flood_began");
+    world.passes(60);
+    assert_eq!(world.taken(), ["flood_began"]);
+    world.refuses(["failed"]);
+    world.happens("failed");
+    world.passes(60 * 60);
+    world.starts_anew();
+    world.applies(None);
+    world.passes(1);
+    assert_eq!(world.delivery(), None);
+    // Nobody is there to see that it was away: it says still for whom that was.
+    world.passes(60 * 60);
+    world.is_wanted();
+    world.refuses([]);
+    world.passes(60);
+    assert_eq!(world.taken(), [""; 0]);
+    world.happens("failed");
+    world.passes(2);
+    assert_eq!(world.taken(), ["failed"]);
+    let delivery = world.delivery().unwrap();
+    assert_eq!((delivery.before, delivery.sent, delivery.lost), (2, 1, 0));
+
+    // Where nothing is in force, what was sent is known still when something is.
+    world.is_down();
+    world.passes(60 * 60);
+    assert_eq!(world.delivery().unwrap().sent, 1);
 }
