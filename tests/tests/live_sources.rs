@@ -242,8 +242,8 @@ deny = ["feed1", "feed2"]
                 (number("in_kernel"), number("entries"))
             });
             assert_eq!(counted, wanted, "{status}");
-            let stats = ["stats", "--format", "prometheus"];
-            let told = scene.sipguard(stats).succeeded().stdout;
+            let metrics = ["stats", "--format", "prometheus"];
+            let told = scene.sipguard(metrics).succeeded().stdout;
             for (source, (in_kernel, entries)) in ["feed1", "feed2"].iter().zip(wanted) {
                 for (what, number) in [("entries_in_kernel", in_kernel), ("entries", entries)] {
                     let sample = format!("sipguard_source_{what}{{source=\"{source}\"}} {number}");

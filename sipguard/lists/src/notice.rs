@@ -125,6 +125,9 @@ pub struct Delivery {
     pub sent: u64,
     /// How many of this spool were gone before they could be sent.
     pub lost: u64,
+    /// Of how many of these the receiver knows.
+    #[serde(default)]
+    pub told: u64,
     /// When something was to be sent last, with or without success.
     pub tried: Option<Timestamp>,
     /// Since when something waits that can't be sent.
@@ -153,6 +156,7 @@ impl Delivery {
             kinds: BTreeMap::new(),
             sent: 0,
             lost: 0,
+            told: 0,
             tried: None,
             failing: None,
             error: None,

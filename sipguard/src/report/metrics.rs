@@ -349,7 +349,7 @@ impl Metrics<'_> {
             (
                 "sipguard_notices_failing",
                 Gauge,
-                "Whether the last try to send something to a receiver failed.",
+                "Whether something waits that a receiver did not take, or that nobody tries to send.",
                 |it| u64::from(it.failing.is_some()),
             ),
         ];

@@ -60,7 +60,7 @@ pub(super) fn due<'s>(
             kind,
             notices,
             is_late: now.duration_since(last) > LATE,
-            lost: delivery.gone(spool).saturating_sub(delivery.lost),
+            lost: delivery.gone(spool).saturating_sub(delivery.told),
         };
         match place(kind) {
             None => Due::Now(message),
@@ -148,6 +148,7 @@ mod tests {
                 let kind = message.kind.to_owned();
                 all.push((kind.clone(), numbers.clone(), message.lost));
                 self.delivery.lost = self.delivery.gone(&self.spool);
+                self.delivery.told = self.delivery.lost;
                 self.delivery.sent += numbers.len() as u64;
                 let (number, time) = (*numbers.last().unwrap(), self.now);
                 self.delivery.kinds.insert(kind, Sent { number, time });

@@ -228,6 +228,7 @@ impl Follower {
     ) {
         // Of what is sent now, nothing is gone.
         delivery.lost = delivery.gone(spool);
+        delivery.told = delivery.lost;
         delivery.sent += message.notices.len() as u64;
         let number = message.notices.last().map_or(0, |last| last.number);
         delivery

@@ -21,6 +21,8 @@ struct Server {
     /// What came, and when, in seconds since the beginning.
     tried: RefCell<Vec<(u64, String)>>,
     taken: RefCell<Vec<String>>,
+    /// How many were lost before each of these, as it says.
+    lost: RefCell<Vec<u64>>,
 }
 
 impl Outside for Server {
@@ -41,6 +43,7 @@ impl Outside for Server {
             return Err("the server answers 400".to_owned());
         }
         self.taken.borrow_mut().push(kind);
+        self.lost.borrow_mut().push(message.lost);
         Ok(())
     }
 }
@@ -64,6 +67,7 @@ impl World {
             refused: RefCell::default(),
             tried: RefCell::default(),
             taken: RefCell::default(),
+            lost: RefCell::default(),
         };
         let world = Self {
             spool: Spool::new("18b".to_owned()),
@@ -356,4 +360,25 @@ fn one_that_was_taken_out_of_the_config_is_forgotten_and_is_new_when_it_comes_ba
     world.is_down();
     world.passes(60 * 60);
     assert_eq!(world.delivery().unwrap().sent, 1);
+}
+
+/// However often it was tried meanwhile.
+#[test]
+fn the_next_message_says_how_many_were_lost_before_it() {
+    let mut world = World::new();
+    world.refuses(["flood_began"]);
+    for _ in 0..10 {
+        world.happens("flood_began");
+        world.passes(700);
+        // There is room for two.
+        world.spool.notices.drain(..world.spool.notices.len() - 1);
+    }
+    let delivery = world.delivery().unwrap();
+    assert_eq!((delivery.lost, delivery.told), (8, 0));
+    world.refuses([]);
+    world.happens("flood_began");
+    world.passes(700);
+    assert_eq!(world.server.lost.take(), [9]);
+    let delivery = world.delivery().unwrap();
+    assert_eq!((delivery.lost, delivery.told), (9, 9));
 }
