@@ -258,6 +258,9 @@ fn what_fraudsters_call_is_marked() {
         ("+18765550123", true),
         ("+441904911054", false),
         ("5371234567", false),
+        // No number is that short.
+        ("+53", false),
+        ("+1876555", false),
     ] {
         let number = number::Number::dialled(user.as_bytes()).unwrap();
         assert_eq!(number.is_high_risk(), wanted, "{user}");
