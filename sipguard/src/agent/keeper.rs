@@ -186,31 +186,28 @@ impl Keeper {
             host,
         };
         let folder = keeper.host.store.folder().to_owned();
-        let reading = |file: &str| format!("reading {}", folder.join(file).display());
+        let reading = |file: &Path| format!("reading {}", file.display());
+        let [kept, running] = [&*folder, run].map(|folder| move |file| reading(&folder.join(file)));
         // This first: it knows whether what else there is to tell is to be a notice.
         keeper.in_force = InForce::begin(&keeper.host);
         let read = InForce::read(run);
-        let name = format!("reading {}", run.join(in_force::FILE).display());
-        if let Some(Some(read)) = keeper.done(&name, read) {
+        if let Some(Some(read)) = keeper.done(&running(in_force::FILE), read) {
             keeper.in_force = read;
         }
         let read = Allowed::read(&folder);
-        let read = keeper.done(&reading(allowed::FILE), read);
+        let read = keeper.done(&kept(allowed::FILE), read);
         keeper.allowed = read.unwrap_or_default();
         let read = Overruled::read(&folder);
-        let read = keeper.done(&reading(overruled::FILE), read);
+        let read = keeper.done(&kept(overruled::FILE), read);
         keeper.overruled = read.unwrap_or_default();
         let read = Tried::read(&folder);
-        let read = keeper.done(&reading(tried::FILE), read);
+        let read = keeper.done(&kept(tried::FILE), read);
         keeper.tried = read.unwrap_or_default();
         let read = Floods::read(run);
-        let read = keeper.done(
-            &format!("reading {}", run.join(flood::FILE).display()),
-            read,
-        );
+        let read = keeper.done(&running(flood::FILE), read);
         keeper.floods = read.unwrap_or_default();
         let read = keeper.notices.unread();
-        keeper.done(&reading(notice::FILE), read);
+        keeper.done(&kept(notice::FILE), read);
         // What is to be hidden of it is known as soon as it is looked at what is in force.
         let read = knocks::read(&folder);
         keeper.knocks = read.knocks;

@@ -69,18 +69,16 @@ impl Number {
 
     /// The code of two letters of ISO 3166-1; none where it is not certain, and for codes that are no country's (satellites and others).
     pub fn country(&self) -> Option<&'static str> {
-        self.is_certain()
-            .then(|| country::of(&self.digits))
-            .flatten()
+        self.is_whole().then(|| country::of(&self.digits)).flatten()
     }
 
     /// Whether it is on the list of what fraudsters have called.
     pub fn is_high_risk(&self) -> bool {
-        self.is_certain() && risk::is_high(&self.digits)
+        self.is_whole() && risk::is_high(&self.digits)
     }
 
-    /// Behind a `+` there may be anything.
-    fn is_certain(&self) -> bool {
+    /// Whether it leads to a country: behind a `+` there may be anything, also a few digits.
+    fn is_whole(&self) -> bool {
         self.is_international && is_plausible(&self.digits)
     }
 }
